@@ -83,7 +83,7 @@ pub enum Origin {
     ReadOnly,
     /// In `/tmp`, `/dev/shm` or another writable place.
     Writable,
-    /// An anonymous memory file (memfd_create(2)).
+    /// An anonymous memory file (`memfd_create(2)`).
     Memory,
     /// A file whose name is gone.
     Deleted,

@@ -1,0 +1,14 @@
+//! What Ringfence's processes say to one another and to people.
+//!
+//! - [`wire`]: the field encoding that every message uses, bounded and safe to decode from hostile bytes.
+//! - [`message`]: the messages themselves, between guard, agent, preload library and language shims.
+//! - [`page`]: the state page, which the agent writes and every process of the function reads without asking.
+//! - [`handoff`]: the sealed page by which the guard hands policy and addresses down to the preload library.
+//!
+//! The crate is `no_std` and allocates nothing: the preload library links it.
+#![cfg_attr(not(test), no_std)]
+
+pub mod handoff;
+pub mod message;
+pub mod page;
+pub mod wire;

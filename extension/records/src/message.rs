@@ -1,0 +1,572 @@
+//! The messages between guard, agent, preload library and language shims.
+//!
+//! They travel over two abstract AF_UNIX sockets of the agent: a SOCK_SEQPACKET one for the guard (`Hello`,
+//! `Welcome`, then its reports) and a SOCK_DGRAM one for everybody inside the function (`Violation`, `Hint`,
+//! `RuntimeUp`, `InvocationOver`). What arrives on the second is a claim by code that may be hostile: it is shown as
+//! evidence and never changes a verdict.
+
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use ringfence_policy::{Plane, Rule};
+
+use crate::wire::{self, Message, Writer};
+
+/// Start of the abstract name of the guard's socket; the value of `AWS_LAMBDA_RUNTIME_API` follows, so that several
+/// environments in one network name space keep apart.
+pub const CONTROL_SOCKET: &[u8] = b"ringfence-control-";
+/// Start of the abstract name of the report socket; a random part chosen by the agent follows.
+pub const REPORT_SOCKET: &[u8] = b"ringfence-report-";
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// A verdict other than allow was given. From guard, preload library or shim.
+    Violation = 1,
+    /// Where in the function's code something is about to happen. From language shims, before the system call.
+    Hint = 2,
+    /// The preload library is in the runtime's own executable: the wrappers are through. From the preload library.
+    RuntimeUp = 3,
+    /// The runtime asks for the next event, so its invocation is over. From the preload library.
+    InvocationOver = 4,
+    /// A protection that was announced does not hold. From anyone; `detail` says what.
+    Degraded = 5,
+    /// Guard to agent: who I am, what I cover.
+    Hello = 8,
+    /// Agent to guard: where to report; carries the state page as SCM_RIGHTS.
+    Welcome = 9,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [
+        Self::Violation,
+        Self::Hint,
+        Self::RuntimeUp,
+        Self::InvocationOver,
+        Self::Degraded,
+        Self::Hello,
+        Self::Welcome,
+    ];
+
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+}
+
+/// What was done, by the word that records use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ActionKind {
+    /// Execution of a program.
+    Exec = 1,
+    /// A file mapped executable.
+    MapExecutable = 2,
+    /// A connection.
+    Connect = 3,
+    /// A datagram with a destination.
+    Send = 4,
+    /// A name looked up.
+    Resolve = 5,
+    /// A local address bound.
+    Bind = 6,
+    /// A file opened for reading.
+    OpenRead = 7,
+    /// A file opened for writing.
+    OpenWrite = 8,
+    /// A credential variable read.
+    ReadCredential = 9,
+    /// A child started with credentials.
+    InheritCredentials = 10,
+    /// A dangerous system call.
+    Dangerous = 11,
+    /// A process outlives its invocation.
+    Survive = 12,
+    /// A file is left behind.
+    Residue = 13,
+}
+
+impl ActionKind {
+    const ALL: [Self; 13] = [
+        Self::Exec,
+        Self::MapExecutable,
+        Self::Connect,
+        Self::Send,
+        Self::Resolve,
+        Self::Bind,
+        Self::OpenRead,
+        Self::OpenWrite,
+        Self::ReadCredential,
+        Self::InheritCredentials,
+        Self::Dangerous,
+        Self::Survive,
+        Self::Residue,
+    ];
+
+    /// The kind with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as u8 == number)
+    }
+
+    /// The word that records use for `action`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exec => "exec",
+            Self::MapExecutable => "map_executable",
+            Self::Connect => "connect",
+            Self::Send => "send",
+            Self::Resolve => "resolve",
+            Self::Bind => "bind",
+            Self::OpenRead => "open_read",
+            Self::OpenWrite => "open_write",
+            Self::ReadCredential => "read_credential",
+            Self::InheritCredentials => "inherit_credentials",
+            Self::Dangerous => "dangerous_call",
+            Self::Survive => "survive",
+            Self::Residue => "residue",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(u8)]
+pub enum Outcome {
+    /// It went ahead and was only written down.
+    #[default]
+    Reported = 1,
+    /// It did not happen.
+    Blocked = 2,
+    /// The process was killed.
+    Killed = 3,
+    /// What was left behind was removed.
+    Wiped = 4,
+}
+
+impl Outcome {
+    const ALL: [Self; 4] = [Self::Reported, Self::Blocked, Self::Killed, Self::Wiped];
+
+    /// The outcome with this number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| *outcome as u8 == number)
+    }
+
+    /// The word that records use for `verdict`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Reported => "reported",
+            Self::Blocked => "blocked",
+            Self::Killed => "killed",
+            Self::Wiped => "wiped",
+        }
+    }
+}
+
+/// Field tags. Numbers are part of the protocol with the language shims: add, never change.
+pub mod tag {
+    #![allow(
+        missing_docs,
+        reason = "each is the name of a field of `Report`, `Hello` or `Welcome`, documented there"
+    )]
+    pub const PID: u8 = 1;
+    pub const PARENT: u8 = 2;
+    pub const THREAD: u8 = 3;
+    pub const ACTION: u8 = 4;
+    pub const OUTCOME: u8 = 5;
+    pub const RULE: u8 = 6;
+    pub const PLANE: u8 = 7;
+    pub const PATH: u8 = 8;
+    pub const ARGUMENT: u8 = 9;
+    pub const ADDRESS: u8 = 10;
+    pub const NAME: u8 = 11;
+    pub const EXE: u8 = 12;
+    pub const CODE: u8 = 13;
+    pub const FRAME: u8 = 14;
+    pub const REQUEST: u8 = 15;
+    pub const DETAIL: u8 = 16;
+    pub const DROPPED: u8 = 17;
+    pub const ERRNO: u8 = 18;
+    pub const CHAIN: u8 = 19;
+    pub const POLICY_HASH: u8 = 32;
+    pub const COVERAGE: u8 = 33;
+    pub const PROBE: u8 = 34;
+    pub const STRONGEST: u8 = 35;
+    pub const REPORT_ADDRESS: u8 = 36;
+    pub const RESOLVER_PORT: u8 = 37;
+    pub const POLICY_SOURCE: u8 = 38;
+    pub const NAME_SERVER: u8 = 39;
+    pub const REFUSED: u8 = 40;
+}
+
+/// Most arguments of a command that a message carries.
+pub const MAX_ARGUMENTS: usize = 8;
+/// Longest argument in bytes; the rest is cut.
+pub const MAX_ARGUMENT: usize = 128;
+/// Longest path in bytes.
+pub const MAX_PATH: usize = 1024;
+/// Longest other text in bytes.
+pub const MAX_TEXT: usize = 256;
+/// Most frames of the function's own code that a message carries.
+pub const MAX_FRAMES: usize = 8;
+
+/// A short list of byte strings without allocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct List<'a, const N: usize> {
+    items: [&'a [u8]; N],
+    used: usize,
+}
+
+impl<const N: usize> Default for List<'_, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a, const N: usize> List<'a, N> {
+    /// An empty list.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { items: [&[]; N], used: 0 }
+    }
+
+    /// Adds an item; one too many is left out.
+    pub fn push(&mut self, item: &'a [u8]) {
+        if let Some(slot) = self.items.get_mut(self.used) {
+            *slot = item;
+            self.used += 1;
+        }
+    }
+
+    /// The items.
+    #[must_use]
+    pub fn as_slice(&self) -> &[&'a [u8]] {
+        self.items.get(..self.used).unwrap_or_default()
+    }
+}
+
+/// A violation, a hint or one of the small notices: who did what, and what came of it.
+///
+/// Every field is optional on the wire; a missing number is 0 and a missing text empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Report<'a> {
+    /// What the message is.
+    pub kind: Kind,
+    /// Process that acted, as its own name space numbers it.
+    pub pid: u32,
+    /// Its parent.
+    pub parent: u32,
+    /// Its thread.
+    pub thread: u32,
+    /// What it did.
+    pub action: ActionKind,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The rule that decided.
+    pub rule: Rule,
+    /// Plane that decided.
+    pub plane: Plane,
+    /// File, for actions on files.
+    pub path: &'a [u8],
+    /// Arguments, for exec.
+    pub arguments: List<'a, MAX_ARGUMENTS>,
+    /// Address, for actions on the network.
+    pub address: Option<SocketAddr>,
+    /// Host name, variable, or name of the system call.
+    pub name: &'a [u8],
+    /// Executable of the process that acted.
+    pub exe: &'a [u8],
+    /// `file:line` in the function's own code.
+    pub code: &'a [u8],
+    /// Frames from there up to the handler, `file:line function`.
+    pub frames: List<'a, MAX_FRAMES>,
+    /// Chain of processes from the runtime down, `python3.13 > sh > curl`.
+    pub chain: &'a [u8],
+    /// Anything else that a person should read.
+    pub detail: &'a [u8],
+    /// Messages that this sender could not send since its last one.
+    pub dropped: u32,
+}
+
+impl<'a> Report<'a> {
+    /// A report of `kind` with everything else empty.
+    #[must_use]
+    pub const fn new(kind: Kind, action: ActionKind) -> Self {
+        Self {
+            kind,
+            pid: 0,
+            parent: 0,
+            thread: 0,
+            action,
+            outcome: Outcome::Reported,
+            rule: Rule::None,
+            plane: Plane::Process,
+            path: &[],
+            arguments: List::new(),
+            address: None,
+            name: &[],
+            exe: &[],
+            code: &[],
+            frames: List::new(),
+            chain: &[],
+            detail: &[],
+            dropped: 0,
+        }
+    }
+
+    /// Writes the message into `buffer` (of [`wire::MAX_MESSAGE`] bytes) and returns it.
+    #[must_use]
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+        let mut out = Writer::new(buffer, self.kind as u8)?;
+        out.byte(tag::ACTION, self.action as u8);
+        out.byte(tag::OUTCOME, self.outcome as u8);
+        out.byte(tag::RULE, self.rule as u8);
+        out.byte(tag::PLANE, plane_number(self.plane));
+        out.number(tag::PID, self.pid);
+        for (tag, value) in
+            [(tag::PARENT, self.parent), (tag::THREAD, self.thread), (tag::DROPPED, self.dropped)]
+        {
+            if value != 0 {
+                out.number(tag, value);
+            }
+        }
+        if let Some(address) = self.address {
+            out.bytes(tag::ADDRESS, &encode_address(address), ADDRESS_LENGTH);
+        }
+        self.encode_texts(&mut out);
+        Some(out.finish())
+    }
+
+    fn encode_texts(&self, out: &mut Writer<'_>) {
+        let texts = [
+            (tag::PATH, self.path, MAX_PATH),
+            (tag::NAME, self.name, MAX_TEXT),
+            (tag::EXE, self.exe, MAX_TEXT),
+            (tag::CODE, self.code, MAX_TEXT),
+            (tag::CHAIN, self.chain, MAX_TEXT),
+            (tag::DETAIL, self.detail, MAX_TEXT),
+        ];
+        for (tag, value, limit) in texts {
+            if !value.is_empty() {
+                out.bytes(tag, value, limit);
+            }
+        }
+        for argument in self.arguments.as_slice() {
+            out.bytes(tag::ARGUMENT, argument, MAX_ARGUMENT);
+        }
+        for frame in self.frames.as_slice() {
+            out.bytes(tag::FRAME, frame, MAX_ARGUMENT);
+        }
+    }
+
+    /// Reads a message. `None` where it is not one, or of a kind that is not a report.
+    #[must_use]
+    pub fn decode(bytes: &'a [u8]) -> Option<Self> {
+        let message = Message::parse(bytes)?;
+        let kind = Kind::from_number(message.kind)?;
+        if matches!(kind, Kind::Hello | Kind::Welcome) {
+            return None;
+        }
+        let mut report = Self::new(kind, ActionKind::Dangerous);
+        for (tag, value) in message.fields() {
+            report.set(tag, value);
+        }
+        Some(report)
+    }
+
+    fn set(&mut self, tag: u8, value: &'a [u8]) {
+        let first = value.first().copied().unwrap_or(0);
+        match tag {
+            tag::PID => self.pid = wire::number(value).unwrap_or(0),
+            tag::PARENT => self.parent = wire::number(value).unwrap_or(0),
+            tag::THREAD => self.thread = wire::number(value).unwrap_or(0),
+            tag::DROPPED => self.dropped = wire::number(value).unwrap_or(0),
+            tag::ACTION => self.action = ActionKind::from_number(first).unwrap_or(self.action),
+            tag::OUTCOME => self.outcome = Outcome::from_number(first).unwrap_or(self.outcome),
+            tag::RULE => self.rule = Rule::from_number(first).unwrap_or(Rule::None),
+            tag::PLANE => self.plane = plane_from(first).unwrap_or(self.plane),
+            tag::ADDRESS => self.address = decode_address(value),
+            tag::PATH => self.path = value,
+            tag::NAME => self.name = value,
+            tag::EXE => self.exe = value,
+            tag::CODE => self.code = value,
+            tag::CHAIN => self.chain = value,
+            tag::DETAIL => self.detail = value,
+            tag::ARGUMENT => self.arguments.push(value),
+            tag::FRAME => self.frames.push(value),
+            _ => {}
+        }
+    }
+}
+
+/// How well a rule is served in this environment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Coverage {
+    /// What it forbids does not happen.
+    Enforced = 1,
+    /// It is seen and written down.
+    Observed = 2,
+    /// Nothing here serves it.
+    NotCovered = 3,
+}
+
+impl Coverage {
+    /// The status with this number.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Enforced),
+            2 => Some(Self::Observed),
+            3 => Some(Self::NotCovered),
+            _ => None,
+        }
+    }
+
+    /// The word that records use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforced => "enforced",
+            Self::Observed => "observed",
+            Self::NotCovered => "not_covered",
+        }
+    }
+}
+
+/// One line of the guard's account of what it covers: rule, plane (where any), status, and a reason for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoverageLine<'a> {
+    /// The rule.
+    pub rule: Rule,
+    /// Plane that serves it, if one does.
+    pub plane: Option<Plane>,
+    /// How well.
+    pub status: Coverage,
+    /// Why, where it is less than enforced, or what is left open. At most [`MAX_TEXT`] bytes.
+    pub reason: &'a str,
+}
+
+impl<'a> CoverageLine<'a> {
+    /// Adds the line to a `Hello` as a [`tag::COVERAGE`] field: rule, plane (0 for none), status, then the reason.
+    pub fn write(&self, out: &mut Writer<'_>) {
+        let mut field = [0_u8; 3 + MAX_TEXT];
+        let reason = self.reason.as_bytes();
+        let length = reason.len().min(MAX_TEXT);
+        let (head, body) = field.split_at_mut(3);
+        head.copy_from_slice(&[self.rule as u8, self.plane.map_or(0, plane_number), self.status as u8]);
+        if let (Some(to), Some(from)) = (body.get_mut(..length), reason.get(..length)) {
+            to.copy_from_slice(from);
+        }
+        out.bytes(tag::COVERAGE, field.get(..3 + length).unwrap_or_default(), field.len());
+    }
+
+    /// Reads a [`tag::COVERAGE`] field.
+    #[must_use]
+    pub fn read(value: &'a [u8]) -> Option<Self> {
+        let [rule, plane, status, reason @ ..] = value else { return None };
+        Some(Self {
+            rule: Rule::from_number(*rule)?,
+            plane: plane_from(*plane),
+            status: Coverage::from_number(*status)?,
+            reason: core::str::from_utf8(reason).unwrap_or("(not text)"),
+        })
+    }
+}
+
+/// The number of a plane on the wire; 0 is none.
+#[must_use]
+pub const fn plane_number(plane: Plane) -> u8 {
+    match plane {
+        Plane::Kernel => 1,
+        Plane::Process => 2,
+        Plane::Platform => 3,
+    }
+}
+
+/// The plane with this number.
+#[must_use]
+pub const fn plane_from(number: u8) -> Option<Plane> {
+    match number {
+        1 => Some(Plane::Kernel),
+        2 => Some(Plane::Process),
+        3 => Some(Plane::Platform),
+        _ => None,
+    }
+}
+
+/// Bytes of an encoded address: 16 of IPv6 (IPv4 mapped), 2 of port, little endian.
+pub const ADDRESS_LENGTH: usize = 18;
+
+/// Encodes an address for [`tag::ADDRESS`] and the handoff.
+#[must_use]
+pub fn encode_address(address: SocketAddr) -> [u8; ADDRESS_LENGTH] {
+    let mut out = [0_u8; ADDRESS_LENGTH];
+    let (ip, port) = out.split_at_mut(16);
+    ip.copy_from_slice(&octets(address.ip()));
+    port.copy_from_slice(&address.port().to_le_bytes());
+    out
+}
+
+/// The sixteen bytes by which the state page and messages know an address.
+#[must_use]
+pub const fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// Reads an encoded address; IPv4-mapped ones come back as IPv4.
+#[must_use]
+pub fn decode_address(value: &[u8]) -> Option<SocketAddr> {
+    let (ip, port) = value.split_at_checked(16)?;
+    let ip: [u8; 16] = ip.try_into().ok()?;
+    let port: [u8; 2] = port.try_into().ok()?;
+    Some(SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), u16::from_le_bytes(port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_report_survives_the_wire() {
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.pid = 17;
+        report.outcome = Outcome::Blocked;
+        report.rule = Rule::ProcessShells;
+        report.plane = Plane::Kernel;
+        report.path = b"/bin/sh";
+        report.arguments.push(b"sh");
+        report.arguments.push(b"-c");
+        report.address = Some("203.0.113.9:443".parse().unwrap());
+        let mut buffer = [0; wire::MAX_MESSAGE];
+        let bytes = report.encode(&mut buffer).unwrap();
+        assert_eq!(Report::decode(bytes), Some(report));
+    }
+
+    #[test]
+    fn numbers_and_kinds_agree() {
+        for rule in Rule::ALL {
+            assert_eq!(Rule::from_number(rule as u8), Some(rule));
+        }
+        for action in ActionKind::ALL {
+            assert_eq!(ActionKind::from_number(action as u8), Some(action));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Report::decode(&bytes);
+            let _ = CoverageLine::read(&bytes);
+            let _ = decode_address(&bytes);
+        }
+    }
+}

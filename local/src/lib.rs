@@ -1,0 +1,1 @@
+//! A Lambda service on one machine.
