@@ -1,1 +1,1 @@
-//! What the end-to-end tests share.
+//! End-to-end tests live in the folders beside this one; what they share would stand here.
