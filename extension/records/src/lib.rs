@@ -4,11 +4,17 @@
 //! - [`message`]: the messages themselves, between guard, agent, preload library and language shims.
 //! - [`page`]: the state page, which the agent writes and every process of the function reads without asking.
 //! - [`handoff`]: the sealed page by which the guard hands policy and addresses down to the preload library.
+//! - [`record`]: the lines that users read, written with [`json`], [`time`] and, for all that may hold a secret,
+//!   [`redact`].
 //!
 //! The crate is `no_std` and allocates nothing: the preload library links it.
 #![cfg_attr(not(test), no_std)]
 
 pub mod handoff;
+pub mod json;
 pub mod message;
 pub mod page;
+pub mod record;
+pub mod redact;
+pub mod time;
 pub mod wire;
