@@ -129,7 +129,8 @@ fn in_set(body: &[u8], byte: u8) -> bool {
 }
 
 /// How many bytes at the start of `pattern` match only themselves. Equal to the pattern's length where it has no
-/// wildcard at all.
+/// wildcard at all. Only the compiler asks.
+#[cfg(feature = "language")]
 #[must_use]
 pub(crate) fn literal_prefix(pattern: &[u8]) -> usize {
     let end = pattern.iter().position(|byte| matches!(byte, b'*' | b'?' | b'[' | b'\\'));
@@ -143,7 +144,7 @@ pub(crate) fn literal_prefix(pattern: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{literal_prefix, matches};
+    use super::matches;
 
     #[test]
     fn globs_match_what_the_reference_says() {
@@ -186,8 +187,10 @@ mod tests {
         assert!(!matches(pattern, &text));
     }
 
+    #[cfg(feature = "language")]
     #[test]
     fn the_literal_prefix_stops_at_the_first_wildcard() {
+        use super::literal_prefix;
         assert_eq!(literal_prefix(b"/usr/bin/convert"), 16);
         assert_eq!(literal_prefix(b"/usr/bin/*"), 9);
         assert_eq!(literal_prefix(b"/var/task/**"), 9);

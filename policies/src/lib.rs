@@ -1,8 +1,25 @@
 //! The policy language of Ringfence: what a rule means, the same in every plane.
+//!
+//! - [`Policy`] is the typed form: parsed from TOML with diagnostics that point at their place, printed, judged.
+//! - [`CompiledPolicy`] is the same policy as flat bytes, for processes that may not allocate.
+//! - [`Action`], [`Context`] and [`Verdict`] are what planes ask with and are answered with.
+//!
+//! Pure: no I/O, no clock, no unsafe code. Without the feature `language` the crate is `no_std` and only evaluates
+//! compiled policies.
 #![cfg_attr(not(feature = "language"), no_std)]
 
 mod action;
+mod compiled;
+mod glob;
+#[cfg(feature = "language")]
+mod language;
+mod vocabulary;
 
 pub use action::{
-    Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Rule, Transport, Verdict,
+    Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Rule, Transport,
+    Verdict,
 };
+pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
+#[cfg(feature = "language")]
+pub use language::*;
+pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS};

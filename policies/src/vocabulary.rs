@@ -5,8 +5,8 @@
 
 /// Base names of programs that run command lines. Applets of multi-call binaries are covered by the binary's name.
 pub const SHELLS: [&str; 20] = [
-    "sh", "bash", "rbash", "dash", "ash", "hush", "zsh", "ksh", "ksh93", "mksh", "pdksh", "yash", "fish", "csh", "tcsh",
-    "busybox", "toybox", "pwsh", "nu", "xonsh",
+    "sh", "bash", "rbash", "dash", "ash", "hush", "zsh", "ksh", "ksh93", "mksh", "pdksh", "yash", "fish",
+    "csh", "tcsh", "busybox", "toybox", "pwsh", "nu", "xonsh",
 ];
 
 /// The variables in which Lambda hands out the role's credentials, and the token of the container credentials
@@ -59,7 +59,9 @@ mod tests {
 
     #[test]
     fn names_that_the_function_could_forge_are_not_trusted() {
-        for forged in ["/tmp/x", "/proc/self/exe", "/dev/fd/3", "/opt/../usr/bin/curl", "/opt//x", "x", "/opt/./x", "/"] {
+        for forged in
+            ["/tmp/x", "/proc/self/exe", "/dev/fd/3", "/opt/../usr/bin/curl", "/opt//x", "x", "/opt/./x", "/"]
+        {
             assert!(!is_trusted_name(forged.as_bytes()), "{forged}");
         }
         assert!(is_trusted_name(b"/usr/bin/convert") && is_trusted_name(b"/tmpx/a"));
