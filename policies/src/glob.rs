@@ -52,7 +52,7 @@ pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
 
 /// `/var/task/**` also matches `/var/task`: what is left of the pattern is exactly `/**` and the text is at its end.
 fn ends_before_double_star(pattern: &[u8], p: usize, text: &[u8], t: usize) -> bool {
-    t >= text.len() && pattern.get(p..).is_some_and(|rest| rest == b"/**")
+    p > 0 && t >= text.len() && pattern.get(p..).is_some_and(|rest| rest == b"/**")
 }
 
 /// The place after a `**` component that starts at `p` (and after the slash that follows it).

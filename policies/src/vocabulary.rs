@@ -10,7 +10,7 @@ pub const SHELLS: [&str; 20] = [
 ];
 
 /// The variables in which Lambda hands out the role's credentials, and the token of the container credentials
-/// endpoint (SnapStart).
+/// endpoint (`SnapStart`).
 pub const CREDENTIAL_VARIABLES: [&str; 4] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 

@@ -50,7 +50,7 @@ impl Entry<'_> {
 }
 
 /// Iterates over the entries of a list of globs, names or strings. Offset 0 is the empty list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Entries<'a> {
     bytes: &'a [u8],
     next: usize,
@@ -89,7 +89,7 @@ impl<'a> Iterator for Entries<'a> {
 }
 
 /// The pool of name patterns.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Names<'a>(Entries<'a>);
 
 impl<'a> Names<'a> {
@@ -104,10 +104,10 @@ impl<'a> Names<'a> {
     }
 
     /// Whether the pattern with this index matches `name`.
-    pub(super) fn matches(self, index: u16, name: &[u8]) -> bool {
+    pub(super) fn matches(&self, index: u16, name: &[u8]) -> bool {
         let name = name.strip_suffix(b".").unwrap_or(name);
-        let mut entries = self.0;
-        entries.nth(usize::from(index)).is_some_and(|entry| name_matches(entry, name))
+        let entry = self.0.clone().nth(usize::from(index));
+        entry.is_some_and(|entry| name_matches(entry, name))
     }
 }
 
@@ -168,7 +168,7 @@ impl Target<'_> {
 }
 
 /// Iterates over a list of targets. Offset 0 is the empty list.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Targets<'a> {
     bytes: &'a [u8],
     next: usize,

@@ -26,16 +26,16 @@ impl CompiledPolicy<'_> {
         let view = self.view(context.phase, context.role);
         match action {
             Action::Exec(_) if !context.launched => NOTHING,
-            Action::Exec(exec) => view.exec(exec, context),
+            Action::Exec(exec) => view.exec(exec, *context),
             Action::MapExecutable { origin, .. } => {
-                view.in_mode(view::PROCESS_MODE, view.from_writable(*origin)).unwrap_or(NOTHING)
+                view.in_mode(view::PROCESS_MODE, view.writable_origin(*origin)).unwrap_or(NOTHING)
             }
             Action::Connect(destination) => {
-                view.in_mode(view::EGRESS_MODE, view.connect(destination, context)).unwrap_or(NOTHING)
+                view.in_mode(view::EGRESS_MODE, view.connect(destination, *context)).unwrap_or(NOTHING)
             }
             Action::Resolve { name } => {
                 let names = Names::at(self.bytes, self.offset(header::NAMES));
-                view.in_mode(view::EGRESS_MODE, view.resolve(names, name)).unwrap_or(NOTHING)
+                view.in_mode(view::EGRESS_MODE, view.resolve(&names, name)).unwrap_or(NOTHING)
             }
             Action::Bind { address, port } => {
                 view.in_mode(view::EGRESS_MODE, view.bind(*address, *port)).unwrap_or(NOTHING)
@@ -90,10 +90,10 @@ impl View<'_> {
         apply_mode(self.byte(field), saying)
     }
 
-    fn exec(self, exec: &Exec<'_>, context: &Context) -> Verdict {
+    fn exec(self, exec: &Exec<'_>, context: Context) -> Verdict {
         let uncovered = apply_mode(self.byte(view::UNCOVERED_MODE), self.uncovered(exec, context));
         [
-            self.in_mode(view::PROCESS_MODE, self.from_writable(exec.origin)),
+            self.in_mode(view::PROCESS_MODE, self.writable_origin(exec.origin)),
             self.in_mode(view::PROCESS_MODE, self.shell(exec)),
             uncovered,
             self.in_mode(view::PROCESS_MODE, self.allowed(exec, context.role)),
@@ -103,7 +103,7 @@ impl View<'_> {
         .fold(NOTHING, stricter)
     }
 
-    fn from_writable(self, origin: Origin) -> Saying {
+    fn writable_origin(self, origin: Origin) -> Saying {
         let restriction = self.byte(view::FROM_WRITABLE);
         (origin != Origin::ReadOnly && restriction != 0).then_some((restriction, Rule::ProcessFromWritable))
     }
@@ -114,7 +114,7 @@ impl View<'_> {
             .then_some((restriction, Rule::ProcessShells))
     }
 
-    fn uncovered(self, exec: &Exec<'_>, context: &Context) -> Saying {
+    fn uncovered(self, exec: &Exec<'_>, context: Context) -> Saying {
         let escapes = match exec.linkage {
             Linkage::Loader => true,
             Linkage::Static | Linkage::Foreign | Linkage::Unknown => context.strongest == Plane::Process,
@@ -137,7 +137,7 @@ impl View<'_> {
         Some((if found { 0 } else { DENY }, Rule::ProcessAllow))
     }
 
-    fn connect(self, to: &Destination<'_>, context: &Context) -> Saying {
+    fn connect(self, to: &Destination<'_>, context: Context) -> Saying {
         if to.own_service {
             return None;
         }
@@ -157,7 +157,7 @@ impl View<'_> {
     }
 
     /// The runtime's own way to its API is never closed by a list; others may be kept off it.
-    fn connect_to_runtime_api(self, to: &Destination<'_>, context: &Context, denied: bool) -> Saying {
+    fn connect_to_runtime_api(self, to: &Destination<'_>, context: Context, denied: bool) -> Saying {
         let guarded = self.byte(view::RUNTIME_API) != 0;
         match context.role {
             Role::Child if guarded => Some((DENY, Rule::EgressRuntimeApi)),
@@ -170,7 +170,7 @@ impl View<'_> {
         }
     }
 
-    fn resolve(self, names: Names<'_>, name: &[u8]) -> Saying {
+    fn resolve(self, names: &Names<'_>, name: &[u8]) -> Saying {
         let matched = |index: Option<u16>| index.is_some_and(|index| names.matches(index, name));
         // A denied port of a host leaves its name resolvable for the others.
         if self.targets(view::EGRESS_DENY).any(|target| target.takes_every_port() && matched(target.name())) {

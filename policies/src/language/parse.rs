@@ -192,7 +192,7 @@ impl Sections {
     }
 
     /// Puts the sections of a file over those of its pack.
-    fn layer(&mut self, own: Self) {
+    pub(super) fn layer(&mut self, own: Self) {
         self.process.layer(own.process);
         self.egress.layer(own.egress);
         self.tmp.layer(own.tmp);

@@ -48,9 +48,12 @@ impl PathGlob {
         !self.0.contains(['*', '?', '[', '\\']) && self.0.as_bytes() == path
     }
 
-    /// Whether the pattern matches the absolute path `path`.
+    /// Whether the pattern matches `path`. Nothing matches a path that is not absolute.
     #[must_use]
     pub fn matches(&self, path: &[u8]) -> bool {
+        if !path.starts_with(b"/") {
+            return false;
+        }
         let pattern: Vec<&[u8]> = self.0.as_bytes().split(|byte| *byte == b'/').collect();
         let path: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
         components_match(&pattern, &path)
@@ -91,7 +94,6 @@ fn wildcards_close(pattern: &str) -> Result<(), Refusal> {
             [b'\\'] | [b'\\', b'/', ..] => {
                 return Err(("a character after `\\`", "write \\\\ in a TOML string for one backslash"));
             }
-            [b'\\', _, tail @ ..] => tail,
             [b'[', ..] => match split_set(rest) {
                 Some((body, tail)) if !body.contains(&b'/') => tail,
                 _ => {
@@ -101,7 +103,7 @@ fn wildcards_close(pattern: &str) -> Result<(), Refusal> {
                     ));
                 }
             },
-            [_, tail @ ..] => tail,
+            [b'\\', _, tail @ ..] | [_, tail @ ..] => tail,
         };
     }
 }
@@ -187,15 +189,12 @@ fn set_has(body: &[u8], byte: u8) -> bool {
     let mut index = 0;
     let mut has = false;
     while let Some(low) = members.get(index) {
-        match (members.get(index + 1), members.get(index + 2)) {
-            (Some(b'-'), Some(high)) => {
-                has |= *low <= byte && byte <= *high;
-                index += 3;
-            }
-            _ => {
-                has |= *low == byte;
-                index += 1;
-            }
+        if let (Some(b'-'), Some(high)) = (members.get(index + 1), members.get(index + 2)) {
+            has |= *low <= byte && byte <= *high;
+            index += 3;
+        } else {
+            has |= *low == byte;
+            index += 1;
         }
     }
     has != negated

@@ -3,6 +3,8 @@
 //! Packs are already layered in, so nothing is extended. The command line prints policies with it, and what a policy
 //! is told apart by in tests is this text.
 
+use std::fmt::Write;
+
 use super::section::Section;
 use super::value::{Value, quoted};
 use super::{Policy, Sections, When, WhenProcess};
@@ -12,6 +14,7 @@ impl Policy {
     /// The whole policy as TOML, packs included.
     #[must_use]
     pub fn to_toml(&self) -> String {
+        // Writing to a string cannot fail.
         let mut out = String::from("version = 1\n");
         line(&mut out, "mode", &self.mode);
         line(&mut out, "on_degraded", &self.on_degraded);
@@ -19,16 +22,16 @@ impl Policy {
             line(&mut out, "enforce_after", day);
         }
         for (section, keys) in self.base.printed() {
-            out.push_str(&format!("\n[{section}]\n"));
+            let _ = write!(out, "\n[{section}]\n");
             for (key, value) in keys {
-                out.push_str(&format!("{key} = {value}\n"));
+                let _ = write!(out, "{key} = {value}\n");
             }
         }
         for rule in &self.rules {
-            out.push_str(&format!("\n[[rule]]\nwhen = {}\n", rule.when.to_toml()));
+            let _ = write!(out, "\n[[rule]]\nwhen = {}\n", rule.when.to_toml());
             for (section, keys) in rule.sections.printed() {
                 for (key, value) in keys {
-                    out.push_str(&format!("{section}.{key} = {value}\n"));
+                    let _ = write!(out, "{section}.{key} = {value}\n");
                 }
             }
         }

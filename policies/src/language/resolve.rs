@@ -3,7 +3,7 @@
 //! It reads through a function that the caller gives, so it does no I/O of its own and the guard and the agent come to
 //! the same answer. It must not decide what a refusal looks like: that is the caller's.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 
 use sha2::{Digest, Sha256};
@@ -209,6 +209,8 @@ fn digest<'t>(texts: impl Iterator<Item = &'t str>) -> String {
         hash.update((text.len() as u64).to_le_bytes());
         hash.update(text.as_bytes());
     }
-    let hex = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    format!("sha256:{hex}")
+    hash.finalize().iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

@@ -73,7 +73,7 @@ words! {
     Names {
         /// The answer of the guarded resolver.
         Dns = "dns", Nothing;
-        /// Also the name in the TLS ClientHello or the HTTP Host header.
+        /// Also the name in the TLS `ClientHello` or the HTTP Host header.
         Sni = "sni", Enforces;
     }
 }

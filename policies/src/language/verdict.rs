@@ -98,7 +98,7 @@ impl<'p> View<'p> {
     fn opinions(&self, action: &Action<'_>) -> Vec<Opinion> {
         match action {
             Action::Exec(exec) => self.exec(exec),
-            Action::MapExecutable { origin, .. } => self.from_writable(*origin).into_iter().collect(),
+            Action::MapExecutable { origin, .. } => self.writable_origin(*origin).into_iter().collect(),
             Action::Connect(destination) => self.connect(destination).into_iter().collect(),
             Action::Resolve { name } => self.resolve(name).into_iter().collect(),
             Action::Bind { address, port } => self.bind(*address, *port).into_iter().collect(),
@@ -117,11 +117,11 @@ impl<'p> View<'p> {
             return Vec::new();
         }
         let all =
-            [self.from_writable(exec.origin), self.shell(exec), self.uncovered(exec), self.allowed(exec)];
+            [self.writable_origin(exec.origin), self.shell(exec), self.uncovered(exec), self.allowed(exec)];
         all.into_iter().flatten().collect()
     }
 
-    fn from_writable(&self, origin: Origin) -> Option<Opinion> {
+    fn writable_origin(&self, origin: Origin) -> Option<Opinion> {
         let says = *self.get(|sections| sections.process.from_writable.as_ref())?;
         (origin != Origin::ReadOnly && says != Restriction::Allow)
             .then(|| self.process(says, Rule::ProcessFromWritable))
