@@ -1,0 +1,150 @@
+//! Rule by rule: which plane enforces it in this environment, and why one does not.
+//!
+//! It only describes; what it says must be true of the supervisor, the filter and the preload library as they are
+//! now. Rules of the platform plane are the agent's to describe and are left out. `launch` calls it.
+
+use ringfence_policy::{Mode, Plane, Rule, RuleUse};
+use ringfence_records::handoff::covers;
+use ringfence_records::message::{Coverage, CoverageLine};
+
+/// What there is to enforce with.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Means<'a> {
+    /// What the kernel plane decides; bits of [`covers`], 0 where there is no kernel plane.
+    pub kernel: u32,
+    /// Why the preload library will not be in the runtime; empty where it will.
+    pub no_preload: &'a str,
+    /// Whether children get a seccomp filter.
+    pub child_filter: bool,
+    /// Whether names are to be checked in the traffic.
+    pub names_in_traffic: bool,
+}
+
+/// The guard's account of the rules in use, each rule once, the strictest use deciding between enforced and observed.
+#[must_use]
+pub fn describe<'a>(rules: &[RuleUse], means: &Means<'a>) -> Vec<CoverageLine<'a>> {
+    let mut lines: Vec<CoverageLine<'a>> = Vec::new();
+    for rule_use in rules {
+        let Some(line) = means.line(rule_use.rule, rule_use.mode) else { continue };
+        match lines.iter_mut().find(|known| known.rule == line.rule) {
+            Some(known) if line.status == Coverage::Enforced => *known = line,
+            Some(_) => {}
+            None => lines.push(line),
+        }
+    }
+    lines
+}
+
+/// The rules that should be enforced and are not covered.
+#[must_use]
+pub fn uncovered(rules: &[RuleUse], lines: &[CoverageLine<'_>]) -> Vec<Rule> {
+    let missing = |rule: Rule| lines.iter().any(|line| line.rule == rule && line.status == Coverage::NotCovered);
+    let mut rules: Vec<_> = rules
+        .iter()
+        .filter(|rule_use| rule_use.mode == Mode::Enforce && missing(rule_use.rule))
+        .map(|rule_use| rule_use.rule)
+        .collect();
+    rules.dedup();
+    rules
+}
+
+impl<'a> Means<'a> {
+    fn line(&self, rule: Rule, mode: Mode) -> Option<CoverageLine<'a>> {
+        let (plane, reason) = self.plane(rule)?;
+        let status = match (plane, mode) {
+            (None, _) | (_, Mode::Off) => Coverage::NotCovered,
+            (Some(_), Mode::Observe) => Coverage::Observed,
+            (Some(_), Mode::Enforce) => Coverage::Enforced,
+        };
+        Some(CoverageLine { rule, plane, status, reason })
+    }
+
+    /// The plane that serves a rule, if one does, and what should be said of it. `None` for rules of the agent.
+    fn plane(&self, rule: Rule) -> Option<(Option<Plane>, &'a str)> {
+        Some(match rule {
+            Rule::ProcessAllow | Rule::ProcessShells | Rule::ProcessUncovered => self.either(covers::EXEC, ""),
+            Rule::ProcessFromWritable => {
+                self.either(covers::EXEC, "executable mappings: process plane, dynamically linked programs only")
+            }
+            Rule::EgressAllow | Rule::EgressDeny | Rule::EgressRuntimeApi => self.either(covers::EGRESS, ""),
+            Rule::EgressListen => self.either(covers::BIND, ""),
+            Rule::SelfProtection => self.either(covers::DANGEROUS, ""),
+            Rule::TmpWrites | Rule::FilesDenyWrite => {
+                self.either(covers::OPEN_WRITE, "process plane: opens that write are not supervised by the kernel plane")
+            }
+            Rule::FilesDenyRead => self.process("process plane: the kernel plane does not supervise opens for reading"),
+            Rule::CredentialsReads => self.process("process plane and language hooks"),
+            Rule::ProcessEnvironment | Rule::CredentialsExpose | Rule::ProcessLimits => {
+                self.process("set by the preload library before each exec")
+            }
+            Rule::ProcessSyscalls if self.child_filter => self.process("installed by the preload library before each exec"),
+            Rule::ProcessSyscalls => (None, "seccomp(2) is refused, so children cannot be given a filter"),
+            Rule::EgressNames if self.names_in_traffic => {
+                (None, "names = \"sni\": not covered yet; only the guarded resolver's answers are believed")
+            }
+            _ => return None,
+        })
+    }
+
+    fn either(&self, bit: u32, reason: &'a str) -> (Option<Plane>, &'a str) {
+        if self.kernel & bit != 0 {
+            return (Some(Plane::Kernel), reason);
+        }
+        self.process(if reason.is_empty() { "process plane: raw system calls are not seen" } else { reason })
+    }
+
+    const fn process(&self, reason: &'a str) -> (Option<Plane>, &'a str) {
+        if self.no_preload.is_empty() { (Some(Plane::Process), reason) } else { (None, self.no_preload) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(modes: &[(Rule, Mode)]) -> Vec<RuleUse> {
+        modes.iter().map(|(rule, mode)| RuleUse { rule: *rule, mode: *mode, key: String::new() }).collect()
+    }
+
+    fn shown(means: &Means<'_>, rules: &[RuleUse]) -> String {
+        let line = |line: &CoverageLine<'_>| {
+            let plane = line.plane.map_or("-", Plane::as_str);
+            format!("{} {} {plane}: {}", line.rule.as_str(), line.status.as_str(), line.reason)
+        };
+        describe(rules, means).iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn each_plane_is_given_what_it_does() {
+        let rules = rules(&[
+            (Rule::ProcessShells, Mode::Enforce),
+            (Rule::EgressAllow, Mode::Observe),
+            (Rule::TmpResidue, Mode::Enforce),
+            (Rule::FilesDenyRead, Mode::Enforce),
+            (Rule::ProcessSyscalls, Mode::Enforce),
+        ]);
+        let kernel = Means { kernel: covers::EXEC | covers::EGRESS, child_filter: true, ..Means::default() };
+        insta::assert_snapshot!(shown(&kernel, &rules), @r"
+        process.shells enforced kernel: 
+        egress.allow observed kernel: 
+        files.deny_read enforced process: process plane: the kernel plane does not supervise opens for reading
+        process.syscalls enforced process: installed by the preload library before each exec
+        ");
+        let nothing = Means { no_preload: "no preload library", ..Means::default() };
+        insta::assert_snapshot!(shown(&nothing, &rules), @r"
+        process.shells not_covered -: no preload library
+        egress.allow not_covered -: no preload library
+        files.deny_read not_covered -: no preload library
+        process.syscalls not_covered -: seccomp(2) is refused, so children cannot be given a filter
+        ");
+        let missing = uncovered(&rules, &describe(&rules, &nothing));
+        assert_eq!(missing, [Rule::ProcessShells, Rule::FilesDenyRead, Rule::ProcessSyscalls]);
+    }
+
+    #[test]
+    fn the_strictest_use_of_a_rule_decides() {
+        let rules = rules(&[(Rule::TmpWrites, Mode::Observe), (Rule::TmpWrites, Mode::Enforce)]);
+        let lines = describe(&rules, &Means::default());
+        assert_eq!(lines.iter().map(|line| line.status).collect::<Vec<_>>(), [Coverage::Enforced]);
+    }
+}

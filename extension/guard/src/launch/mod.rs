@@ -1,0 +1,252 @@
+//! The launcher: from the platform's exec to the runtime's.
+//!
+//! It loads the policy, probes the platform, greets the agent, hands everything down, and then becomes the runtime
+//! (process plane) or becomes its parent and supervisor (kernel plane). Whatever of ours fails, the runtime starts
+//! all the same and the failure is reported, unless the policy says `on_degraded = "refuse"`. `main` calls it.
+
+pub mod agent;
+pub mod coverage;
+pub mod pages;
+pub mod policy;
+pub mod probe;
+pub mod resolvers;
+pub mod runtime;
+pub mod settings;
+pub mod start;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use ringfence_policy::{CompiledPolicy, Plane};
+use ringfence_records::handoff::Handoff;
+use ringfence_records::message::CoverageLine;
+
+use crate::filter::profile;
+use crate::kernel;
+use crate::notice;
+use crate::sys::Errno;
+use agent::{Agent, Door, Hello};
+use coverage::Means;
+use pages::{Inherited, State};
+use policy::Loaded;
+use probe::Capabilities;
+use runtime::Runtime;
+use settings::Settings;
+use start::{Additions, become_command, say};
+
+/// Status with which a refused start ends, so that the platform's init fails.
+const REFUSED: i32 = 1;
+
+/// Everything that is known before the runtime's process exists.
+#[derive(Debug)]
+pub struct Plan {
+    /// Arguments and environment.
+    pub settings: Settings,
+    /// The policy.
+    pub policy: Loaded,
+    /// The runtime behind the wrappers.
+    pub runtime: Runtime,
+    /// What the platform allows.
+    pub capabilities: Capabilities,
+    /// Name servers that the resolver stands in for.
+    pub name_servers: Vec<SocketAddr>,
+    /// Why the preload library will not be in the runtime; empty where it will.
+    pub no_preload: String,
+    /// The children's seccomp filter; empty where there is none.
+    pub child_filter: Vec<u8>,
+}
+
+/// Runs the whole launch. Returns the status to end with; in the process plane it does not return at all.
+#[must_use]
+pub fn run() -> i32 {
+    let settings = Settings::read();
+    match policy::load(&settings) {
+        Ok(policy) if policy.is_off() => become_command(&settings.command, &settings.environment),
+        Ok(policy) => Plan::new(settings, policy).launch(),
+        Err(diagnostics) => refuse(&settings, &Hello::default(), &diagnostics),
+    }
+}
+
+/// Ends the start: prints why, and tells the agent so that it stands in the log.
+fn refuse(settings: &Settings, hello: &Hello<'_>, reason: &str) -> i32 {
+    say(&format!("the start is refused\n{reason}"));
+    if let Ok(door) = Door::find(&settings.runtime_api_text) {
+        let _ = door.say(&Hello { refused: reason, ..hello.clone() });
+    }
+    REFUSED
+}
+
+impl Plan {
+    fn new(settings: Settings, policy: Loaded) -> Self {
+        let runtime = Runtime::find(&settings.command, settings.variable("PATH").unwrap_or_default());
+        let capabilities = Capabilities::probe();
+        let no_preload = no_preload(&settings, &runtime);
+        let child_filter = match (capabilities.notification, CompiledPolicy::new(&policy.compiled)) {
+            (Ok(()), Ok(compiled)) => profile::compile(&compiled),
+            _ => Vec::new(),
+        };
+        let name_servers = resolvers::name_servers();
+        Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter }
+    }
+
+    fn launch(mut self) -> i32 {
+        let child = self.try_kernel_plane();
+        let kernel = child.as_ref().map_or(0, |_| kernel::covered());
+        let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
+        let missing = coverage::uncovered(&self.policy.rules, &lines);
+        let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
+        let hello = self.hello(runtime, child.as_ref().map_or(0, |_| std::process::id()), &lines);
+        if self.policy.refuse_when_degraded && !missing.is_empty() {
+            let names: Vec<_> = missing.iter().map(|rule| rule.as_str()).collect();
+            let reason = format!("on_degraded = \"refuse\", and nothing here enforces {}", names.join(", "));
+            child.into_iter().for_each(kernel::child::Child::abandon);
+            return refuse(&self.settings, &hello, &reason);
+        }
+        let (agent, trouble) = self.greet(&hello);
+        trouble.into_iter().chain(self.policy.remarks.iter().cloned()).for_each(|text| notice::degraded(&text));
+        self.hand_over(child, runtime, kernel, agent)
+    }
+
+    /// Starts the child with the filter, where the platform allows; otherwise says in the probe lines why not.
+    fn try_kernel_plane(&mut self) -> Option<kernel::child::Child> {
+        if self.settings.process_plane_only {
+            self.capabilities.lines.push("RINGFENCE_PLANE=process".to_owned());
+            return None;
+        }
+        if self.capabilities.notification.is_err() {
+            return None;
+        }
+        let started = kernel::child::Child::start(self);
+        let result = started.as_ref().map(drop).map_err(|error| *error);
+        self.capabilities.lines.push(probe::line("seccomp(NEW_LISTENER)", result));
+        started.ok()
+    }
+
+    fn means(&self, kernel: u32) -> Means<'_> {
+        let names = CompiledPolicy::new(&self.policy.compiled).is_ok_and(|policy| policy.checks_names_in_traffic());
+        Means {
+            kernel,
+            no_preload: &self.no_preload,
+            child_filter: !self.child_filter.is_empty(),
+            names_in_traffic: names,
+        }
+    }
+
+    fn hello<'a>(&'a self, runtime: u32, guard: u32, coverage: &'a [CoverageLine<'a>]) -> Hello<'a> {
+        Hello {
+            policy_hash: &self.policy.digest,
+            policy_source: &self.policy.source,
+            runtime,
+            guard,
+            strongest: Some(if guard == 0 { Plane::Process } else { Plane::Kernel }),
+            coverage,
+            probes: &self.capabilities.lines,
+            executable: self.runtime.path.as_os_str().as_encoded_bytes(),
+            name_servers: &self.name_servers,
+            refused: "",
+        }
+    }
+
+    fn greet(&self, hello: &Hello<'_>) -> (Option<Agent>, Option<String>) {
+        match Door::find(&self.settings.runtime_api_text).and_then(|door| door.greet(hello)) {
+            Ok(agent) => (Some(agent), None),
+            Err(error) => (None, Some(error.to_string())),
+        }
+    }
+
+    fn hand_over(self, child: Option<kernel::child::Child>, runtime: u32, kernel: u32, agent: Option<Agent>) -> i32 {
+        let prepared = self.prepare(runtime, kernel, agent.as_ref(), child.is_none());
+        let (additions, state) = match prepared {
+            Ok((additions, inherited, state)) => (additions, Some((inherited, state))),
+            Err(error) => {
+                notice::degraded(&format!("handing the policy down failed: {error}"));
+                (Additions::none(), None)
+            }
+        };
+        match (child, state) {
+            (None, _) => become_command(&self.settings.command, &additions.apply(&self.settings.environment)),
+            (Some(child), Some((_, state))) => kernel::supervise(&self, child, agent, state, &additions),
+            (Some(child), None) => match State::own(false) {
+                Ok(state) => kernel::supervise(&self, child, agent, state, &additions),
+                Err(_) => child.run_unguarded(),
+            },
+        }
+    }
+
+    fn prepare(
+        &self,
+        runtime: u32,
+        kernel: u32,
+        agent: Option<&Agent>,
+        launched: bool,
+    ) -> Result<(Additions, Inherited, State), Errno> {
+        let state = match agent {
+            Some(agent) => State::of_agent(agent.state.try_clone()?)?,
+            None => State::own(launched)?,
+        };
+        let mut handoff = self.handoff(runtime, kernel, agent);
+        let preload = self.settings.preload_library();
+        handoff.preload_path = preload.as_os_str().as_encoded_bytes();
+        let inherited = Inherited::place(&pages::seal_handoff(&handoff)?, &state.file)?;
+        Ok((self.additions(agent, &inherited), inherited, state))
+    }
+
+    fn handoff<'a>(&'a self, runtime: u32, kernel: u32, agent: Option<&'a Agent>) -> Handoff<'a> {
+        let mut handoff = Handoff::with_policy(&self.policy.compiled);
+        if kernel != 0 {
+            handoff.strongest = Plane::Kernel;
+            handoff.guard_pid = std::process::id();
+        }
+        handoff.kernel_covers = kernel;
+        handoff.runtime_pid = runtime;
+        handoff.runtime_device = self.runtime.identity.device;
+        handoff.runtime_inode = self.runtime.identity.inode;
+        handoff.runtime_api = self.settings.runtime_api;
+        handoff.child_filter = &self.child_filter;
+        handoff.function = self.settings.function.as_bytes();
+        handoff.policy_hash = self.policy.digest.as_bytes();
+        if let Some(agent) = agent {
+            handoff.agent_pid = agent.pid;
+            handoff.report_address = &agent.report_address;
+            handoff.resolver = resolver(agent);
+            for (slot, server) in handoff.name_servers.iter_mut().zip(&self.name_servers) {
+                *slot = Some(*server);
+            }
+        }
+        handoff
+    }
+
+    fn additions(&self, agent: Option<&Agent>, inherited: &Inherited) -> Additions {
+        let mut additions = Additions::none();
+        additions.set(ringfence_records::handoff::ENVIRONMENT, inherited.numbers.as_bytes());
+        if let Some(agent) = agent {
+            additions.set("RINGFENCE_REPORT", &agent.report_address);
+        }
+        let preload = self.settings.preload_library();
+        if preload.is_file() {
+            additions.prepend(&self.settings, "LD_PRELOAD", &preload);
+        }
+        let hook = self.settings.python_hook();
+        if self.runtime.is_python() && hook.is_dir() {
+            additions.prepend(&self.settings, "PYTHONPATH", &hook);
+        }
+        additions
+    }
+}
+
+/// The guarded resolver, where the agent has one.
+#[must_use]
+pub fn resolver(agent: &Agent) -> Option<SocketAddr> {
+    (agent.resolver_port != 0).then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, agent.resolver_port)))
+}
+
+/// Why the preload library will not be in the runtime; empty where it will.
+fn no_preload(settings: &Settings, runtime: &Runtime) -> String {
+    let library = settings.preload_library();
+    if !library.is_file() {
+        return format!("no preload library at {}", library.display());
+    }
+    if runtime.is_static {
+        return format!("{} is statically linked: the preload library cannot enter it", runtime.path.display());
+    }
+    String::new()
+}

@@ -1,0 +1,120 @@
+//! What the platform and the user told the guard: its arguments and environment, read once.
+//!
+//! It decides nothing about policy; malformed values count as absent. `launch` calls it first.
+
+use std::env;
+use std::ffi::{CString, OsString};
+use std::net::SocketAddr;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+
+/// Where the layer is unpacked, if the guard cannot tell from its own path.
+const LAYER: &str = "/opt";
+/// Arguments and variables that are taken over; execve(2) itself allows about 2 MiB of them.
+const MAX_STRINGS: usize = 65_536;
+
+/// Arguments and environment.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The runtime's command: program and arguments, behind any further wrapper.
+    pub command: Vec<CString>,
+    /// Variables as `NAME=value`.
+    pub environment: Vec<CString>,
+    /// `AWS_LAMBDA_RUNTIME_API` as it stands there: part of the control socket's name.
+    pub runtime_api_text: String,
+    /// The same as an address.
+    pub runtime_api: Option<SocketAddr>,
+    /// `AWS_LAMBDA_FUNCTION_NAME`.
+    pub function: String,
+    /// `RINGFENCE_POLICY`.
+    pub policy: Option<String>,
+    /// `RINGFENCE_ON_ERROR`.
+    pub on_error: Option<String>,
+    /// `RINGFENCE_PLANE=process`: no kernel plane although there might be one.
+    pub process_plane_only: bool,
+    /// Folder that holds `ringfence/`, beside the guard itself.
+    pub layer: PathBuf,
+}
+
+impl Settings {
+    /// Reads arguments and environment of this process.
+    #[must_use]
+    pub fn read() -> Self {
+        let api = text("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
+        Self {
+            command: command(env::var_os("RINGFENCE_EXEC_WRAPPER"), env::args_os().skip(1)),
+            environment: env::vars_os().take(MAX_STRINGS).filter_map(|(name, value)| variable(&name, &value)).collect(),
+            runtime_api: address(&api),
+            runtime_api_text: api,
+            function: text("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
+            policy: text("RINGFENCE_POLICY"),
+            on_error: text("RINGFENCE_ON_ERROR"),
+            process_plane_only: text("RINGFENCE_PLANE").as_deref() == Some("process"),
+            layer: layer(),
+        }
+    }
+
+    /// The preload library, whether it is there or not.
+    #[must_use]
+    pub fn preload_library(&self) -> PathBuf {
+        self.layer.join("ringfence/lib/libringfence.so")
+    }
+
+    /// The folder of the Python hook, whether it is there or not.
+    #[must_use]
+    pub fn python_hook(&self) -> PathBuf {
+        self.layer.join("ringfence/python")
+    }
+
+    /// The value of a variable as the runtime would see it.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&[u8]> {
+        self.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+}
+
+/// The command, behind the wrapper that `RINGFENCE_EXEC_WRAPPER` names: the platform has one slot, and we took it.
+fn command(wrapper: Option<OsString>, arguments: impl Iterator<Item = OsString>) -> Vec<CString> {
+    let wrapper = wrapper.filter(|wrapper| !wrapper.is_empty());
+    let strings = wrapper.into_iter().chain(arguments).take(MAX_STRINGS);
+    strings.filter_map(|string| CString::new(string.into_vec()).ok()).collect()
+}
+
+fn variable(name: &OsString, value: &OsString) -> Option<CString> {
+    CString::new([name.as_bytes(), b"=", value.as_bytes()].concat()).ok()
+}
+
+fn text(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `host:port` where the host is an address; `localhost` counts as 127.0.0.1.
+fn address(text: &str) -> Option<SocketAddr> {
+    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    local.as_deref().unwrap_or(text).parse().ok()
+}
+
+fn layer() -> PathBuf {
+    let own = env::current_exe().ok();
+    own.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from(LAYER), Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{address, command};
+
+    #[test]
+    fn the_further_wrapper_comes_first() {
+        let arguments = ["/var/lang/bin/python3.13".into(), "-m".into()];
+        let chained = command(Some("/opt/other-wrapper".into()), arguments.clone().into_iter());
+        assert_eq!(chained.first().unwrap().to_bytes(), b"/opt/other-wrapper");
+        assert_eq!(command(Some("".into()), arguments.into_iter()).len(), 2);
+    }
+
+    #[test]
+    fn the_runtime_api_may_be_on_loopback_or_link_local() {
+        assert_eq!(address("169.254.100.1:9001").unwrap().port(), 9001);
+        assert!(address("localhost:9001").unwrap().ip().is_loopback());
+        assert!(address("").is_none() && address("runtime.local:80").is_none());
+    }
+}
