@@ -1,2 +1,34 @@
-//! The command line of Ringfence.
-fn main() {}
+//! The command line of Ringfence: parses arguments, calls the crates that do the work, turns errors into exit statuses.
+//!
+//! Decides what a command is called; must not know how anything is done.
+
+mod local;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runtime protection for AWS Lambda functions.
+#[derive(Parser)]
+#[command(name = "ringfence", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A Lambda service on this machine
+    #[command(subcommand)]
+    Local(local::Local),
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args_os().map(|a| a.to_string_lossy().into_owned()).collect();
+    if let Some(status) = ringfence_local::sandbox::helper(&arguments) {
+        return status;
+    }
+    match Cli::parse().command {
+        Command::Local(command) => command.run(),
+    }
+}
