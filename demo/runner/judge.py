@@ -1,0 +1,77 @@
+"""Judges a run: how many bytes the attacker has, which rules wrote their records, whether honest answers are untouched.
+
+Pure: knows nothing of how a run came about.
+"""
+
+import json
+from dataclasses import dataclass
+
+# What `ringfence local` hands out as the role's credentials (docs/local.md): they open nothing.
+CREDENTIALS = (
+    "ASIARINGFENCELOCAL00",
+    "ringfence/local/secret/access/key/000000",
+    "RINGFENCE-LOCAL-SESSION-TOKEN-0000000000",
+)
+ATTACKERS = "evil.example"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack came to in one environment."""
+
+    # Bytes that arrived at the attacker's hosts, by transport and port, and secret bytes in answers that he sees.
+    taken: dict
+    # For each rule that wrote a record of one of the attack's events: the record's body.
+    records: dict
+    # Expected rules without a record.
+    missing: tuple
+
+    @property
+    def bytes(self):
+        """All bytes that the attacker has."""
+        return sum(self.taken.values())
+
+
+def outcome(attack, run):
+    """Judges an attack's run."""
+    ids = {response["requestId"] for response in run.responses}
+    records = {}
+    for request, body in run.records("violation", "residue"):
+        if request in ids:
+            records.setdefault(body["rule"], body)
+    missing = tuple(rule for rule in attack.rules if rule not in records)
+    return Outcome(taken(attack, run), records, missing)
+
+
+def taken(attack, run):
+    """Bytes in the attacker's hands, by the way they came."""
+    found = {}
+    for sink in run.sinks:
+        if sink["bytes"] and (sink["host"] == ATTACKERS or sink["host"].endswith("." + ATTACKERS)):
+            way = f"{sink.get('transport', 'tcp')} {sink['port']}"
+            found[way] = found.get(way, 0) + sink["bytes"]
+    answers = sum(secret_bytes(attack, run.responses[i]["payload"]) for i in attack.attacker_events if i < len(run.responses))
+    if answers:
+        found["answer"] = answers
+    return found
+
+
+def secret_bytes(attack, payload):
+    """Bytes of secrets in an answer."""
+    text = json.dumps(payload, ensure_ascii=False)
+    return sum(text.count(secret) * len(secret) for secret in (*CREDENTIALS, *attack.secrets))
+
+
+def answers(run):
+    """What the callers of honest events got, without what differs from run to run anyway."""
+    return [(response["status"], without_request_id(response["payload"])) for response in run.responses]
+
+
+def without_request_id(payload):
+    """An error's payload names its request."""
+    return {k: v for k, v in payload.items() if k != "requestId"} if isinstance(payload, dict) else payload
+
+
+def false_alarms(run):
+    """Violations in a run of honest events."""
+    return [body for _, body in run.records("violation")]
