@@ -176,10 +176,16 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
     known
         .into_iter()
         .filter(|_| word.len() <= 64)
-        .map(|candidate| (distance(&word, candidate), candidate))
+        .map(|candidate| (difference(&word, candidate), candidate))
         .filter(|(distance, _)| *distance <= tolerance)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
+}
+
+/// How far `word` is from `candidate`. Forms of a word (`children`, `initialization`) are near to it.
+fn difference(word: &str, candidate: &str) -> usize {
+    let is_form = candidate.len() >= 4 && word.starts_with(candidate);
+    if is_form { 1 } else { distance(word, candidate) }
 }
 
 /// Levenshtein's distance in bytes, with `-` and `_` taken as equal.

@@ -102,9 +102,12 @@ impl File {
 fn read_file(text: &str, findings: &mut Findings<'_>, is_pack: bool) -> File {
     let mut file = File::default();
     let (table, errors) = DeTable::parse_recoverable(text);
-    for error in errors {
-        let hint = "this is not TOML yet; the rest is checked once it is".to_owned();
-        findings.error(error.span().unwrap_or(0..0), error.message().trim().to_owned(), String::new(), hint);
+    if !errors.is_empty() {
+        // What a parser recovers from broken text is a guess, and findings about guesses mislead.
+        for error in &errors {
+            not_toml(error, findings);
+        }
+        return file;
     }
     for (key, value) in table.get_ref() {
         match key.get_ref().as_ref() {
@@ -119,6 +122,15 @@ fn read_file(text: &str, findings: &mut Findings<'_>, is_pack: bool) -> File {
         }
     }
     file
+}
+
+fn not_toml(error: &toml::de::Error, findings: &mut Findings<'_>) {
+    let message = error.message().trim();
+    let hint = match message {
+        "duplicate key" => "keep one of the two",
+        _ => "mend this first: the rest is checked once the text is TOML",
+    };
+    findings.error(error.span().unwrap_or(0..0), message.to_owned(), String::new(), hint.to_owned());
 }
 
 /// Reports a key that is not of the top level; where a section has it, says which.
@@ -216,13 +228,11 @@ impl Sections {
 fn read_rules(node: &Node<'_>, findings: &mut Findings<'_>) -> Vec<NarrowedRule> {
     let tables: Vec<&Node<'_>> =
         node.get_ref().as_array().into_iter().flat_map(|array| array.iter()).collect();
-    if !node.get_ref().is_array() || tables.len() > MAX_RULES {
-        wrong(
-            node,
-            findings,
-            "at most 64 tables, each under [[rule]]",
-            "write [[rule]] with two pairs of brackets",
-        );
+    if !node.get_ref().is_array() {
+        wrong(node, findings, "a list of rules", "write [[rule]] with two pairs of brackets");
+    }
+    if tables.len() > MAX_RULES {
+        wrong(node, findings, "at most 64 rules", "rules with the same condition can be one rule");
         return Vec::new();
     }
     tables.into_iter().filter_map(|rule| read_rule(rule, findings)).collect()

@@ -24,14 +24,14 @@ impl Policy {
         for (section, keys) in self.base.printed() {
             let _ = write!(out, "\n[{section}]\n");
             for (key, value) in keys {
-                let _ = write!(out, "{key} = {value}\n");
+                let _ = writeln!(out, "{key} = {value}");
             }
         }
         for rule in &self.rules {
             let _ = write!(out, "\n[[rule]]\nwhen = {}\n", rule.when.to_toml());
             for (section, keys) in rule.sections.printed() {
                 for (key, value) in keys {
-                    let _ = write!(out, "{section}.{key} = {value}\n");
+                    let _ = writeln!(out, "{section}.{key} = {value}");
                 }
             }
         }

@@ -281,18 +281,18 @@ impl Event {
         judge(&action)
     }
 
-    fn typed(&self, policy: &Policy, context: &Context) -> Verdict {
+    fn typed(&self, policy: &Policy, context: Context) -> Verdict {
         let indices = |host: &[u8]| {
             let host = String::from_utf8_lossy(host);
             let patterns = policy.name_patterns();
             let matching = patterns.iter().enumerate().filter(|(_, pattern)| pattern.matches_name(&host));
             matching.map(|(index, _)| u16::try_from(index).unwrap()).collect()
         };
-        self.judged(indices, |action| policy.verdict(action, context))
+        self.judged(indices, |action| policy.verdict(action, &context))
     }
 
-    fn compiled(&self, policy: CompiledPolicy<'_>, context: &Context) -> Verdict {
-        self.judged(|host| policy.name_patterns(host).collect(), |action| policy.verdict(action, context))
+    fn compiled(&self, policy: CompiledPolicy<'_>, context: Context) -> Verdict {
+        self.judged(|host| policy.name_patterns(host).collect(), |action| policy.verdict(action, &context))
     }
 }
 
@@ -324,8 +324,8 @@ proptest! {
         let bytes = policy.compile(TODAY).unwrap();
         let compiled = CompiledPolicy::new(&bytes).unwrap();
         for (event, context) in events {
-            let typed = event.typed(&policy, &context);
-            let flat = event.compiled(compiled, &context);
+            let typed = event.typed(&policy, context);
+            let flat = event.compiled(compiled, context);
             prop_assert_eq!(typed, flat, "{:?} in {:?} under\n{}", event, context, text);
         }
     }
@@ -344,7 +344,7 @@ proptest! {
         let added = parse(&format!("{key} = [\"{entry}\"]")).base;
         stricter.base.layer(added);
         for (event, context) in events {
-            let (before, after) = (event.typed(&policy, &context), event.typed(&stricter, &context));
+            let (before, after) = (event.typed(&policy, context), event.typed(&stricter, context));
             prop_assert!(severity(after) >= severity(before), "{:?}: {:?} became {:?}", event, before, after);
         }
     }
@@ -362,7 +362,7 @@ proptest! {
         let mut stricter = policy.clone();
         stricter.base.layer(parse(line).base);
         for (event, context) in events {
-            let (before, after) = (event.typed(&policy, &context), event.typed(&stricter, &context));
+            let (before, after) = (event.typed(&policy, context), event.typed(&stricter, context));
             prop_assert!(severity(after) >= severity(before), "{:?}: {:?} became {:?}", event, before, after);
         }
     }
@@ -370,7 +370,7 @@ proptest! {
     #[test]
     fn observing_never_denies_and_off_never_speaks(text in policy_text(), event in event(), context in context()) {
         let observing = parse(&text).observing();
-        prop_assert!(severity(event.typed(&observing, &context)) < 2);
+        prop_assert!(severity(event.typed(&observing, context)) < 2);
     }
 
     #[test]
@@ -396,7 +396,7 @@ proptest! {
         prop_assert!(CompiledPolicy::new(&noise).is_err());
         if let Ok(policy) = CompiledPolicy::new(&bytes) {
             for (event, context) in events {
-                let _ = event.compiled(policy, &context);
+                let _ = event.compiled(policy, context);
                 let _ = (policy.limits(), policy.syscall_profile(), policy.strip_variable(b"AWS_REGION"));
                 let _ = (policy.is_credential(b"X"), policy.denied_syscalls().count(), policy.has_name_rules());
             }

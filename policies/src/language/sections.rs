@@ -217,7 +217,13 @@ impl Value for Syscalls {
         }
         let table = <SyscallTable as Value>::read(node, findings)?;
         let Some(extends) = table.extends else {
-            wrong(node, findings, "a table with `extends`", "write { extends = \"strict\", deny = [\"…\"] }");
+            let hint = "write { extends = \"strict\", deny = [\"…\"] }".to_owned();
+            findings.error(
+                node.span(),
+                "a profile without `extends`".into(),
+                "expected `extends` here".into(),
+                hint,
+            );
             return None;
         };
         Some(Self { extends, deny: table.deny.map_or_else(Vec::new, |deny| deny.0) })

@@ -62,8 +62,9 @@ fn describe(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.chars().count() <= MAX_SHOWN => format!("{text:?}"),
         DeValue::String(_) => "a long string".to_owned(),
-        DeValue::Integer(_) => "an integer".to_owned(),
-        DeValue::Float(_) => "a float".to_owned(),
+        DeValue::Integer(number) if number.as_str().len() <= MAX_SHOWN => format!("`{number}`"),
+        DeValue::Float(number) if number.as_str().len() <= MAX_SHOWN => format!("`{number}`"),
+        DeValue::Integer(_) | DeValue::Float(_) => "a long number".to_owned(),
         DeValue::Boolean(value) => format!("`{value}`"),
         DeValue::Datetime(_) => "a date".to_owned(),
         DeValue::Array(_) => "a list".to_owned(),
