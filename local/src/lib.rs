@@ -17,3 +17,4 @@ pub mod run;
 mod runtime;
 pub mod sandbox;
 mod service;
+mod world;

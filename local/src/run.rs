@@ -29,11 +29,15 @@ use crate::service::records::{LogStream, Origin, line_record};
 use crate::service::server;
 use crate::service::state::{Settings, Shared};
 use crate::service::telemetry::{Telemetry, TelemetryMode};
+use crate::world::{Served, World};
 
 /// Lambda's smallest /tmp, in bytes.
 const TMP_BYTES: u64 = 512 * 1024 * 1024;
 /// Where the APIs are in a network name space of the run's own; in the caller's, a free port is taken.
 const API_PORT: u16 = 9001;
+/// Where SDKs, OpenSSL, requests and Node look for a certificate authority.
+const TRUST_VARIABLES: &[&str] =
+    &["AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
 /// Lambda's limit for a synchronous event, in bytes.
 const EVENT_MAX: u64 = 6 * 1024 * 1024;
 
@@ -48,8 +52,12 @@ pub fn invoke(options: &Options, output: Box<dyn Write + Send>) -> Result<u8, Lo
         .prefix("ringfence-local-")
         .tempdir()
         .map_err(|e| LocalError::environment("make a directory for the run", e))?;
-    let files = RunFiles::prepare(options, directory.path())?;
-    let run = Run::start(options, files, output)?;
+    let world = match &options.network {
+        Network::World(file) => Some(World::load(file)?),
+        Network::None | Network::Inherit => None,
+    };
+    let files = RunFiles::prepare(options, world.as_ref(), directory.path())?;
+    let run = Run::start(options, files, world, output)?;
     interrupt_on(signals, &run.lifecycle.shared);
     let failed = run.all(events, options.concurrency);
     run.finish(failed)
@@ -94,7 +102,7 @@ struct RunFiles {
 }
 
 impl RunFiles {
-    fn prepare(options: &Options, directory: &Path) -> Result<Self, LocalError> {
+    fn prepare(options: &Options, world: Option<&World>, directory: &Path) -> Result<Self, LocalError> {
         let make = |name: &str| {
             let path = directory.join(name);
             fs::create_dir(&path)
@@ -113,6 +121,9 @@ impl RunFiles {
         let runtime = runtime::prepare(options, &opt, &empty)?;
         let extensions = layer::extensions(&opt)?;
         write_etc(&etc, &options.network)?;
+        if let Some(world) = world {
+            write_authority(&etc, world)?;
+        }
         Ok(Self { root, etc, opt, runtime, extensions, has_wrapper })
     }
 
@@ -155,14 +166,28 @@ fn write_etc(etc: &Path, network: &Network) -> Result<(), LocalError> {
     Ok(())
 }
 
+/// What makes programs of the sandbox trust the world's certificates.
+fn write_authority(etc: &Path, world: &World) -> Result<(), LocalError> {
+    let directory = etc.join("ssl");
+    fs::create_dir(&directory).map_err(|e| LocalError::file(&directory, e))?;
+    let path = directory.join("ringfence-world.pem");
+    fs::write(&path, world.authority_pem()).map_err(|e| LocalError::file(&path, e))
+}
+
 /// A running environment.
 struct Run {
     lifecycle: Arc<Lifecycle>,
+    world: Option<Served>,
 }
 
 impl Run {
-    fn start(options: &Options, files: RunFiles, output: Box<dyn Write + Send>) -> Result<Self, LocalError> {
-        let network = network_plan(&options.network);
+    fn start(
+        options: &Options,
+        files: RunFiles,
+        world: Option<World>,
+        output: Box<dyn Write + Send>,
+    ) -> Result<Self, LocalError> {
+        let network = network_plan(&options.network, world.as_ref());
         let settings = settings(options, &files.runtime);
         let log = LogStream::new(output, options.output, Telemetry::new(telemetry_mode()));
         let shared = Arc::new(Shared::new(settings, log));
@@ -173,6 +198,7 @@ impl Run {
         let sandbox = Arc::new(sandbox);
         let mut sockets = sockets.into_iter();
         let api = serve_api(sockets.next(), &shared)?;
+        let world = world.map(|world| world.serve(sockets)).transpose()?;
         let reach = Arc::downgrade(&sandbox);
         shared.log.telemetry.connect_with(Box::new(move |address| {
             reach.upgrade().ok_or(io::ErrorKind::NotConnected)?.connect(address)
@@ -181,7 +207,7 @@ impl Run {
         let pipes = Pipes::start(move |origin, line| print_line(&printed, origin, line));
         let launch = launch(options, files, api);
         let lifecycle = Arc::new(Lifecycle::new(shared, sandbox, pipes, launch));
-        Ok(Self { lifecycle })
+        Ok(Self { lifecycle, world })
     }
 
     /// Invokes every event in order, at most `concurrency` at a time. Says whether one failed.
@@ -214,6 +240,9 @@ impl Run {
 
     fn finish(self, failed: bool) -> Result<u8, LocalError> {
         self.lifecycle.shut_down(Reason::Spindown);
+        for line in self.world.iter().flat_map(Served::finish) {
+            self.lifecycle.shared.log.print(&line, &line.to_string());
+        }
         if self.lifecycle.shared.state().interrupted {
             return Err(LocalError::Interrupted);
         }
@@ -247,11 +276,13 @@ fn telemetry_mode() -> TelemetryMode {
     }
 }
 
-fn network_plan(network: &Network) -> NetworkPlan {
+fn network_plan(network: &Network, world: Option<&World>) -> NetworkPlan {
     let private = !matches!(network, Network::Inherit);
     let port = if private { API_PORT } else { 0 };
     let api = SocketPlan { udp: false, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
-    NetworkPlan { private, addresses: Vec::new(), sockets: vec![api] }
+    let addresses = world.map(World::addresses).unwrap_or_default();
+    let sockets = [api].into_iter().chain(world.map(World::sockets).unwrap_or_default()).collect();
+    NetworkPlan { private, addresses, sockets }
 }
 
 fn serve_api(socket: Option<OwnedFd>, shared: &Arc<Shared>) -> Result<String, LocalError> {
@@ -269,6 +300,12 @@ fn launch(options: &Options, files: RunFiles, api: String) -> Launch {
     }
     if options.policy.is_some() {
         defaults.push(("RINGFENCE_POLICY".to_owned(), "/var/policy/policy.toml".to_owned()));
+    }
+    if matches!(options.network, Network::World(_)) {
+        let trusted = TRUST_VARIABLES
+            .iter()
+            .map(|name| ((*name).to_owned(), "/etc/ssl/ringfence-world.pem".to_owned()));
+        defaults.extend(trusted);
     }
     defaults.extend(options.env.iter().cloned());
     Launch {
