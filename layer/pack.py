@@ -1,41 +1,69 @@
 """Packs a Lambda layer: `pack.py ZIP NAME=FILE:MODE … NAME=FOLDER:tree`.
 
 Lambda unpacks a layer into /opt and keeps the mode bits, so they are set here and not taken from the checkout.
-Names are sorted and dated 1980-01-01, so that the same files give the same bytes.
+Names are sorted and dated 1980-01-01, so that the same files give the same bytes. Python modules of a folder are
+compiled for every interpreter that this machine has: /opt is read-only, so what is not compiled here is compiled
+anew at every cold start.
 """
 
 import pathlib
+import shutil
 import stat
+import subprocess
 import sys
+import tempfile
 import zipfile
 
-KEPT_FROM_TREES = {".py"}
+INTERPRETERS = ["/usr/bin/python3", *(f"python3.{minor}" for minor in range(9, 16))]
+# Prints the interpreter's cache tag and compiles argv[1] into argv[2], as if it stood at argv[3].
+COMPILE = """
+import py_compile, sys
+source, target, name = sys.argv[1:]
+py_compile.compile(source, f"{target}.{sys.implementation.cache_tag}.pyc", name, doraise=True,
+                   invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+"""
 
 
-def members(arguments):
+def tree(name, root, scratch):
+    """Yields the modules of a folder and their compiled forms."""
+    for file in sorted(root.rglob("*.py")):
+        relative = file.relative_to(root)
+        if "tests" in relative.parts:
+            continue
+        yield f"{name}/{relative.as_posix()}", file, 0o644
+        for compiled in compile_module(file, f"/opt/{name}/{relative.as_posix()}", scratch / relative.parent):
+            yield f"{name}/{(relative.parent / '__pycache__' / compiled.name).as_posix()}", compiled, 0o644
+
+
+def compile_module(file, name, folder):
+    """Compiles one module with each interpreter at hand; one that cannot is passed over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for interpreter in filter(None, map(shutil.which, INTERPRETERS)):
+        command = [interpreter, "-I", "-c", COMPILE, str(file), str(folder / file.stem), name]
+        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+    return sorted(folder.glob(f"{file.stem}.*.pyc"))
+
+
+def members(arguments, scratch):
     """Yields (name in the zip, file, mode) for each argument."""
     for argument in arguments:
         name, _, rest = argument.partition("=")
         source, _, mode = rest.rpartition(":")
-        if mode != "tree":
+        if mode == "tree":
+            yield from tree(name, pathlib.Path(source), scratch)
+        else:
             yield name, pathlib.Path(source), int(mode, 8)
-            continue
-        root = pathlib.Path(source)
-        for file in sorted(root.rglob("*")):
-            relative = file.relative_to(root)
-            if file.suffix in KEPT_FROM_TREES and "tests" not in relative.parts:
-                yield f"{name}/{relative.as_posix()}", file, 0o644
 
 
 def main():
     target, *arguments = sys.argv[1:]
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
-        for name, file, mode in sorted(members(arguments)):
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(target, "w") as archive:
+        for name, file, mode in sorted(members(arguments, pathlib.Path(scratch))):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = (stat.S_IFREG | mode) << 16
-            archive.writestr(info, file.read_bytes())
+            archive.writestr(info, file.read_bytes(), compresslevel=9)
     size = pathlib.Path(target).stat().st_size
     print(f"{target}: {size:,} bytes")
 
