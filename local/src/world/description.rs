@@ -59,8 +59,10 @@ pub(crate) struct Page {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WorldFile {
-    #[serde(default, alias = "hosts")]
+    #[serde(default)]
     host: Vec<HostTable>,
+    #[serde(default)]
+    hosts: Vec<HostTable>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +104,8 @@ impl Description {
     /// Understands a world file; paths in it are relative to `directory`.
     pub(crate) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
         let file: WorldFile = toml::from_str(text).map_err(|e| e.to_string())?;
-        let hosts: Result<Vec<Host>, String> = file.host.into_iter().map(|h| host(h, directory)).collect();
+        let hosts: Result<Vec<Host>, String> =
+            file.host.into_iter().chain(file.hosts).map(|h| host(h, directory)).collect();
         let description = Self { hosts: hosts? };
         description.check()?;
         Ok(description)
