@@ -50,13 +50,10 @@ def demo(service, attacks, options):
     begun = time.monotonic()
     modes = (None, *options.profiles)
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        honest_runs = {mode: pool.submit(service.invoke, mode, honest_events()) for mode in modes}
-        runs = {(each, mode): pool.submit(service.invoke, mode, each.events) for each in attacks for mode in modes}
-        honest, problems = compare_honest({mode: run.result() for mode, run in honest_runs.items()})
-        results = {each.name: {} for each in attacks}
-        for (each, mode), run in runs.items():
-            results[each.name][mode] = judge.outcome(each, run.result())
-            progress(f"{each.name} {mode or 'without the layer'}")
+        try:
+            honest, problems, results = play(pool, service, attacks, modes)
+        finally:
+            pool.shutdown(cancel_futures=True)
     for each in attacks:
         problems += attack_problems(each, results[each.name])
     if attacks and options.profiles:
@@ -67,6 +64,18 @@ def demo(service, attacks, options):
         options.json.write_text(json.dumps(show.data(attacks, results, honest, problems), indent=2) + "\n")
     conclude(attacks, problems, time.monotonic() - begun)
     return 1 if problems else 0
+
+
+def play(pool, service, attacks, modes):
+    """Runs everything, as many environments at a time as the pool allows."""
+    honest_runs = {mode: pool.submit(service.invoke, mode, honest_events()) for mode in modes}
+    runs = {each.name: {mode: pool.submit(service.invoke, mode, each.events) for mode in modes} for each in attacks}
+    honest, problems = compare_honest({mode: run.result() for mode, run in honest_runs.items()})
+    results = {}
+    for each in attacks:
+        results[each.name] = {mode: judge.outcome(each, run.result()) for mode, run in runs[each.name].items()}
+        progress(each.name)
+    return honest, problems, results
 
 
 def honest_events():
