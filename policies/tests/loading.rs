@@ -164,6 +164,18 @@ fn rules_in_use_say_what_is_asked_for_and_where() {
 }
 
 #[test]
+fn no_rule_is_claimed_that_never_applies_and_none_is_forgotten() {
+    let rules = |text: &str| {
+        let uses = Policy::parse("policy.toml", text).unwrap().policy.rules_in_use();
+        uses.iter().map(|used| format!("{} {}", used.rule.as_str(), used.mode.as_str())).collect::<Vec<_>>()
+    };
+    let single = "mode = \"off\"\n[[rule]]\nwhen = { process = \"/usr/bin/*\" }\ntmp = { mode = \"enforce\", writes = \"deny\" }";
+    assert_eq!(rules(single), Vec::<String>::new());
+    let narrowed = "mode = \"off\"\n[[rule]]\nwhen = { process = \"child\" }\ntmp = { mode = \"enforce\", writes = \"deny\" }";
+    assert_eq!(rules(narrowed), ["process.uncovered enforce", "tmp.writes enforce"]);
+}
+
+#[test]
 fn a_policy_prints_as_one_would_write_it() {
     let text = "extends = \"baseline\"\nenforce_after = 2026-12-24\n[[rule]]\nwhen = { phase = \"init\", process = \"child\" }\ntmp.writes = [\"/tmp/a\"]\n";
     let policy = Policy::parse("policy.toml", text).unwrap().policy;

@@ -69,6 +69,13 @@ impl Policy {
         (views, view_of)
     }
 
+    /// The mode of the rule on programs that the strongest plane cannot follow, where it is strictest.
+    pub(super) fn uncovered_mode(&self) -> Mode {
+        let (views, _) = self.views();
+        let modes = views.iter().map(|sections| strictest_mode(sections, self.mode));
+        modes.max_by_key(|mode| mode_number(*mode)).unwrap_or(Mode::Off)
+    }
+
     /// The sections with all narrowed rules that hold in `phase` for `role` laid over them.
     #[must_use]
     pub fn sections_in(&self, phase: Phase, role: Role) -> Sections {
@@ -184,7 +191,7 @@ impl Image {
             (view::TMP_MODE, mode_of(tmp.mode)),
             (view::FILES_MODE, mode_of(files.mode)),
             (view::CREDENTIALS_MODE, mode_of(credentials.mode)),
-            (view::UNCOVERED_MODE, uncovered_mode(sections, mode)),
+            (view::UNCOVERED_MODE, mode_number(strictest_mode(sections, mode))),
             (view::SHELLS, restriction_number(process.shells)),
             (view::FROM_WRITABLE, restriction_number(process.from_writable)),
             (view::LISTEN, listen_number(egress.listen)),
@@ -267,7 +274,7 @@ fn process_is_present(process: &Process) -> bool {
 }
 
 /// The strictest mode among the sections that judge anything in this view.
-fn uncovered_mode(sections: &Sections, mode: Mode) -> u8 {
+fn strictest_mode(sections: &Sections, mode: Mode) -> Mode {
     let Sections { process, egress, tmp, files, credentials, .. } = sections;
     let egress_judges = egress.runtime_api != Some(RuntimeApi::Any)
         || egress.allow.is_some()
@@ -280,9 +287,8 @@ fn uncovered_mode(sections: &Sections, mode: Mode) -> u8 {
         (files.deny_read.is_some() || files.deny_write.is_some(), files.mode),
         (credentials.expose.is_some() || credentials.reads.is_some(), credentials.mode),
     ];
-    let modes =
-        judging.into_iter().filter(|(judges, _)| *judges).map(|(_, own)| mode_number(own.unwrap_or(mode)));
-    modes.max().unwrap_or(0)
+    let modes = judging.into_iter().filter(|(judges, _)| *judges).map(|(_, own)| own.unwrap_or(mode));
+    modes.max_by_key(|mode| mode_number(*mode)).unwrap_or(Mode::Off)
 }
 
 /// `value` as the compiled form holds lengths; what does not fit makes the whole too large and is refused in the end.

@@ -5,7 +5,7 @@
 
 use super::section::Section;
 use super::value::Strength;
-use super::{Mode, Policy, RuntimeApi, Sections};
+use super::{Mode, Policy, Sections, WhenProcess};
 use crate::Rule;
 
 /// A rule that the policy uses.
@@ -21,11 +21,15 @@ pub struct RuleUse {
 
 impl Policy {
     /// Every rule in use, in the order of the language; a rule that several places set is there several times.
-    /// Rules that are off, and values that set no rule, are left out. Call [`Policy::effective`] first.
+    /// Left out are rules that are off, values that set no rule, and narrowed rules that never apply (the reader has
+    /// warned of them). Call [`Policy::effective`] first.
     #[must_use]
     pub fn rules_in_use(&self) -> Vec<RuleUse> {
         let mut uses = self.base.rules_in_use(self.mode, "");
         for (index, narrowed) in self.rules.iter().enumerate() {
+            if matches!(narrowed.when.process, Some(WhenProcess::Executable(_))) {
+                continue;
+            }
             let mut sections = narrowed.sections.clone();
             sections.inherit_modes(&self.base);
             uses.extend(sections.rules_in_use(self.mode, &format!("rule[{}].", index + 1)));
@@ -38,14 +42,11 @@ impl Policy {
     /// What holds without being said.
     fn implied(&self) -> Vec<RuleUse> {
         let egress = self.base.egress.mode.unwrap_or(self.mode);
-        let runtime_api =
-            (self.base.egress.runtime_api.is_none()).then_some((Rule::EgressRuntimeApi, egress));
-        let guarded = self.base.egress.runtime_api != Some(RuntimeApi::Any);
-        let uncovered =
-            (guarded || self.base != Sections::default()).then_some((Rule::ProcessUncovered, self.mode));
-        [runtime_api, uncovered, Some((Rule::SelfProtection, self.mode))]
+        let runtime_api = self.base.egress.runtime_api.is_none().then_some((Rule::EgressRuntimeApi, egress));
+        let always = [(Rule::ProcessUncovered, self.uncovered_mode()), (Rule::SelfProtection, self.mode)];
+        runtime_api
             .into_iter()
-            .flatten()
+            .chain(always)
             .filter(|(_, mode)| *mode != Mode::Off)
             .map(|(rule, mode)| RuleUse { rule, mode, key: "default".to_owned() })
             .collect()
