@@ -1,0 +1,190 @@
+//! The filter, run by the interpreter.
+
+use super::interpreter::{Call, run};
+use super::table::{Action, Atom, Options, Rule};
+use super::{assembler, compile, compile_rules, table};
+use proptest::prelude::*;
+
+const RUNTIME: u32 = 17;
+
+fn options() -> [Options; 4] {
+    [(false, false), (false, true), (true, false), (true, true)]
+        .map(|(registry, bind)| Options { runtime: RUNTIME, registry, bind })
+}
+
+fn call(number: libc::c_long, arguments: &[u64]) -> Call {
+    let mut all = [0; 6];
+    all[..arguments.len()].copy_from_slice(arguments);
+    Call { number: u32::try_from(number).unwrap(), architecture: assembler::ARCHITECTURE, arguments: all }
+}
+
+fn answer(number: libc::c_long, arguments: &[u64]) -> u32 {
+    run(&compile(options()[3]).unwrap(), &call(number, arguments)).0
+}
+
+const ALLOW: u32 = Action::Allow.number();
+const ASK: u32 = Action::Ask.number();
+const EPERM: u32 = Action::Fail(libc::EPERM).number();
+
+/// The rules' meaning, written a second time without jumps.
+fn meaning(rules: &[Rule], call: &Call) -> u32 {
+    let Some(rule) = rules.iter().find(|rule| rule.call == call.number) else { return ALLOW };
+    let low = |argument: u8| call.arguments[usize::from(argument)] as u32;
+    let holds = |atom: &Atom| match *atom {
+        Atom::Is(argument, value) => low(argument) == value,
+        Atom::IsNot(argument, value) => low(argument) != value,
+        Atom::Any(argument, bits) => low(argument) & bits != 0,
+        Atom::No(argument, bits) => low(argument) & bits == 0,
+        Atom::Null(argument) => call.arguments[usize::from(argument)] == 0,
+        Atom::In(argument, values) => values.contains(&low(argument)),
+        Atom::Outside(argument, mask, values) => !values.contains(&(low(argument) & mask)),
+    };
+    let case = rule.cases.iter().find(|case| case.when.iter().all(holds));
+    case.map_or(rule.otherwise, |case| case.then).number()
+}
+
+#[test]
+fn it_is_small_and_all_jumps_reach() {
+    for options in options() {
+        let program = compile(options).unwrap();
+        assert!(program.len() < 400, "{} instructions", program.len());
+    }
+}
+
+#[test]
+fn other_architectures_die_and_x32_does_not_exist() {
+    let program = compile(options()[0]).unwrap();
+    let foreign = Call { architecture: 0x4000_0003, ..call(0, &[]) };
+    assert_eq!(run(&program, &foreign).0, crate::sys::seccomp::RET_KILL);
+    let x32 = Call { number: 0x4000_0000 | 59, ..call(0, &[]) };
+    assert_eq!(run(&program, &x32).0, Action::Fail(libc::ENOSYS).number());
+}
+
+#[test]
+fn hot_calls_pass_without_a_look_at_their_arguments() {
+    for number in [libc::SYS_read, libc::SYS_write, libc::SYS_futex, libc::SYS_mmap, libc::SYS_openat, libc::SYS_close] {
+        assert_eq!(run(&compile(options()[3]).unwrap(), &call(number, &[1; 6])), (ALLOW, false));
+    }
+}
+
+#[test]
+fn what_must_hold_without_the_guard_is_static() {
+    for (arguments, expected) in [
+        (&[1, 1 << 3][..], EPERM),
+        (&[1, 1 << 5], EPERM),
+        (&[0, 0], EPERM),
+        (&[7, 0], EPERM),
+        (&[1, 0], ASK),
+        (&[2, 0], ALLOW),
+    ] {
+        assert_eq!(answer(libc::SYS_seccomp, arguments), expected, "seccomp{arguments:?}");
+    }
+    assert_eq!(answer(libc::SYS_prctl, &[22, 2]), EPERM);
+    assert_eq!(answer(libc::SYS_prctl, &[15]), ALLOW);
+    assert_eq!(answer(libc::SYS_prctl, &[4, 0]), Action::Fail(0).number());
+}
+
+#[test]
+fn integers_are_compared_as_the_kernel_takes_them() {
+    let vsock_in_disguise = 1 << 32 | 40;
+    assert_eq!(answer(libc::SYS_socket, &[vsock_in_disguise, 1, 0]), Action::Fail(libc::EAFNOSUPPORT).number());
+    assert_eq!(answer(libc::SYS_seccomp, &[1 << 32 | 1, 1 << 3]), EPERM);
+    assert_eq!(answer(libc::SYS_sendto, &[3, 0, 0, 0, 1 << 32, 16]), ASK, "a pointer is 64 bits");
+    assert_eq!(answer(libc::SYS_sendto, &[3, 0, 0, 0, 0, 16]), ALLOW);
+}
+
+#[test]
+fn what_runtimes_do_all_day_is_left_alone() {
+    assert_eq!(answer(libc::SYS_tgkill, &[u64::from(RUNTIME), 20, 23]), ALLOW);
+    assert_eq!(answer(libc::SYS_tgkill, &[u64::from(RUNTIME), 20, 9]), ASK);
+    assert_eq!(answer(libc::SYS_clone, &[0x003d_0f00]), ALLOW, "pthread_create");
+    assert_eq!(answer(libc::SYS_clone, &[0x4111]), ALLOW, "vfork");
+    assert_eq!(answer(libc::SYS_clone, &[0x1_0100]), EPERM, "a thread without CLONE_FILES");
+    assert_eq!(answer(libc::SYS_socket, &[16, 0x8_0003, 0]), ASK, "netlink route");
+    assert_eq!(answer(libc::SYS_socket, &[2, 3, 1]), EPERM, "raw");
+    assert_eq!(answer(libc::SYS_socket, &[2, 1, 262]), Action::Fail(libc::EPROTONOSUPPORT).number(), "MPTCP");
+}
+
+/// Values that the atoms of a rule tell apart, for one argument.
+fn interesting(rule: &Rule, wanted: u8) -> Vec<u64> {
+    let mut values = vec![0, 1, u64::from(u32::MAX), 1 << 32];
+    for atom in rule.cases.iter().flat_map(|case| &case.when) {
+        match *atom {
+            Atom::Is(argument, value) | Atom::IsNot(argument, value) | Atom::Any(argument, value) | Atom::No(argument, value)
+                if argument == wanted =>
+            {
+                values.push(u64::from(value));
+            }
+            Atom::In(argument, list) | Atom::Outside(argument, _, list) if argument == wanted => {
+                values.extend(list.iter().map(|value| u64::from(*value)));
+            }
+            _ => {}
+        }
+    }
+    values
+}
+
+fn inputs(rule: &Rule) -> Vec<Call> {
+    let mut calls = vec![call(rule.call.into(), &[])];
+    for argument in 0..5 {
+        let values = interesting(rule, argument);
+        if values.len() == 4 && !rule.cases.iter().any(|case| case.when.contains(&Atom::Null(argument))) {
+            continue;
+        }
+        calls = calls
+            .iter()
+            .flat_map(|base| {
+                values.iter().map(|value| {
+                    let mut varied = *base;
+                    varied.arguments[usize::from(argument)] = *value;
+                    varied
+                })
+            })
+            .collect();
+    }
+    calls
+}
+
+#[test]
+fn no_rule_and_no_case_is_redundant() {
+    for options in options() {
+        let rules = table::rules(options);
+        for (index, rule) in rules.iter().enumerate() {
+            let differs = |changed: &[Rule]| {
+                let program = compile_rules(changed.to_vec()).unwrap();
+                inputs(rule).iter().any(|input| run(&program, input).0 != meaning(&rules, input))
+            };
+            let mut without = rules.clone();
+            without.remove(index);
+            assert!(differs(&without), "rule {}: {}", rule.call, rule.reason);
+            for case in 0..rule.cases.len() {
+                let mut without = rules.clone();
+                without[index].cases.remove(case);
+                assert!(differs(&without), "case {case} of {}: {}", rule.call, rule.reason);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_rule_does_what_the_table_says() {
+    for options in options() {
+        let rules = table::rules(options);
+        let program = compile(options).unwrap();
+        for rule in &rules {
+            for input in inputs(rule) {
+                assert_eq!(run(&program, &input).0, meaning(&rules, &input), "{input:?}: {}", rule.reason);
+            }
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_call_gets_what_the_table_says(number in 0_u32..1024, arguments: [u64; 6]) {
+        let rules = table::rules(options()[3]);
+        let program = compile(options()[3]).unwrap();
+        let input = Call { number, architecture: assembler::ARCHITECTURE, arguments };
+        prop_assert_eq!(run(&program, &input).0, meaning(&rules, &input));
+    }
+}
