@@ -115,7 +115,9 @@ def attack_problems(each, outcomes):
 
 def print_log_stream(service, each, profile):
     print(f"\nThe log of the attack `{each.title}` in profile {profile}, as CloudWatch would show it:\n")
-    print(service.log_stream(profile, each.events))
+    # Responses and what the world saw are no part of the log.
+    lines = service.log_stream(profile, each.events).splitlines()
+    print("\n".join(line for line in lines if not line.startswith(("=> ", "SINK "))), "\n")
 
 
 def progress(text):
