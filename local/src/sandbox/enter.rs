@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use caps::CapSet;
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, getegid, geteuid, sethostname};
 
@@ -62,8 +63,16 @@ fn enter_name_spaces(private_network: bool) -> Result<(), Failure> {
         unshare(CloneFlags::CLONE_NEWUSER).map_err(|e| no_user_name_space(e, uid))?;
         map_identity(uid, gid)?;
         unshare(spaces).map_err(|e| step("unshare mount, PID, UTS, IPC and network name spaces", &e))?;
+        keep_capabilities().map_err(|e| step("keep the name space's capabilities", &e))?;
     }
     sethostname("ringfence-local").map_err(|e| step("set the host name", &e))
+}
+
+/// The first process is started by an exec as uid 993, which loses whatever is not ambient.
+fn keep_capabilities() -> Result<(), caps::errors::CapsError> {
+    let all = caps::read(None, CapSet::Permitted)?;
+    caps::set(None, CapSet::Inheritable, &all)?;
+    caps::set(None, CapSet::Ambient, &all)
 }
 
 fn map_identity(uid: Uid, gid: Gid) -> Result<(), Failure> {
