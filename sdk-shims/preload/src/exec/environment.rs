@@ -1,0 +1,227 @@
+//! The environment that a program gets: the library and its two pages always, what the policy strips never.
+//!
+//! It reads the caller's environment once and builds a new vector of pointers on the stack, or in fresh memory where
+//! it is long. The strings stay where they are. It runs in vfork children.
+
+use ringfence_policy::{Action, Decision};
+use ringfence_records::handoff::ENVIRONMENT;
+use ringfence_records::message::{ActionKind, Kind, Report};
+
+use super::judge::decimal;
+use crate::own;
+use crate::report;
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno};
+
+/// Variables up to which the new vector lies on the stack.
+const ON_STACK: usize = 512;
+/// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
+const MAX_VARIABLES: usize = 1 << 18;
+/// Entries that are added: the library, the descriptors, the report socket, and the end.
+const ADDED: usize = 4;
+const WORD: usize = size_of::<usize>();
+/// Variable by which language shims find the report socket.
+const REPORT: &[u8] = b"RINGFENCE_REPORT";
+const PRELOAD: &[u8] = b"LD_PRELOAD";
+
+/// Calls `run` with the address of the environment that a program started now is to have.
+pub(super) fn with(
+    state: &State,
+    envp: usize,
+    strip: bool,
+    run: impl FnOnce(usize) -> isize,
+) -> Result<isize, Errno> {
+    let mut added = Added::default();
+    added.fill(state, envp);
+    let count = variables(envp).take(MAX_VARIABLES).count();
+    if count <= ON_STACK {
+        let mut vector = [0; ON_STACK + ADDED];
+        build(state, envp, strip, &added, &mut vector);
+        return Ok(run(vector.as_ptr() as usize));
+    }
+    in_memory(state, envp, strip, &added, count, run)
+}
+
+#[inline(never)]
+fn in_memory(
+    state: &State,
+    envp: usize,
+    strip: bool,
+    added: &Added,
+    count: usize,
+    run: impl FnOnce(usize) -> isize,
+) -> Result<isize, Errno> {
+    let length = ((count + ADDED) * WORD).next_multiple_of(4096);
+    let memory = sys::memory_near(0, length)?;
+    let address = memory.as_ptr() as usize;
+    build(state, envp, strip, added, sys::as_words(memory));
+    let result = run(address);
+    sys::unmap(address, length);
+    Ok(result)
+}
+
+/// Addresses of the strings of an environment.
+fn variables(envp: usize) -> impl Iterator<Item = usize> {
+    (0..MAX_VARIABLES)
+        .map_while(move |index| sys::word_at(envp.wrapping_add(index * WORD)))
+        .take_while(|pointer| *pointer != 0)
+}
+
+/// Fills `vector`, which is zero, with what stays and what is added.
+fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [usize]) {
+    // The last slot stays zero: it ends the vector.
+    let room = vector.len().saturating_sub(1);
+    let mut slots = vector.iter_mut().take(room);
+    let mut put = |pointer: usize| {
+        if let Some(slot) = slots.next() {
+            *slot = pointer;
+        }
+    };
+    let mut inherits = strip && state.rules.credentials;
+    for text in [&added.preload[..], &added.descriptors, &added.report] {
+        if text.first().is_some_and(|byte| *byte != 0) {
+            put(text.as_ptr() as usize);
+        }
+    }
+    for pointer in variables(envp) {
+        let name = name_at(pointer);
+        if replaced(name) || (strip && state.policy.strip_variable(name)) {
+            continue;
+        }
+        if inherits && state.policy.is_credential(name) {
+            inherits = false;
+            if inherit_denied(state, name) {
+                continue;
+            }
+        }
+        put(pointer);
+    }
+}
+
+/// The name of the variable at `pointer`, cut to what any rule can name.
+fn name_at(pointer: usize) -> &'static [u8] {
+    const LONGEST: usize = 256;
+    let mut length = 0;
+    while length < LONGEST {
+        match sys::bytes_at(pointer + length, 1) {
+            Some([0 | b'=']) | None => break,
+            Some(_) => length += 1,
+        }
+    }
+    sys::bytes_at(pointer, length).unwrap_or_default()
+}
+
+fn replaced(name: &[u8]) -> bool {
+    name == PRELOAD || name == ENVIRONMENT.as_bytes() || name == REPORT
+}
+
+/// Whether a child may not have the credential `variable`; writes the verdict down.
+fn inherit_denied(state: &State, variable: &[u8]) -> bool {
+    let verdict = state.verdict(&Action::InheritCredentials { variable });
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::InheritCredentials);
+        report.name = variable;
+        report::violation(state, verdict, &report);
+    }
+    verdict.decision == Decision::Deny
+}
+
+/// The strings that are added, each ending in NUL; empty ones are left out.
+struct Added {
+    preload: [u8; 1024],
+    descriptors: [u8; 64],
+    report: [u8; 160],
+}
+
+impl Default for Added {
+    fn default() -> Self {
+        Self { preload: [0; 1024], descriptors: [0; 64], report: [0; 160] }
+    }
+}
+
+impl Added {
+    fn fill(&mut self, state: &State, envp: usize) {
+        let path = state.handoff.preload_path;
+        let before = variables(envp)
+            .find(|pointer| name_at(*pointer) == PRELOAD)
+            .and_then(|pointer| sys::string_at(pointer + PRELOAD.len() + 1, 768))
+            .unwrap_or_default();
+        preload(&mut self.preload, path, before);
+        let [handoff, page] = own::inherited(state);
+        let (mut first, mut second) = ([0; 12], [0; 12]);
+        let first = decimal(handoff.unsigned_abs(), &mut first);
+        let second = decimal(page.unsigned_abs(), &mut second);
+        join(&mut self.descriptors, &[ENVIRONMENT.as_bytes(), b"=", first, b",", second]);
+        if !state.handoff.report_address.is_empty() {
+            join(&mut self.report, &[REPORT, b"=", state.handoff.report_address]);
+        }
+    }
+}
+
+/// `LD_PRELOAD=` with our path first, once, then what was there before.
+fn preload(buffer: &mut [u8], path: &[u8], before: &[u8]) {
+    let rest = before.strip_prefix(path).filter(|rest| matches!(rest.first(), None | Some(b':' | b' ')));
+    let rest = rest.map_or(before, |rest| rest.get(1..).unwrap_or_default());
+    let parts: &[&[u8]] =
+        if rest.is_empty() { &[PRELOAD, b"=", path] } else { &[PRELOAD, b"=", path, b":", rest] };
+    if !join(buffer, parts) {
+        join(buffer, &[PRELOAD, b"=", path]);
+    }
+}
+
+/// Writes the parts one after the other and a NUL; false, and nothing written, where they have no room.
+fn join(buffer: &mut [u8], parts: &[&[u8]]) -> bool {
+    let total: usize = parts.iter().map(|part| part.len()).sum();
+    if total >= buffer.len() {
+        return false;
+    }
+    let mut at = 0;
+    for part in parts {
+        if let Some(room) = buffer.get_mut(at..at + part.len()) {
+            room.copy_from_slice(part);
+        }
+        at += part.len();
+    }
+    if let Some(end) = buffer.get_mut(at) {
+        *end = 0;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn preloaded(before: &str) -> String {
+        let mut buffer = [0; 64];
+        preload(&mut buffer, b"/opt/l.so", before.as_bytes());
+        let end = buffer.iter().position(|byte| *byte == 0).unwrap();
+        String::from_utf8(buffer[..end].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn the_library_comes_first_and_once() {
+        assert_eq!(preloaded(""), "LD_PRELOAD=/opt/l.so");
+        assert_eq!(preloaded("/opt/l.so"), "LD_PRELOAD=/opt/l.so");
+        assert_eq!(preloaded("/opt/l.so:/x.so"), "LD_PRELOAD=/opt/l.so:/x.so");
+        assert_eq!(preloaded("/x.so"), "LD_PRELOAD=/opt/l.so:/x.so");
+        assert_eq!(preloaded("/opt/l.so2"), "LD_PRELOAD=/opt/l.so:/opt/l.so2");
+        assert_eq!(preloaded(&"x".repeat(80)), "LD_PRELOAD=/opt/l.so");
+    }
+
+    proptest! {
+        #[test]
+        fn joined_texts_end_inside_their_buffer(parts in proptest::collection::vec(proptest::collection::vec(1..=255_u8, 0..20), 0..6)) {
+            let mut buffer = [0xaa; 40];
+            let parts: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+            let whole = parts.concat();
+            if join(&mut buffer, &parts) {
+                prop_assert_eq!(&buffer[..whole.len()], &whole[..]);
+                prop_assert_eq!(buffer[whole.len()], 0);
+            } else {
+                prop_assert!(whole.len() >= 40);
+            }
+        }
+    }
+}

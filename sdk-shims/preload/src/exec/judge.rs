@@ -1,0 +1,153 @@
+//! Whether a file may be executed: resolve, read its head, ask the policy, write down what it says.
+//!
+//! It knows nothing of environments and children. A script is judged itself, and then each interpreter as an exec
+//! of its own.
+
+use ringfence_policy::{Action, Decision, Exec};
+use ringfence_records::message::{ActionKind, Kind, List, MAX_ARGUMENT, MAX_ARGUMENTS, Report};
+
+use super::{Request, elf, origin_of};
+use crate::report;
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno, Owned};
+
+const AT_SYMLINK_NOFOLLOW: usize = 0x100;
+const AT_EMPTY_PATH: usize = 0x1000;
+/// Interpreters of interpreters that the kernel follows (`BINPRM` recursion, exec.c).
+const MAX_INTERPRETERS: usize = 5;
+const REGULAR: u32 = 0o100_000;
+const TYPE: u32 = 0o170_000;
+
+/// Whether there is a file to execute: the search along PATH must not reach the child's filter and limits.
+pub(super) fn exists(request: &Request) -> Result<(), Errno> {
+    open(request).map(drop)
+}
+
+/// The verdict on `request` and its interpreters.
+///
+/// # Errors
+/// The kernel's own answer where the file cannot be opened; EACCES where the policy denies it.
+pub(super) fn judge(state: &State, request: &Request) -> Result<(), Errno> {
+    let file = open(request)?;
+    let given = sys::string_at(request.path, 4096).ok_or(Errno::NAMETOOLONG)?;
+    let mut head = elf::Head::default();
+    judge_file(state, &file, given, request.argv, &mut head)?;
+    for _ in 0..MAX_INTERPRETERS {
+        let mut path = [0; elf::Head::SIZE];
+        let Some(interpreter) = head.interpreter_of_script(&mut path) else { return Ok(()) };
+        let file = sys::open_at(sys::CWD, interpreter, sys::O_PATH | sys::O_CLOEXEC)?;
+        let given = interpreter.strip_suffix(b"\0").unwrap_or(interpreter);
+        judge_file(state, &file, given, request.argv, &mut head)?;
+    }
+    Err(Errno::LOOP)
+}
+
+fn open(request: &Request) -> Result<Owned, Errno> {
+    let mut flags = sys::O_PATH | sys::O_CLOEXEC;
+    if request.flags & AT_SYMLINK_NOFOLLOW != 0 {
+        flags |= sys::O_NOFOLLOW;
+    }
+    if request.flags & AT_EMPTY_PATH != 0 && sys::string_at(request.path, 1) == Some(&[]) {
+        let mut own = [0; 32];
+        return sys::open_at(
+            sys::CWD,
+            descriptor_path(request.directory, &mut own),
+            sys::O_PATH | sys::O_CLOEXEC,
+        );
+    }
+    sys::open_raw(request.directory, request.path, flags)
+}
+
+/// `/proc/self/fd/N` with its NUL.
+pub(crate) fn descriptor_path(descriptor: i32, buffer: &mut [u8; 32]) -> &[u8] {
+    const START: &[u8] = b"/proc/self/fd/";
+    let mut digits = [0; 12];
+    let digits = decimal(descriptor.unsigned_abs(), &mut digits);
+    let end = START.len() + digits.len();
+    if let Some(room) = buffer.get_mut(..START.len()) {
+        room.copy_from_slice(START);
+    }
+    if let Some(room) = buffer.get_mut(START.len()..end) {
+        room.copy_from_slice(digits);
+    }
+    if let Some(room) = buffer.get_mut(end..) {
+        room.fill(0);
+    }
+    buffer.get(..=end).unwrap_or_default()
+}
+
+/// A number in decimal digits.
+pub(crate) fn decimal(mut number: u32, buffer: &mut [u8; 12]) -> &[u8] {
+    let mut start = buffer.len();
+    while let Some(slot) = start.checked_sub(1).and_then(|at| buffer.get_mut(at)) {
+        #[allow(clippy::cast_possible_truncation, reason = "a digit")]
+        let digit = (number % 10) as u8;
+        *slot = b'0' + digit;
+        start -= 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.get(start..).unwrap_or_default()
+}
+
+/// The verdict on one file; its head stays in `head`.
+#[inline(never)]
+fn judge_file(
+    state: &State,
+    file: &Owned,
+    given: &[u8],
+    argv: usize,
+    head: &mut elf::Head,
+) -> Result<(), Errno> {
+    if sys::identity(file.0)?.mode & TYPE != REGULAR {
+        return Err(Errno::ACCES);
+    }
+    let (mut link, mut path) = ([0; 32], [0; 4096]);
+    let link = descriptor_path(file.0, &mut link);
+    let resolved = match sys::read_link(sys::CWD, link, &mut path) {
+        Ok(resolved) => resolved,
+        Err(Errno::NAMETOOLONG) => return Err(Errno::NAMETOOLONG),
+        Err(_) => given,
+    };
+    head.read(link);
+    let exec = Exec { given, resolved, origin: origin_of(resolved), linkage: head.linkage(resolved) };
+    let verdict = state.verdict(&Action::Exec(exec));
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.path = resolved;
+        if given != resolved {
+            report.name = given;
+        }
+        report.arguments = arguments(argv);
+        report::violation(state, verdict, &report);
+    }
+    if verdict.decision == Decision::Deny { Err(Errno::ACCES) } else { Ok(()) }
+}
+
+/// The first arguments, cut.
+fn arguments(argv: usize) -> List<'static, MAX_ARGUMENTS> {
+    let mut list = List::new();
+    for index in 0..MAX_ARGUMENTS {
+        let Some(pointer) = sys::word_at(argv.wrapping_add(index * 8)).filter(|pointer| *pointer != 0) else {
+            break;
+        };
+        let argument = sys::string_at(pointer, MAX_ARGUMENT).or_else(|| sys::bytes_at(pointer, MAX_ARGUMENT));
+        list.push(argument.unwrap_or_default());
+    }
+    list
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_descriptor_paths_are_written_in_full() {
+        for number in [0, 7, 10, 4_294_967_295_u32] {
+            assert_eq!(decimal(number, &mut [0; 12]), number.to_string().as_bytes());
+        }
+        assert_eq!(descriptor_path(961, &mut [0xff; 32]), b"/proc/self/fd/961\0");
+    }
+}

@@ -1,0 +1,344 @@
+//! Opens, and the calls that change names: what may be read and written.
+//!
+//! Reading is decided on what was opened, so that no link, relative path or other mount of procfs leads around a
+//! rule: open, ask the kernel for the name, judge, close again where it is denied. Writing is decided before, on the
+//! resolved name, since opening may already create or truncate. `handler` calls it.
+
+use ringfence_policy::{Action, Decision};
+use ringfence_records::message::{ActionKind, Kind, Report};
+
+use crate::arch::{Flow, number};
+use crate::exec::descriptor_path;
+use crate::report;
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno, Owned};
+
+/// Longest resolved path.
+const LONGEST: usize = 4096;
+const MAX_LINKS: usize = 8;
+
+/// An open in the form of openat(2).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Open {
+    number: usize,
+    arguments: [usize; 6],
+    directory: i32,
+    path: usize,
+    flags: usize,
+}
+
+impl Open {
+    pub(crate) fn open(arguments: [usize; 6]) -> Self {
+        let [path, flags, ..] = arguments;
+        Self { number: number::OPEN, arguments, directory: sys::CWD, path, flags }
+    }
+
+    pub(crate) fn creat(arguments: [usize; 6]) -> Self {
+        let [path, ..] = arguments;
+        let flags = sys::O_CREAT | sys::O_WRONLY | sys::O_TRUNC;
+        Self { number: number::CREAT, arguments, directory: sys::CWD, path, flags }
+    }
+
+    pub(crate) fn openat(arguments: [usize; 6]) -> Self {
+        let [directory, path, flags, ..] = arguments;
+        Self { number: number::OPENAT, arguments, directory: sys::descriptor(directory), path, flags }
+    }
+
+    pub(crate) fn openat2(arguments: [usize; 6]) -> Self {
+        let [directory, path, how, ..] = arguments;
+        let flags = sys::word_at(how).unwrap_or(0);
+        Self { number: number::OPENAT2, arguments, directory: sys::descriptor(directory), path, flags }
+    }
+
+    const fn writes(&self) -> bool {
+        let temporary = self.flags & sys::O_TMPFILE == sys::O_TMPFILE;
+        self.flags & sys::O_ACCMODE != 0 || self.flags & (sys::O_CREAT | sys::O_TRUNC) != 0 || temporary
+    }
+
+    const fn reads(&self) -> bool {
+        self.flags & sys::O_ACCMODE != sys::O_WRONLY
+    }
+}
+
+/// Judges and makes an open.
+pub(crate) fn open(state: &State, open: &Open) -> Flow {
+    if open.flags & sys::O_PATH != 0 || !sys::plausible(open.path) {
+        return Flow::Proceed;
+    }
+    if state.rules.write && open.writes() && write_denied(state, open.directory, open.path, open.flags) {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    let everywhere = state.rules.read_in(state.phase().0);
+    if !open.reads() || !(everywhere || state.rules.credentials) {
+        return Flow::Proceed;
+    }
+    let result = sys::pass(open.number, open.arguments);
+    let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
+    let opened = sys::descriptor(opened);
+    if may_matter(state, opened, everywhere) && read_denied(state, opened, everywhere) {
+        sys::close(opened);
+        return Flow::Done(Errno::ACCES.result());
+    }
+    Flow::Done(result)
+}
+
+/// The cheap question first, one fstat(2): without rules on other places only procfs matters.
+fn may_matter(state: &State, opened: i32, everywhere: bool) -> bool {
+    let Ok(identity) = sys::identity(opened) else { return false };
+    everywhere || identity.device == state.proc_device
+}
+
+/// Whether what was opened may not be read; writes the verdict down.
+#[inline(never)]
+fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
+    let (mut link, mut buffer) = ([0; 32], [0; LONGEST]);
+    let Ok(path) = sys::read_link(sys::CWD, descriptor_path(opened, &mut link), &mut buffer) else {
+        return false;
+    };
+    if !path.starts_with(b"/") {
+        return false;
+    }
+    let length = path.len();
+    let length = if is_procfs(opened) { canonical_proc(&mut buffer, length) } else { length };
+    let path = buffer.get(..length).unwrap_or_default();
+    if everywhere && judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path) {
+        return true;
+    }
+    let environment = path.starts_with(b"/proc/") && path.ends_with(b"/environ");
+    let credential = Action::ReadCredential { variable: path, by_sdk: false };
+    environment && state.rules.credentials && judged(state, &credential, ActionKind::ReadCredential, path)
+}
+
+fn is_procfs(opened: i32) -> bool {
+    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+    sys::filesystem(opened).is_ok_and(|kind| kind == PROC_SUPER_MAGIC)
+}
+
+/// Asks the policy and writes down what it says; true where it denies.
+fn judged(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8]) -> bool {
+    let verdict = state.verdict(action);
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, kind);
+        if kind == ActionKind::ReadCredential {
+            report.name = subject;
+        } else {
+            report.path = subject;
+        }
+        report::violation(state, verdict, &report);
+    }
+    verdict.decision == Decision::Deny
+}
+
+/// Rewrites a path inside a procfs, wherever it is mounted, to `/proc/<pid>/<file>`, threads' files to those of their
+/// process; returns the new length.
+fn canonical_proc(buffer: &mut [u8], length: usize) -> usize {
+    const PROC: &[u8] = b"/proc";
+    let Some(path) = buffer.get(..length) else { return length };
+    let Some((start, digits)) = process_component(path) else { return length };
+    let tail = path.get(start + digits..).unwrap_or_default();
+    let skip = thread_prefix(tail);
+    let kept = length - start - digits - skip;
+    if start < PROC.len() {
+        return length;
+    }
+    // The process, then what follows it, moved to the front.
+    buffer.copy_within(start..start + digits, PROC.len());
+    buffer.copy_within(start + digits + skip..length, PROC.len() + digits);
+    if let Some(head) = buffer.get_mut(..PROC.len()) {
+        head.copy_from_slice(PROC);
+    }
+    PROC.len() + digits + kept
+}
+
+/// Start and length of the first component that is a number, with its slash: `/17`.
+fn process_component(path: &[u8]) -> Option<(usize, usize)> {
+    let mut start = 0;
+    while start < path.len() {
+        let rest = path.get(start + 1..)?;
+        let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+        let name = rest.get(..length)?;
+        if !name.is_empty() && name.iter().all(u8::is_ascii_digit) {
+            return Some((start, length + 1));
+        }
+        start += length + 1;
+    }
+    None
+}
+
+/// Length of `/task/<tid>` at the start of `tail`, where something follows it.
+fn thread_prefix(tail: &[u8]) -> usize {
+    const TASK: &[u8] = b"/task/";
+    let Some(rest) = tail.strip_prefix(TASK) else { return 0 };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 0 && rest.get(digits) == Some(&b'/') { TASK.len() + digits } else { 0 }
+}
+
+/// A call that changes names: the arguments that are directory and path, one pair or two.
+pub(crate) fn change(state: &State, targets: [Option<(usize, usize)>; 2]) -> Flow {
+    let denied = targets.into_iter().flatten().any(|(directory, path)| {
+        state.rules.write
+            && sys::plausible(path)
+            && write_denied(state, sys::descriptor(directory), path, sys::O_NOFOLLOW)
+    });
+    if denied { Flow::Done(Errno::ACCES.result()) } else { Flow::Proceed }
+}
+
+/// `AT_FDCWD` as an argument.
+pub(crate) const HERE: usize = 0_usize.wrapping_sub(100);
+
+#[inline(never)]
+fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> bool {
+    let mut buffer = [0; LONGEST];
+    let Some(length) = resolve(directory, path, flags, &mut buffer) else { return false };
+    let path = buffer.get(..length).unwrap_or_default();
+    // `/dev/null` and other devices are not files of anyone.
+    judged(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
+}
+
+/// The absolute path that an open for writing would create or change; `None` where the kernel will refuse it.
+fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8; LONGEST]) -> Option<usize> {
+    let nofollow = flags & sys::O_NOFOLLOW;
+    if flags & sys::O_TMPFILE == sys::O_TMPFILE {
+        let parent = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC).ok()?;
+        let length = name_of(&parent, buffer)?;
+        return append(buffer, length, b"(unnamed)");
+    }
+    match sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | nofollow) {
+        Ok(file) => name_of(&file, buffer),
+        Err(Errno::NOENT) => resolve_new(directory, sys::string_at(path, LONGEST)?, buffer),
+        Err(_) => None,
+    }
+}
+
+/// The path of a file that does not exist yet: its directory's name, and its own; links that dangle are followed.
+fn resolve_new(directory: i32, path: &[u8], buffer: &mut [u8; LONGEST]) -> Option<usize> {
+    let mut parent = open_parent(directory, path)?;
+    let mut name = Name::last_of(path)?;
+    for _ in 0..MAX_LINKS {
+        let mut link = [0; 1024];
+        let Ok(target) = sys::read_link(parent.0, &name.bytes, &mut link) else {
+            let length = name_of(&parent, buffer)?;
+            return append(buffer, length, name.text());
+        };
+        parent = open_parent(parent.0, target)?;
+        name = Name::last_of(target)?;
+    }
+    None
+}
+
+/// One component of a path, with NULs behind it.
+struct Name {
+    bytes: [u8; 256],
+    length: usize,
+}
+
+impl Name {
+    fn last_of(path: &[u8]) -> Option<Self> {
+        let (_, last) = split(path);
+        let mut bytes = [0; 256];
+        bytes.get_mut(..last.len())?.copy_from_slice(last);
+        (last.len() < 256).then_some(Self { bytes, length: last.len() })
+    }
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+fn open_parent(directory: i32, path: &[u8]) -> Option<Owned> {
+    let mut buffer = [0; LONGEST];
+    let (parent, _) = split(path);
+    let parent = terminated(if parent.is_empty() { b"." } else { parent }, &mut buffer)?;
+    sys::open_at(directory, parent, sys::O_PATH | sys::O_CLOEXEC).ok()
+}
+
+/// Directory (with its slash) and last component. Slashes at the end do not count.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    let end = path.iter().rposition(|byte| *byte != b'/').map_or(0, |at| at + 1);
+    let path = path.get(..end).unwrap_or_default();
+    let start = path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1);
+    path.split_at_checked(start).unwrap_or_default()
+}
+
+fn terminated<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    buffer.get_mut(..text.len())?.copy_from_slice(text);
+    *buffer.get_mut(text.len())? = 0;
+    buffer.get(..=text.len())
+}
+
+/// The kernel's name of what `file` is.
+fn name_of(file: &Owned, buffer: &mut [u8; LONGEST]) -> Option<usize> {
+    let mut link = [0; 32];
+    sys::read_link(sys::CWD, descriptor_path(file.0, &mut link), buffer).ok().map(<[u8]>::len)
+}
+
+fn append(buffer: &mut [u8; LONGEST], length: usize, name: &[u8]) -> Option<usize> {
+    let slash = usize::from(length > 1);
+    if slash == 1 {
+        *buffer.get_mut(length)? = b'/';
+    }
+    let start = length + slash;
+    buffer.get_mut(start..start + name.len())?.copy_from_slice(name);
+    Some(start + name.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn canonical(path: &str) -> String {
+        let mut buffer = [0; 128];
+        buffer[..path.len()].copy_from_slice(path.as_bytes());
+        let length = canonical_proc(&mut buffer, path.len());
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn procfs_is_called_the_same_wherever_it_is_mounted() {
+        assert_eq!(canonical("/proc/17/environ"), "/proc/17/environ");
+        assert_eq!(canonical("/proc/17/task/18/environ"), "/proc/17/environ");
+        assert_eq!(canonical("/mnt/other/17/environ"), "/proc/17/environ");
+        assert_eq!(canonical("/proc/17/task"), "/proc/17/task");
+        assert_eq!(canonical("/proc/sys/kernel/ostype"), "/proc/sys/kernel/ostype");
+        assert_eq!(canonical("/17/environ"), "/17/environ");
+    }
+
+    #[test]
+    fn a_path_splits_at_its_last_slash() {
+        assert_eq!(split(b"/tmp/a"), (&b"/tmp/"[..], &b"a"[..]));
+        assert_eq!(split(b"/tmp/a//"), (&b"/tmp/"[..], &b"a"[..]));
+        assert_eq!(split(b"a"), (&b""[..], &b"a"[..]));
+        assert_eq!(split(b"/"), (&b""[..], &b""[..]));
+    }
+
+    #[test]
+    fn the_name_of_a_new_file_goes_through_links() {
+        let folder = std::env::temp_dir().join(format!("ringfence-resolve-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("real")).unwrap();
+        let _ = std::os::unix::fs::symlink(folder.join("real"), folder.join("link"));
+        let _ = std::os::unix::fs::symlink(folder.join("real/missing"), folder.join("dangling"));
+        let resolved = |name: &str| {
+            let path = std::ffi::CString::new(folder.join(name).to_str().unwrap()).unwrap();
+            let mut buffer = [0; LONGEST];
+            let length = resolve(sys::CWD, path.as_ptr() as usize, sys::O_CREAT, &mut buffer)?;
+            Some(String::from_utf8(buffer[..length].to_vec()).unwrap())
+        };
+        let expected = |name: &str| Some(folder.join(name).to_str().unwrap().to_owned());
+        assert_eq!(resolved("link/new"), expected("real/new"));
+        assert_eq!(resolved("dangling"), expected("real/missing"));
+        assert_eq!(resolved("real/../new"), expected("new"));
+        assert_eq!(resolved("nowhere/new"), None);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(path in proptest::collection::vec(prop_oneof![Just(b'/'), Just(b'1'), any::<u8>()], 0..60)) {
+            let mut buffer = [0; 64];
+            buffer[..path.len()].copy_from_slice(&path);
+            prop_assert!(canonical_proc(&mut buffer, path.len()) <= buffer.len());
+            let _ = split(&path);
+        }
+    }
+}

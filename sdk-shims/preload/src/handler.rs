@@ -1,0 +1,147 @@
+//! The handler: which calls are taken over, and who judges each.
+//!
+//! A patched site leads here with the number and the arguments of a call. This module only routes; what it does not
+//! list goes on at the site as if nothing had happened. It runs in signal handlers and in vfork children.
+
+use ringfence_records::handoff::covers;
+
+use crate::arch::{Flow, number};
+use crate::exec::{self, Request};
+use crate::files::{self, HERE, Open};
+use crate::own::{self, Signal};
+use crate::state::{self, State};
+use crate::sys::Errno;
+use crate::{mapping, network, runtime_api};
+
+/// Whether sites of this call are patched in every process.
+pub(crate) fn wants(call: usize) -> bool {
+    matches!(
+        call,
+        number::EXECVE
+            | number::EXECVEAT
+            | number::OPEN
+            | number::OPENAT
+            | number::OPENAT2
+            | number::CREAT
+            | number::CONNECT
+            | number::SENDTO
+            | number::SENDMSG
+            | number::SENDMMSG
+            | number::BIND
+            | number::PTRACE
+            | number::PROCESS_VM_READV
+            | number::PROCESS_VM_WRITEV
+            | number::PIDFD_GETFD
+            | number::KILL
+            | number::TKILL
+            | number::TGKILL
+            | number::RT_SIGQUEUEINFO
+            | number::RT_TGSIGQUEUEINFO
+            | number::PIDFD_SEND_SIGNAL
+            | number::CLOSE
+            | number::CLOSE_RANGE
+            | number::DUP2
+            | number::DUP3
+            | number::MMAP
+            | number::IO_URING_SETUP
+    )
+}
+
+/// Whether sites of this call are patched where the policy has rules on writing.
+pub(crate) fn wants_for_writes(call: usize) -> bool {
+    matches!(
+        call,
+        number::RENAME
+            | number::RENAMEAT
+            | number::RENAMEAT2
+            | number::LINK
+            | number::LINKAT
+            | number::SYMLINK
+            | number::SYMLINKAT
+            | number::UNLINK
+            | number::UNLINKAT
+            | number::RMDIR
+            | number::MKDIR
+            | number::MKDIRAT
+            | number::TRUNCATE
+    )
+}
+
+/// Whether sites of this call are patched in the runtime only: they show when it asks for the next event.
+pub(crate) fn wants_in_runtime(call: usize) -> bool {
+    matches!(call, number::WRITE | number::WRITEV)
+}
+
+/// Judges a call.
+pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
+    let Some(state) = state::get() else { return Flow::Proceed };
+    let [first, second, third, ..] = arguments;
+    match call {
+        number::OPENAT => files::open(state, &Open::openat(arguments)),
+        number::OPEN => files::open(state, &Open::open(arguments)),
+        number::OPENAT2 => files::open(state, &Open::openat2(arguments)),
+        number::CREAT => files::open(state, &Open::creat(arguments)),
+        number::CLOSE => own::close(state, arguments),
+        number::DUP2 | number::DUP3 => own::dup(state, arguments),
+        number::CLOSE_RANGE => own::close_range(state, arguments),
+        number::MMAP => mapping::map(state, arguments),
+        number::EXECVE => exec::exec(state, &Request::execve(arguments)),
+        number::EXECVEAT => exec::exec(state, &Request::execveat(arguments)),
+        number::WRITE => {
+            runtime_api::outgoing(state, first, second, third);
+            Flow::Proceed
+        }
+        number::WRITEV => {
+            runtime_api::outgoing_vector(state, first, second, third);
+            Flow::Proceed
+        }
+        number::SENDTO => network::sendto(state, arguments),
+        number::SENDMSG => network::sendmsg(state, arguments),
+        number::SENDMMSG => network::sendmmsg(state, arguments),
+        number::CONNECT => network::connect(state, arguments),
+        number::BIND => network::bind(state, arguments),
+        call if wants_for_writes(call) => change(state, call, arguments),
+        call => dangerous(state, call, arguments),
+    }
+}
+
+/// Calls that change names: which arguments are a directory and a path in it.
+fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
+    let [a, b, c, d, ..] = arguments;
+    let targets = match call {
+        number::RENAME => [Some((HERE, a)), Some((HERE, b))],
+        number::RENAMEAT | number::RENAMEAT2 => [Some((a, b)), Some((c, d))],
+        number::LINK | number::SYMLINK => [Some((HERE, b)), None],
+        number::LINKAT => [Some((c, d)), None],
+        number::SYMLINKAT => [Some((b, c)), None],
+        number::UNLINKAT | number::MKDIRAT => [Some((a, b)), None],
+        _ => [Some((HERE, a)), None],
+    };
+    files::change(state, targets)
+}
+
+/// Calls that act on other processes, or around the library.
+fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
+    if call == number::IO_URING_SETUP {
+        // A ring opens files and connects without any call that a site could show. Libraries fall back.
+        return Flow::Done(Errno::NOSYS.result());
+    }
+    if state.kernel_decides(covers::DANGEROUS) {
+        return Flow::Proceed;
+    }
+    match call {
+        number::PTRACE => own::dangerous(state, "ptrace"),
+        number::PROCESS_VM_READV => own::dangerous(state, "process_vm_readv"),
+        number::PROCESS_VM_WRITEV => own::dangerous(state, "process_vm_writev"),
+        number::PIDFD_GETFD => own::dangerous(state, "pidfd_getfd"),
+        number::KILL => own::signal(state, Signal::Process, "kill", arguments),
+        number::TKILL => own::signal(state, Signal::Thread, "tkill", arguments),
+        number::TGKILL => own::signal(state, Signal::ThreadOfProcess, "tgkill", arguments),
+        number::RT_SIGQUEUEINFO => own::signal(state, Signal::Process, "rt_sigqueueinfo", arguments),
+        number::RT_TGSIGQUEUEINFO => {
+            own::signal(state, Signal::ThreadOfProcess, "rt_tgsigqueueinfo", arguments)
+        }
+        number::PIDFD_SEND_SIGNAL => own::signal(state, Signal::Descriptor, "pidfd_send_signal", arguments),
+        _ => Flow::Proceed,
+    }
+}

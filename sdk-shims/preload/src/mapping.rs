@@ -1,0 +1,68 @@
+//! mmap(2) of files as code: judged by where the file lives, and its sites patched before anyone runs it.
+//!
+//! Only mappings of files that ask for execution are looked at; anonymous memory (JITs) passes. `handler` calls it.
+
+use ringfence_policy::{Action, Decision, Origin};
+use ringfence_records::message::{ActionKind, Kind, Report};
+
+use crate::arch::{Flow, number};
+use crate::exec::{descriptor_path, origin_of};
+use crate::loaded::Text;
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno};
+use crate::{handler, patch, report};
+
+const PROT_EXEC: usize = 4;
+const MAP_ANONYMOUS: usize = 0x20;
+const MAP_PRIVATE: usize = 2;
+/// Largest text that is searched for sites: reading more would cost a cold start more than it finds.
+const MAX_SEARCHED: usize = 1 << 20;
+
+/// Judges, makes and patches a mapping.
+pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
+    let [_, length, protection, flags, file, _] = arguments;
+    if protection & PROT_EXEC == 0 || flags & MAP_ANONYMOUS != 0 {
+        return Flow::Proceed;
+    }
+    if state.rules.map && denied(state, sys::descriptor(file)) {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    if length > MAX_SEARCHED || flags & MAP_PRIVATE == 0 {
+        return Flow::Proceed;
+    }
+    let result = sys::pass(number::MMAP, arguments);
+    if let Ok(address) = sys::check(result) {
+        // A refusal leaves the mapping as the program asked for it: its own sites then go unseen.
+        let _ = patch_mapping(file, Text { address, length }, arguments);
+    }
+    Flow::Done(result)
+}
+
+/// Patches what lies in the file: pages behind its end cannot be read.
+fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize, Errno> {
+    let [.., offset] = arguments;
+    let size = usize::try_from(sys::size(sys::descriptor(file))?).map_err(|_| Errno::INVAL)?;
+    let length = text.length.min(size.saturating_sub(offset));
+    if length == 0 {
+        return Ok(0);
+    }
+    patch::patch(Text { length, ..text }, handler::wants)
+}
+
+fn denied(state: &State, file: i32) -> bool {
+    let (mut link, mut path) = ([0; 32], [0; 4096]);
+    let Ok(path) = sys::read_link(sys::CWD, descriptor_path(file, &mut link), &mut path) else {
+        return false;
+    };
+    let origin = origin_of(path);
+    if origin == Origin::ReadOnly {
+        return false;
+    }
+    let verdict = state.verdict(&Action::MapExecutable { path, origin });
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::MapExecutable);
+        report.path = path;
+        report::violation(state, verdict, &report);
+    }
+    verdict.decision == Decision::Deny
+}

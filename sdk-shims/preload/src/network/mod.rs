@@ -1,0 +1,224 @@
+//! connect(2), bind(2) and the sends that name a destination: judged on a copy of the address, and made with it.
+//!
+//! `address` parses, this module asks the policy and acts, `message` takes messages apart. `handler` calls it. Where
+//! the kernel plane decides, only what helps it remains: sends without a name become plain sendto(2).
+
+mod address;
+mod message;
+
+pub(crate) use message::{sendmmsg, sendmsg};
+
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
+use ringfence_records::handoff::covers;
+use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Report};
+use ringfence_records::page::View;
+
+use crate::arch::{Flow, number};
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno};
+use crate::{own, report, runtime_api};
+use address::{Address, Copied};
+
+/// Name patterns of one address that are looked at; an address with more is rare and judged by these.
+const MAX_NAMES: usize = 16;
+const MSG_FASTOPEN: usize = 0x2000_0000;
+const SO_TYPE: usize = 3;
+const SOCK_STREAM: i32 = 1;
+const DNS: u16 = 53;
+
+/// connect(2).
+pub(crate) fn connect(state: &State, arguments: [usize; 6]) -> Flow {
+    let [socket, address, length, ..] = arguments;
+    let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
+    let socket = sys::descriptor(socket);
+    match copy.parse(false) {
+        Address::Unix(name) => local(state, name),
+        Address::Other => Flow::Proceed,
+        Address::Internet(to) => connect_internet(state, socket, to, &copy, arguments),
+    }
+}
+
+fn connect_internet(
+    state: &State,
+    socket: i32,
+    to: SocketAddr,
+    copy: &Copied,
+    arguments: [usize; 6],
+) -> Flow {
+    let Some(judged) = judge(state, socket, to, ActionKind::Connect) else {
+        return Flow::Done(Errno::ACCES.result());
+    };
+    let mut copy = *copy;
+    if let Some(instead) = judged.instead {
+        copy.set(instead);
+    }
+    let [first, ..] = arguments;
+    let (pointer, length) = copy.raw();
+    let result = sys::pass(number::CONNECT, [first, pointer, length, 0, 0, 0]);
+    if judged.runtime_api && is_connected(result) && state.role() == Role::Runtime {
+        runtime_api::remember(state, socket);
+    }
+    Flow::Done(result)
+}
+
+/// Connected, or on the way there.
+const fn is_connected(result: isize) -> bool {
+    const EINPROGRESS: isize = -115;
+    result == 0 || result == EINPROGRESS
+}
+
+/// AF_UNIX: free, but for the agent's control socket, which is the guard's.
+fn local(state: &State, name: &[u8]) -> Flow {
+    let control = name.strip_prefix(b"\0").is_some_and(|name| name.starts_with(CONTROL_SOCKET));
+    if control { own::dangerous(state, "connect") } else { Flow::Proceed }
+}
+
+/// What an allowed destination needs.
+struct Judged {
+    /// Where to go instead: the guarded resolver for a name server.
+    instead: Option<SocketAddr>,
+    runtime_api: bool,
+}
+
+/// The verdict on a destination; `None` where it is denied.
+fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option<Judged> {
+    let canonical = SocketAddr::new(canonical(to.ip()), to.port());
+    let runtime_api = state.handoff.runtime_api.is_some_and(|api| canonical == api);
+    if let Some(resolver) = state.handoff.resolver.filter(|_| is_name_server(state, canonical)) {
+        return Some(Judged { instead: Some(resolver), runtime_api: false });
+    }
+    if state.rules.egress {
+        let verdict = verdict(state, socket, canonical, runtime_api);
+        if speaks(verdict) {
+            let mut report = Report::new(Kind::Violation, kind);
+            report.address = Some(canonical);
+            report::violation(state, verdict, &report);
+        }
+        if verdict.decision == Decision::Deny {
+            return None;
+        }
+    }
+    Some(Judged { instead: None, runtime_api })
+}
+
+#[inline(never)]
+fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> Verdict {
+    let mut names = [0; MAX_NAMES];
+    let found = View::new(state.words).map_or(0, |view| view.names(to.ip(), &mut names));
+    let transport = match sys::socket_option(socket, SO_TYPE) {
+        Ok(SOCK_STREAM) | Err(_) => Transport::Stream,
+        Ok(_) => Transport::Datagram,
+    };
+    state.verdict(&Action::Connect(Destination {
+        address: to.ip(),
+        port: to.port(),
+        transport,
+        names: names.get(..found).unwrap_or_default(),
+        runtime_api,
+        own_service: state.handoff.resolver.is_some_and(|resolver| resolver == to),
+        second_connection: runtime_api && runtime_api::is_second(state, socket),
+    }))
+}
+
+/// IPv4-mapped IPv6 as IPv4; the unspecified address as loopback, where the kernel sends it.
+fn canonical(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        address if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        address => address,
+    }
+}
+
+fn is_name_server(state: &State, to: SocketAddr) -> bool {
+    to.port() == DNS
+        && state.handoff.name_servers.iter().flatten().any(|server| canonical(server.ip()) == to.ip())
+}
+
+/// bind(2).
+pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
+    let [_, address, length, ..] = arguments;
+    if !state.rules.bind {
+        return Flow::Proceed;
+    }
+    let Some(Address::Internet(local)) = Copied::read(address, length).map(|copy| copy.parse(true).owned())
+    else {
+        return Flow::Proceed;
+    };
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let verdict = state.verdict(&Action::Bind { address: local.ip(), port: local.port() });
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::Bind);
+        report.address = Some(local);
+        report::violation(state, verdict, &report);
+    }
+    if verdict.decision == Decision::Deny { Flow::Done(Errno::ACCES.result()) } else { Flow::Proceed }
+}
+
+/// sendto(2).
+pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
+    let [socket, data, size, flags, address, length] = arguments;
+    if refuses_fast_open(state, flags) {
+        return Flow::Done(Errno::OPNOTSUPP.result());
+    }
+    if address == 0 {
+        runtime_api::outgoing(state, socket, data, size);
+        return Flow::Proceed;
+    }
+    match named(state, sys::descriptor(socket), address, length) {
+        Named::Proceed => Flow::Proceed,
+        Named::Denied => Flow::Done(Errno::PERM.result()),
+        Named::Copy(copy) => {
+            let (pointer, length) = copy.raw();
+            Flow::Done(sys::pass(number::SENDTO, [socket, data, size, flags, pointer, length]))
+        }
+    }
+}
+
+/// TCP Fast Open sends data before any connect is seen.
+fn refuses_fast_open(state: &State, flags: usize) -> bool {
+    flags & MSG_FASTOPEN != 0 && (state.rules.egress || state.kernel_decides(covers::EGRESS))
+}
+
+/// What becomes of a send with a destination.
+enum Named {
+    Proceed,
+    Denied,
+    /// Send to this copy of the address, which nobody can change any more.
+    Copy(Copied),
+}
+
+fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
+    let Some(mut copy) = Copied::read(address, length) else { return Named::Proceed };
+    match copy.parse(true).owned() {
+        Address::Internet(to) => match judge(state, socket, to, ActionKind::Send) {
+            None => Named::Denied,
+            Some(judged) => {
+                if let Some(instead) = judged.instead {
+                    copy.set(instead);
+                }
+                Named::Copy(copy)
+            }
+        },
+        Address::Unix(_) | Address::Other => Named::Proceed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_judged_in_one_form() {
+        let table = [
+            ("::ffff:203.0.113.9", "203.0.113.9"),
+            ("0.0.0.0", "127.0.0.1"),
+            ("::", "127.0.0.1"),
+            ("::ffff:0.0.0.0", "127.0.0.1"),
+            ("2001:db8::1", "2001:db8::1"),
+        ];
+        for (given, expected) in table {
+            assert_eq!(canonical(given.parse().unwrap()), expected.parse::<IpAddr>().unwrap(), "{given}");
+        }
+    }
+}

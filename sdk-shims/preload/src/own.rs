@@ -1,0 +1,184 @@
+//! What the library keeps from the program: its two descriptors, and signals at the agent and the guard.
+//!
+//! It decides by numbers alone, without the policy where the program could blind the protection, and by
+//! `self_protection` where it attacks it. `handler` calls it for close, dup, close_range, kill and their kin.
+
+use ringfence_policy::{Action, Decision};
+use ringfence_records::message::{ActionKind, Kind, Report};
+
+use crate::arch::{Flow, number};
+use crate::report;
+use crate::state::{Descriptor, State, speaks};
+use crate::sys::{self, Errno, Owned};
+
+/// Whether `argument` is one of our descriptors.
+fn is_ours(state: &State, argument: usize) -> bool {
+    let descriptor = sys::descriptor(argument);
+    state.descriptors.iter().any(|own| own.number == descriptor)
+}
+
+/// close(2): our descriptors are not open, as far as the program can tell.
+pub(crate) fn close(state: &State, arguments: [usize; 6]) -> Flow {
+    let [descriptor, ..] = arguments;
+    hide(is_ours(state, descriptor))
+}
+
+/// dup2(2) and dup3(2): neither from nor onto our descriptors.
+pub(crate) fn dup(state: &State, arguments: [usize; 6]) -> Flow {
+    let [from, to, ..] = arguments;
+    hide(is_ours(state, from) || is_ours(state, to))
+}
+
+const fn hide(ours: bool) -> Flow {
+    if ours { Flow::Done(Errno::BADF.result()) } else { Flow::Proceed }
+}
+
+/// close_range(2): the ranges around our descriptors.
+pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
+    let [first, last, flags, ..] = arguments;
+    let (Ok(first), Ok(last)) = (u32::try_from(first & 0xffff_ffff), u32::try_from(last & 0xffff_ffff))
+    else {
+        return Flow::Proceed;
+    };
+    let mut own = state.descriptors.map(|own| own.number.unsigned_abs());
+    own.sort_unstable();
+    if !own.iter().any(|own| (first..=last).contains(own)) {
+        return Flow::Proceed;
+    }
+    let mut result = 0;
+    each_gap(first, last, own, |from, to| {
+        if result == 0 {
+            result = sys::pass(number::CLOSE_RANGE, [from as usize, to as usize, flags, 0, 0, 0]);
+        }
+    });
+    Flow::Done(result)
+}
+
+/// The parts of `first..=last` that hold none of `own`, which is sorted.
+fn each_gap(first: u32, last: u32, own: [u32; 2], mut gap: impl FnMut(u32, u32)) {
+    let mut next = Some(first);
+    for own in own {
+        let Some(from) = next.filter(|from| *from <= own && own <= last) else { continue };
+        if let Some(to) = own.checked_sub(1).filter(|to| from <= *to) {
+            gap(from, to);
+        }
+        next = own.checked_add(1);
+    }
+    if let Some(from) = next.filter(|from| *from <= last) {
+        gap(from, last);
+    }
+}
+
+/// Our descriptors as a program that is started now inherits them: kept open, or made anew where a system call that
+/// did not come through us closed them.
+pub(crate) fn inherited(state: &State) -> [i32; 2] {
+    let [handoff, page] = state.descriptors;
+    let page = kept(page).unwrap_or_else(|| {
+        report::degraded(state, b"the state page's descriptor was closed: a child starts without it");
+        page.number
+    });
+    let handoff = kept(handoff)
+        .or_else(|| sys::memory_file(b"ringfence-handoff\0", state.handoff_bytes).ok().map(Owned::keep))
+        .unwrap_or(handoff.number);
+    [handoff, page]
+}
+
+/// The number, where it is still the same file, with close-on-exec off.
+fn kept(own: Descriptor) -> Option<i32> {
+    const F_GETFD: usize = 1;
+    const F_SETFD: usize = 2;
+    let identity = sys::identity(own.number).ok()?;
+    if sys::control(own.number, F_GETFD, 0).ok()? != 0 {
+        sys::control(own.number, F_SETFD, 0).ok()?;
+    }
+    (identity.inode == own.inode).then_some(own.number)
+}
+
+/// The call sends a signal: which process gets it?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// First argument is a process, or `-1` for all; the second the signal.
+    Process,
+    /// First argument is a thread; the second the signal.
+    Thread,
+    /// First argument is a process, second a thread, third the signal.
+    ThreadOfProcess,
+    /// First argument is a process descriptor; the second the signal.
+    Descriptor,
+}
+
+/// kill(2) and its kin, aimed at the agent or the guard. Signal 0 asks only whether they are there.
+pub(crate) fn signal(state: &State, how: Signal, name: &'static str, arguments: [usize; 6]) -> Flow {
+    let [target, second, third, ..] = arguments;
+    let target = sys::descriptor(target);
+    let (reaches, signal) = match how {
+        Signal::Process => (target == -1 || is_protected(state, target.unsigned_abs()), second),
+        Signal::Thread => (is_protected(state, target.unsigned_abs()), second),
+        Signal::ThreadOfProcess => {
+            let thread = sys::descriptor(second).unsigned_abs();
+            (is_protected(state, target.unsigned_abs()) || is_protected(state, thread), third)
+        }
+        Signal::Descriptor => (process_of(target).is_some_and(|pid| is_protected(state, pid)), second),
+    };
+    if reaches && signal & 0xffff_ffff != 0 { dangerous(state, name) } else { Flow::Proceed }
+}
+
+fn is_protected(state: &State, pid: u32) -> bool {
+    pid != 0 && (pid == state.handoff.agent_pid || pid == state.handoff.guard_pid)
+}
+
+/// The process behind a process descriptor, from its `fdinfo` (pidfd_open(2)).
+fn process_of(descriptor: i32) -> Option<u32> {
+    let mut path = [0; 40];
+    let mut digits = [0; 12];
+    let digits = crate::exec::decimal(descriptor.unsigned_abs(), &mut digits);
+    let start = b"/proc/self/fdinfo/";
+    path.get_mut(..start.len())?.copy_from_slice(start);
+    path.get_mut(start.len()..start.len() + digits.len())?.copy_from_slice(digits);
+    let path = path.get(..=start.len() + digits.len())?;
+    let file = sys::open_at(sys::CWD, path, sys::O_CLOEXEC).ok()?;
+    let mut text = [0; 256];
+    let length = sys::read(file.0, &mut text).ok()?;
+    pid_line(text.get(..length)?)
+}
+
+fn pid_line(text: &[u8]) -> Option<u32> {
+    let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"))?;
+    let digits = line.trim_ascii();
+    core::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A call that only serves attacks.
+pub(crate) fn dangerous(state: &State, name: &'static str) -> Flow {
+    let verdict = state.verdict(&Action::Dangerous { call: name });
+    if speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::Dangerous);
+        report.name = name.as_bytes();
+        report::violation(state, verdict, &report);
+    }
+    if verdict.decision == Decision::Deny { Flow::Done(Errno::PERM.result()) } else { Flow::Proceed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_pid_is_read_from_fdinfo() {
+        assert_eq!(pid_line(b"pos:\t0\nflags:\t02\nPid:\t1234\nNSpid:\t1234\n"), Some(1234));
+        assert_eq!(pid_line(b"Pid:\t-1\n"), None);
+        assert_eq!(pid_line(b"pos:\t0\n"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn gaps_cover_everything_but_our_own(first in 0..40_u32, length in 0..40_u32, low in 0..60_u32, above in 1..9_u32) {
+            let (last, own) = (first + length, [low, low + above]);
+            let mut covered = vec![];
+            each_gap(first, last, own, |from, to| covered.extend(from..=to));
+            let expected: Vec<_> = (first..=last).filter(|fd| !own.contains(fd)).collect();
+            prop_assert_eq!(covered, expected);
+        }
+    }
+}

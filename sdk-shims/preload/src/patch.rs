@@ -1,0 +1,134 @@
+//! Replaces the system-call sites of a text by jumps into the library.
+//!
+//! It decides nothing about calls: `handler` says which numbers are wanted. `start` calls it for libc and the loader,
+//! `mapping` for text that is mapped later. Text is writable or executable, never both, and nobody runs it while it
+//! is writable: the constructor runs before other threads, and a new mapping is known to nobody.
+
+use crate::arch::{self, STUB_ROOM, Site};
+use crate::loaded::Text;
+use crate::sys::{self, Errno, Use};
+
+const PAGE: usize = 4096;
+/// Most sites of one object: glibc 2.36 has 70, musl about as many.
+const MAX_SITES: usize = 160;
+/// Bytes before the first stub: the entry's address.
+const SLOT: usize = 16;
+
+/// Patches every site in `text` whose number is wanted; returns how many.
+///
+/// # Errors
+/// [`Errno`] where memory could not be had near the text or not be made writable or executable. The text is then
+/// as it was.
+pub(crate) fn patch(text: Text, wanted: impl Fn(usize) -> bool) -> Result<usize, Errno> {
+    let bytes = sys::text_at(text.address, text.length);
+    let mut sites = [None; MAX_SITES];
+    let mut count = 0;
+    arch::find_sites(bytes, wanted, |site| {
+        if let Some(slot) = sites.get_mut(count) {
+            *slot = Some(site);
+            count += 1;
+        }
+    });
+    if count == 0 {
+        return Ok(0);
+    }
+    let stubs = Stubs::build(text, bytes, sites.iter().flatten(), count)?;
+    redirect(text, sites.iter().flatten(), &stubs)?;
+    Ok(count)
+}
+
+/// The stubs of one text: first the entry's address, then one room per site in their order.
+struct Stubs {
+    address: usize,
+}
+
+impl Stubs {
+    fn build<'s>(
+        text: Text,
+        bytes: &[u8],
+        sites: impl Iterator<Item = &'s Site>,
+        count: usize,
+    ) -> Result<Self, Errno> {
+        let length = (SLOT + count * STUB_ROOM).next_multiple_of(PAGE);
+        let area = near(text, length)?;
+        let address = area.as_ptr() as usize;
+        let (slot, rooms) = area.split_at_mut(SLOT);
+        for (to, from) in slot.iter_mut().zip(arch::entry_address().to_le_bytes()) {
+            *to = from;
+        }
+        for ((index, site), room) in sites.enumerate().zip(rooms.chunks_exact_mut(STUB_ROOM)) {
+            let before = bytes.get(site.anchor..site.end - 2).ok_or(Errno::INVAL)?;
+            let back = i32::try_from(SLOT + index * STUB_ROOM).map_err(|_| Errno::INVAL)?;
+            arch::write_stub(room, before, text.address + site.end, -back).ok_or(Errno::INVAL)?;
+        }
+        sys::protect(address, length, Use::Execute).inspect_err(|_| sys::unmap(address, length))?;
+        Ok(Self { address })
+    }
+
+    const fn stub(&self, index: usize) -> usize {
+        self.address + SLOT + index * STUB_ROOM
+    }
+}
+
+/// Memory that a five-byte jump from anywhere in `text` reaches.
+fn near(text: Text, length: usize) -> Result<&'static mut [u8], Errno> {
+    const STEPS: [usize; 6] = [0x2_0000, 0x100_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
+    for step in STEPS {
+        let hint = (text.address & !(PAGE - 1)).saturating_sub(step);
+        let area = sys::memory_near(hint, length)?;
+        let start = area.as_ptr() as usize;
+        if reaches(text, start, length) {
+            return Ok(area);
+        }
+        sys::unmap(start, length);
+    }
+    Err(Errno::INVAL)
+}
+
+fn reaches(text: Text, start: usize, length: usize) -> bool {
+    const REACH: usize = 0x7fff_0000;
+    let low = start.min(text.address);
+    let high = (start + length).max(text.address + text.length);
+    high - low < REACH
+}
+
+/// Writes the jumps.
+fn redirect<'s>(text: Text, sites: impl Iterator<Item = &'s Site>, stubs: &Stubs) -> Result<(), Errno> {
+    let start = text.address & !(PAGE - 1);
+    let length = (text.address + text.length - start).next_multiple_of(PAGE);
+    sys::protect(start, length, Use::Write)?;
+    for (index, site) in sites.enumerate() {
+        let anchor = text.address + site.anchor;
+        if let Some(jump) = jump(anchor, stubs.stub(index)) {
+            sys::write_text(anchor, &jump);
+        }
+    }
+    sys::protect(start, length, Use::Execute)
+}
+
+/// `jmp rel32` from `anchor` to `stub`.
+fn jump(anchor: usize, stub: usize) -> Option<[u8; 5]> {
+    let behind = anchor.checked_add(5)?;
+    let distance = i32::try_from(stub.wrapping_sub(behind).cast_signed()).ok()?;
+    let [a, b, c, d] = distance.to_le_bytes();
+    Some([0xe9, a, b, c, d])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_go_both_ways_and_never_too_far() {
+        assert_eq!(jump(0x1000, 0x2000), Some([0xe9, 0xfb, 0x0f, 0, 0]));
+        assert_eq!(jump(0x2000, 0x1005), Some([0xe9, 0, 0xf0, 0xff, 0xff]));
+        assert_eq!(jump(0x1000, 0x1_0000_0000), None);
+    }
+
+    #[test]
+    fn reach_is_measured_over_both_ranges() {
+        let text = Text { address: 0x7f00_0000_0000, length: 0x10_0000 };
+        assert!(reaches(text, 0x7eff_f000_0000, 0x1000));
+        assert!(!reaches(text, 0x7e00_0000_0000, 0x1000));
+    }
+}

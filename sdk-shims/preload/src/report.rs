@@ -1,0 +1,135 @@
+//! Sends what happened to the agent, or prints it where there is none.
+//!
+//! It decides nothing and changes no verdict: a report that cannot be sent is counted and the count goes with the
+//! next. Each report uses a socket of its own, so that forks, closed descriptors and limits of the program leave no
+//! state behind. Everything that judges calls it.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use ringfence_policy::{Decision, Verdict};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
+use ringfence_records::page::View;
+use ringfence_records::record::{Degraded, MAX_VIOLATION, Moment, Record, Scene, Violation};
+use ringfence_records::redact::Redactor;
+use ringfence_records::time::Timestamp;
+use ringfence_records::wire::MAX_MESSAGE;
+
+use crate::state::State;
+use crate::sys::{self, Errno};
+
+/// Reports that could not be sent since the last one that was.
+static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Writes down a verdict other than allow. `report` holds the action and its subject.
+pub(crate) fn violation(state: &State, verdict: Verdict, report: &Report<'_>) {
+    let mut report = *report;
+    report.kind = Kind::Violation;
+    report.rule = verdict.rule;
+    report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+    finish(state, &report);
+}
+
+/// Says that a protection does not hold.
+pub(crate) fn degraded(state: &State, detail: &[u8]) {
+    let mut report = Report::new(Kind::Degraded, ActionKind::Dangerous);
+    report.detail = detail;
+    finish(state, &report);
+}
+
+/// Sends one of the small notices.
+pub(crate) fn notice(state: &State, kind: Kind) {
+    let mut report = Report::new(kind, ActionKind::Dangerous);
+    report.pid = sys::process_id();
+    report.parent = sys::parent_id();
+    if !state.handoff.report_address.is_empty() {
+        send(state, report);
+    }
+}
+
+/// Adds who acts.
+#[inline(never)]
+fn finish(state: &State, report: &Report<'_>) {
+    let mut executable = [0; 256];
+    let report = Report {
+        pid: sys::process_id(),
+        parent: sys::parent_id(),
+        thread: sys::thread_id(),
+        exe: sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut executable).unwrap_or_default(),
+        ..*report
+    };
+    if state.handoff.report_address.is_empty() {
+        print(state, &report);
+    } else {
+        send(state, report);
+    }
+}
+
+#[inline(never)]
+fn send(state: &State, mut report: Report<'_>) {
+    let dropped = DROPPED.swap(0, Ordering::Relaxed);
+    report.dropped = dropped;
+    let mut buffer = [0; MAX_MESSAGE];
+    let sent = report.encode(&mut buffer).ok_or(Errno::INVAL).and_then(|message| deliver(state, message));
+    if sent.is_err() {
+        DROPPED.fetch_add(dropped.saturating_add(1), Ordering::Relaxed);
+    }
+}
+
+fn deliver(state: &State, message: &[u8]) -> Result<usize, Errno> {
+    let mut address = [0; 110];
+    let address = abstract_address(state.handoff.report_address, &mut address).ok_or(Errno::INVAL)?;
+    sys::send_to(sys::report_socket()?.0, message, address)
+}
+
+/// `struct sockaddr_un` of an abstract name.
+fn abstract_address<'b>(name: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    const AF_UNIX: u16 = 1;
+    let end = 3 + name.len();
+    buffer.get_mut(..2)?.copy_from_slice(&AF_UNIX.to_ne_bytes());
+    buffer.get_mut(3..end)?.copy_from_slice(name);
+    buffer.get(..end)
+}
+
+/// Without an agent: the record as a line on standard error. The buffer is too large for a stack that may be small.
+#[inline(never)]
+fn print(state: &State, report: &Report<'_>) {
+    let Ok(buffer) = sys::memory_near(0, MAX_VIOLATION) else { return };
+    let address = buffer.as_ptr() as usize;
+    if let Some(line) = line(state, report, buffer) {
+        let _ = sys::write(2, line);
+    }
+    sys::unmap(address, MAX_VIOLATION);
+}
+
+#[inline(never)]
+fn line<'b>(state: &State, report: &Report<'_>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
+    let redactor = Redactor::new(&[]);
+    let handoff = &state.handoff;
+    let scene =
+        Scene { redactor: &redactor, function: handoff.function, version: b"", policy: handoff.policy_hash };
+    let (seconds, nanoseconds) = sys::now();
+    let invocation = View::new(state.words).and_then(|view| view.invocation());
+    let mut moment = Moment::new(Timestamp::from_clock(seconds, nanoseconds), state.phase().0);
+    if let Some(invocation) = &invocation {
+        moment.number = invocation.number;
+        moment.request = invocation.request();
+    }
+    if report.kind == Kind::Degraded {
+        return Degraded { scene, moment, part: "process plane", detail: report.detail, count: 1 }
+            .line(buffer);
+    }
+    Violation::new(scene, moment, report).line(buffer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::abstract_address;
+
+    #[test]
+    fn abstract_names_begin_with_a_zero_and_have_no_end_mark() {
+        let mut buffer = [0xff; 110];
+        buffer[2] = 0;
+        assert_eq!(abstract_address(b"ringfence", &mut buffer).unwrap(), b"\x01\0\0ringfence");
+        assert_eq!(abstract_address(&[b'x'; 108], &mut buffer), None);
+    }
+}

@@ -1,0 +1,85 @@
+//! The runtime's connections to its API: which they are, and when it asks for the next event.
+//!
+//! It remembers the runtime's own connections by descriptor and inode, so that a second one can be told (an attacker
+//! in the process opens one to steal events), and sees the request for the next event go out, which ends the
+//! invocation. `network` calls it for connects, `handler` for writes.
+
+use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use ringfence_records::message::Kind;
+
+use crate::report;
+use crate::state::State;
+use crate::sys;
+
+/// The start of the runtime's request for an event (Lambda Runtime API, 2018-06-01).
+const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
+
+struct Connection {
+    descriptor: AtomicI32,
+    inode: AtomicU64,
+}
+
+impl Connection {
+    const fn none() -> Self {
+        Self { descriptor: AtomicI32::new(-1), inode: AtomicU64::new(0) }
+    }
+
+    /// Whether it is still the socket that was connected.
+    fn is_open(&self) -> bool {
+        let descriptor = self.descriptor.load(Ordering::Acquire);
+        descriptor >= 0
+            && sys::identity(descriptor).is_ok_and(|now| now.inode == self.inode.load(Ordering::Acquire))
+    }
+}
+
+static CONNECTIONS: [Connection; 2] = [Connection::none(), Connection::none()];
+
+/// Connections that the runtime's client keeps.
+fn expected(state: &State) -> impl Iterator<Item = &'static Connection> {
+    let count = if state.two_connections || state.concurrent { 2 } else { 1 };
+    CONNECTIONS.iter().take(count)
+}
+
+/// Whether `socket` would be one connection too many.
+pub(crate) fn is_second(state: &State, socket: i32) -> bool {
+    expected(state).all(|known| known.is_open() && known.descriptor.load(Ordering::Relaxed) != socket)
+}
+
+/// Remembers a connection of the runtime.
+pub(crate) fn remember(state: &State, socket: i32) {
+    let Ok(identity) = sys::identity(socket) else { return };
+    let place = expected(state)
+        .find(|known| known.descriptor.load(Ordering::Relaxed) == socket)
+        .or_else(|| expected(state).find(|known| !known.is_open()));
+    if let Some(place) = place {
+        place.inode.store(identity.inode, Ordering::Release);
+        place.descriptor.store(socket, Ordering::Release);
+    }
+}
+
+/// Looks at bytes that are about to be sent. Cheap for every other descriptor: two compares.
+pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usize) {
+    let socket = sys::descriptor(socket);
+    if CONNECTIONS.iter().all(|known| known.descriptor.load(Ordering::Relaxed) != socket)
+        || length < NEXT.len()
+    {
+        return;
+    }
+    let asks = sys::bytes_at(address, NEXT.len()).is_some_and(|bytes| bytes == NEXT);
+    if asks && sys::process_id() == state.handoff.runtime_pid {
+        report::notice(state, Kind::InvocationOver);
+    }
+}
+
+/// The same for a vector of buffers: a request's head stands in the first one.
+pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) {
+    if count == 0
+        || CONNECTIONS.iter().all(|known| known.descriptor.load(Ordering::Relaxed) != sys::descriptor(socket))
+    {
+        return;
+    }
+    if let (Some(address), Some(length)) = (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {
+        outgoing(state, socket, address, length);
+    }
+}

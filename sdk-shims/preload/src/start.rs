@@ -1,0 +1,186 @@
+//! The constructor: find the two pages, believe them or stay out, patch libc, tell the agent.
+//!
+//! It runs before the program, in the only thread. Where the environment does not name our descriptors, or what they
+//! hold is not valid, nothing is patched and nothing is claimed.
+
+use core::sync::atomic::AtomicU32;
+
+use ringfence_policy::CompiledPolicy;
+use ringfence_records::handoff::{ENVIRONMENT, Handoff, MAX_SIZE};
+use ringfence_records::message::Kind;
+use ringfence_records::page::{SIZE, View, WORDS};
+
+use crate::state::{self, Descriptor, Rules, State};
+use crate::{handler, loaded, patch, report, sys};
+
+/// What the process's environment says to us.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Told {
+    descriptors: Option<[i32; 2]>,
+    concurrent: bool,
+}
+
+/// Starts the library in a process whose environment is `environment`, a vector of pointers.
+pub(crate) fn start(environment: usize) {
+    let told = told(environment);
+    let Some(state) = told.descriptors.and_then(|descriptors| load(descriptors, told.concurrent)) else {
+        return;
+    };
+    let state = state::publish(state);
+    if !patch_libc(state) {
+        report::degraded(state, b"process plane: libc's system-call sites could not be patched");
+    }
+    if is_runtime(state) {
+        report::notice(state, Kind::RuntimeUp);
+    }
+}
+
+fn told(environment: usize) -> Told {
+    let mut told = Told::default();
+    let variables = (0_usize..1 << 18)
+        .map_while(|index| sys::word_at(environment.wrapping_add(index * 8)).filter(|pointer| *pointer != 0));
+    for variable in variables {
+        let Some(text) = sys::string_at(variable, 64).and_then(|text| core::str::from_utf8(text).ok()) else {
+            continue;
+        };
+        match text.split_once('=') {
+            Some((ENVIRONMENT, value)) => told.descriptors = descriptors(value),
+            Some(("AWS_LAMBDA_MAX_CONCURRENCY", value)) => told.concurrent = value != "1",
+            _ => {}
+        }
+    }
+    told
+}
+
+/// `handoff,state` in decimal.
+fn descriptors(value: &str) -> Option<[i32; 2]> {
+    let (handoff, page) = value.split_once(',')?;
+    let number = |text: &str| text.parse().ok().filter(|number| *number > 2);
+    Some([number(handoff)?, number(page)?])
+}
+
+fn load([handoff, page]: [i32; 2], concurrent: bool) -> Option<State> {
+    let handoff = Descriptor { number: handoff, inode: sys::identity(handoff).ok()?.inode };
+    let page = Descriptor { number: page, inode: sys::identity(page).ok()?.inode };
+    let handoff_bytes = map_handoff(handoff.number)?;
+    let words = map_page(page.number)?;
+    let decoded = Handoff::decode(handoff_bytes)?;
+    let policy = CompiledPolicy::new(decoded.policy_bytes).ok()?;
+    let executable = executable().unwrap_or_default();
+    Some(State {
+        handoff: decoded,
+        handoff_bytes,
+        policy,
+        words,
+        descriptors: [handoff, page],
+        started_as: sys::process_id(),
+        executable,
+        proc_device: proc_device(),
+        concurrent,
+        two_connections: runs_node(),
+        rules: Rules::of(&policy, decoded.kernel_covers),
+    })
+}
+
+/// The handoff, sealed so that nobody can change or shorten it under us.
+fn map_handoff(file: i32) -> Option<&'static [u8]> {
+    const F_GET_SEALS: usize = 1034;
+    const SHRINK_AND_WRITE: usize = 2 | 8;
+    let seals = sys::control(file, F_GET_SEALS, 0).ok()?;
+    let size = usize::try_from(sys::size(file).ok()?).ok()?;
+    let sound = seals & SHRINK_AND_WRITE == SHRINK_AND_WRITE && (1..=MAX_SIZE).contains(&size);
+    if sound { sys::map_shared(file, size).ok() } else { None }
+}
+
+fn map_page(file: i32) -> Option<&'static [AtomicU32]> {
+    let size = usize::try_from(sys::size(file).ok()?).ok()?;
+    let words = if size >= SIZE { sys::map_words(file, WORDS).ok()? } else { return None };
+    View::new(words).map(|_| words)
+}
+
+fn executable() -> Option<sys::Identity> {
+    let file = sys::open_at(sys::CWD, b"/proc/self/exe\0", sys::O_PATH | sys::O_CLOEXEC).ok()?;
+    sys::identity(file.0).ok()
+}
+
+fn proc_device() -> u64 {
+    sys::open_at(sys::CWD, b"/proc\0", sys::O_PATH | sys::O_CLOEXEC)
+        .and_then(|folder| sys::identity(folder.0))
+        .map_or(0, |identity| identity.device)
+}
+
+/// Node's client keeps one connection for events and one for answers.
+fn runs_node() -> bool {
+    let mut path = [0; 512];
+    sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))
+}
+
+/// Whether this process is the runtime, behind all wrappers.
+fn is_runtime(state: &State) -> bool {
+    let handoff = &state.handoff;
+    state.started_as == handoff.runtime_pid
+        && state.executable.inode == handoff.runtime_inode
+        && state.executable.device == handoff.runtime_device
+}
+
+/// Patches libc and the loader; false where that failed or nothing was found.
+fn patch_libc(state: &State) -> bool {
+    let runtime = state.started_as == state.handoff.runtime_pid;
+    let writes = state.rules.write;
+    let wanted = |call: usize| {
+        handler::wants(call)
+            || (runtime && handler::wants_in_runtime(call))
+            || (writes && handler::wants_for_writes(call))
+    };
+    let (mut sites, mut sound) = (0, true);
+    loaded::each_object(|name, base| {
+        if let Some(text) = loaded::text_of(base).filter(|_| loaded::is_libc(name)) {
+            match patch::patch(text, wanted) {
+                Ok(count) => sites += count,
+                Err(_) => sound = false,
+            }
+        }
+    });
+    sound && sites > 0
+}
+
+#[cfg(all(panic = "abort", not(test)))]
+mod constructor {
+    #![allow(unsafe_code, reason = "an entry of .init_array is what makes a function a constructor")]
+
+    use core::ffi::c_int;
+
+    /// glibc passes what main gets; musl passes nothing, but has set `environ` by now, and glibc has not always.
+    extern "C" fn construct(_: c_int, _: *const *const u8, environment: *const *const u8) {
+        let of_libc = crate::arch::environment_of_libc();
+        let environment = if of_libc.is_null() { environment } else { of_libc };
+        super::start(environment as usize);
+    }
+
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static CONSTRUCT: extern "C" fn(c_int, *const *const u8, *const *const u8) = construct;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptors_are_read_strictly() {
+        assert_eq!(descriptors("961,960"), Some([961, 960]));
+        for wrong in ["", "961", "961,", ",960", "a,b", "1,960", "-5,7", "961,960,3", "99999999999,3"] {
+            assert_eq!(descriptors(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_our_variables_are_read() {
+        let strings = [c"PATH=/bin", c"RINGFENCE_FDS=961,960", c"AWS_LAMBDA_MAX_CONCURRENCY=4", c"NOVALUE"];
+        let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
+        vector.push(0);
+        let expected = Told { descriptors: Some([961, 960]), concurrent: true };
+        assert_eq!(told(vector.as_ptr() as usize), expected);
+        assert_eq!(told(0), Told::default());
+    }
+}

@@ -1,0 +1,157 @@
+//! What the library knows for the whole life of the process: the handoff, the policy, the state page.
+//!
+//! Set once by the constructor before any site is patched, read by everything else. It decides nothing; it answers
+//! who this process is and in which phase the environment is.
+#![allow(unsafe_code, reason = "a cell that is written once, before other threads exist")]
+
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Role, Verdict};
+use ringfence_records::handoff::{Handoff, covers};
+use ringfence_records::page::View;
+
+use crate::sys;
+
+/// A descriptor of ours with the inode that it must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptor {
+    pub(crate) number: i32,
+    pub(crate) inode: u64,
+}
+
+/// Everything that stays the same after the constructor.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) handoff: Handoff<'static>,
+    /// The handoff as mapped, for passing on.
+    pub(crate) handoff_bytes: &'static [u8],
+    pub(crate) policy: CompiledPolicy<'static>,
+    pub(crate) words: &'static [AtomicU32],
+    /// Handoff and state page.
+    pub(crate) descriptors: [Descriptor; 2],
+    /// Process id when the constructor ran.
+    pub(crate) started_as: u32,
+    /// Executable of this process.
+    pub(crate) executable: sys::Identity,
+    /// Device of the procfs at /proc.
+    pub(crate) proc_device: u64,
+    /// Whether several workers of the runtime are to be expected (Managed Instances).
+    pub(crate) concurrent: bool,
+    /// Whether the runtime keeps two connections to its API (Node's client has one for events, one for answers).
+    pub(crate) two_connections: bool,
+    pub(crate) rules: Rules,
+}
+
+/// Which rules there are at all, asked once.
+#[derive(Debug, Clone, Copy, Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is the answer to one question of the policy")]
+pub(crate) struct Rules {
+    pub(crate) exec: bool,
+    pub(crate) map: bool,
+    pub(crate) egress: bool,
+    pub(crate) bind: bool,
+    pub(crate) write: bool,
+    pub(crate) credentials: bool,
+    /// By phase: init, invoke, between, shutdown.
+    pub(crate) read: [bool; 4],
+}
+
+impl Rules {
+    /// Asks the policy, leaving out what the kernel plane decides.
+    pub(crate) fn of(policy: &CompiledPolicy<'_>, kernel_covers: u32) -> Self {
+        let ours = |bit: u32| kernel_covers & bit == 0;
+        Self {
+            exec: policy.has_exec_rules() && ours(covers::EXEC),
+            map: policy.has_map_rules(),
+            egress: policy.has_egress_rules() && ours(covers::EGRESS),
+            bind: policy.has_bind_rules() && ours(covers::BIND),
+            write: policy.has_write_rules() && ours(covers::OPEN_WRITE),
+            credentials: policy.has_credential_rules(),
+            read: [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown]
+                .map(|phase| policy.has_read_rules(phase)),
+        }
+    }
+
+    pub(crate) fn read_in(&self, phase: Phase) -> bool {
+        let [init, invoke, between, shutdown] = self.read;
+        match phase {
+            Phase::Init => init,
+            Phase::Invoke => invoke,
+            Phase::Between => between,
+            Phase::Shutdown => shutdown,
+        }
+    }
+}
+
+impl State {
+    /// Phase and launch state, two loads.
+    pub(crate) fn phase(&self) -> (Phase, bool) {
+        View::new(self.words).map_or((Phase::Invoke, true), |view| view.phase())
+    }
+
+    /// Whether this process, by its id, is the runtime or one of its workers.
+    pub(crate) fn role(&self) -> Role {
+        let pid = sys::process_id();
+        if pid == self.handoff.runtime_pid || self.is_worker() { Role::Runtime } else { Role::Child }
+    }
+
+    /// Under Managed Instances the runtime's client runs workers of its own executable that serve events too.
+    fn is_worker(&self) -> bool {
+        self.concurrent
+            && self.executable.inode == self.handoff.runtime_inode
+            && self.executable.device == self.handoff.runtime_device
+            && sys::parent_id() == self.handoff.runtime_pid
+    }
+
+    /// Whether this process is a fork of the process in which the constructor ran, not yet exec'ed.
+    pub(crate) fn is_fork(&self) -> bool {
+        sys::process_id() != self.started_as
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        let (phase, launched) = self.phase();
+        Context { phase, role: self.role(), strongest: self.handoff.strongest, launched }
+    }
+
+    pub(crate) fn verdict(&self, action: &Action<'_>) -> Verdict {
+        self.policy.verdict(action, &self.context())
+    }
+
+    /// Whether the kernel plane decides actions of this kind; `bit` of [`covers`].
+    pub(crate) const fn kernel_decides(&self, bit: u32) -> bool {
+        self.handoff.kernel_covers & bit != 0
+    }
+}
+
+/// Whether a verdict is worth a record.
+pub(crate) const fn speaks(verdict: Verdict) -> bool {
+    !matches!(verdict.decision, Decision::Allow)
+}
+
+struct Slot(UnsafeCell<MaybeUninit<State>>);
+
+// SAFETY: the slot is written once, by the constructor, before READY is set; afterwards it is only read.
+unsafe impl Sync for Slot {}
+
+static SLOT: Slot = Slot(UnsafeCell::new(MaybeUninit::uninit()));
+static READY: AtomicBool = AtomicBool::new(false);
+
+/// Publishes the state. Only the constructor calls it, once.
+pub(crate) fn publish(state: State) -> &'static State {
+    // SAFETY: READY is false, so no reader exists, and the constructor runs once.
+    let place = unsafe { &mut *SLOT.0.get() };
+    let state: &'static State = place.write(state);
+    READY.store(true, Ordering::Release);
+    state
+}
+
+/// The state; `None` in a process that the library stays out of.
+pub(crate) fn get() -> Option<&'static State> {
+    if !READY.load(Ordering::Acquire) {
+        return None;
+    }
+    // SAFETY: READY is set after the write, and nothing writes again.
+    Some(unsafe { (*SLOT.0.get()).assume_init_ref() })
+}

@@ -1,0 +1,412 @@
+//! The system calls that the library makes for itself, typed, and the reading of the program's memory.
+//!
+//! Decides nothing. Everything goes straight to the kernel: no libc, no `errno`, no allocation, no lock, so that it
+//! may run in signal handlers and between vfork(2) and exec.
+#![allow(unsafe_code, reason = "raw system calls and raw memory are what this module is for")]
+
+use core::sync::atomic::AtomicU32;
+
+use crate::arch::{number, syscall};
+
+/// A positive error number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Errno(pub(crate) i32);
+
+impl Errno {
+    pub(crate) const NOENT: Self = Self(2);
+    pub(crate) const BADF: Self = Self(9);
+    pub(crate) const ACCES: Self = Self(13);
+    pub(crate) const PERM: Self = Self(1);
+    pub(crate) const INVAL: Self = Self(22);
+    pub(crate) const NOSYS: Self = Self(38);
+    pub(crate) const LOOP: Self = Self(40);
+    pub(crate) const NAMETOOLONG: Self = Self(36);
+    pub(crate) const OPNOTSUPP: Self = Self(95);
+
+    /// As the kernel returns it.
+    pub(crate) const fn result(self) -> isize {
+        -(self.0 as isize)
+    }
+}
+
+/// Turns the kernel's result into value or error.
+pub(crate) fn check(result: isize) -> Result<usize, Errno> {
+    match i32::try_from(result) {
+        Ok(error @ -4095..=-1) => Err(Errno(-error)),
+        _ => Ok(result.cast_unsigned()),
+    }
+}
+
+/// A file descriptor as an argument of a system call: the kernel looks at the low 32 bits only.
+pub(crate) const fn descriptor(argument: usize) -> i32 {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "as the kernel reads an int"
+    )]
+    {
+        argument as u32 as i32
+    }
+}
+
+const fn argument(descriptor: i32) -> usize {
+    #[allow(clippy::cast_sign_loss, reason = "as the kernel reads an int")]
+    {
+        descriptor as usize
+    }
+}
+
+/// `AT_FDCWD`.
+pub(crate) const CWD: i32 = -100;
+pub(crate) const O_WRONLY: usize = 1;
+pub(crate) const O_ACCMODE: usize = 3;
+pub(crate) const O_CREAT: usize = 0o100;
+pub(crate) const O_TRUNC: usize = 0o1000;
+pub(crate) const O_NONBLOCK: usize = 0o4000;
+pub(crate) const O_NOFOLLOW: usize = 0o40_0000;
+pub(crate) const O_CLOEXEC: usize = 0o200_0000;
+pub(crate) const O_PATH: usize = 0o1000_0000;
+pub(crate) const O_TMPFILE: usize = 0o2020_0000;
+
+/// Passes a call of the program on to the kernel with these arguments.
+pub(crate) fn pass(number: usize, arguments: [usize; 6]) -> isize {
+    // SAFETY: the arguments are the program's own, or copies of them that live until the call returns; the kernel
+    // checks every pointer, and what it writes is what the program asked for.
+    unsafe { syscall(number, arguments) }
+}
+
+/// A descriptor that is closed when it goes out of scope.
+#[derive(Debug)]
+pub(crate) struct Owned(pub(crate) i32);
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        close(self.0);
+    }
+}
+
+impl Owned {
+    /// Gives the descriptor away.
+    pub(crate) fn keep(self) -> i32 {
+        let descriptor = self.0;
+        core::mem::forget(self);
+        descriptor
+    }
+}
+
+pub(crate) fn close(descriptor: i32) {
+    pass(number::CLOSE, [argument(descriptor), 0, 0, 0, 0, 0]);
+}
+
+/// `openat(2)` of a path that ends in NUL.
+pub(crate) fn open_at(directory: i32, path: &[u8], flags: usize) -> Result<Owned, Errno> {
+    if path.last() != Some(&0) {
+        return Err(Errno::INVAL);
+    }
+    open_raw(directory, path.as_ptr() as usize, flags)
+}
+
+/// `openat(2)` of a path in the program's memory.
+pub(crate) fn open_raw(directory: i32, path: usize, flags: usize) -> Result<Owned, Errno> {
+    check(pass(number::OPENAT, [argument(directory), path, flags, 0, 0, 0])).map(|fd| Owned(descriptor(fd)))
+}
+
+/// `readlinkat(2)`: the part of `buffer` that was filled. Full buffers count as too long.
+pub(crate) fn read_link<'b>(directory: i32, path: &[u8], buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    if path.last() != Some(&0) {
+        return Err(Errno::INVAL);
+    }
+    let arguments =
+        [argument(directory), path.as_ptr() as usize, buffer.as_mut_ptr() as usize, buffer.len(), 0, 0];
+    let length = check(pass(number::READLINKAT, arguments))?;
+    if length >= buffer.len() {
+        return Err(Errno::NAMETOOLONG);
+    }
+    buffer.get(..length).ok_or(Errno::NAMETOOLONG)
+}
+
+/// What `fstat(2)` tells and rules need.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) mode: u32,
+}
+
+pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
+    let mut status = [0_u64; 18];
+    check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
+    let [device, inode, _, mode, ..] = status;
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "st_mode is the low half of the fourth word of struct stat"
+    )]
+    Ok(Identity { device, inode, mode: mode as u32 })
+}
+
+/// `f_type` of `fstatfs(2)`.
+pub(crate) fn filesystem(descriptor: i32) -> Result<u64, Errno> {
+    let mut status = [0_u64; 15];
+    check(pass(number::FSTATFS, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
+    Ok(status.first().copied().unwrap_or(0))
+}
+
+/// `pread(2)`; the part of `buffer` that was filled.
+pub(crate) fn read_at(descriptor: i32, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
+    let offset = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
+    check(pass(
+        number::PREAD64,
+        [argument(descriptor), buffer.as_mut_ptr() as usize, buffer.len(), offset, 0, 0],
+    ))
+}
+
+pub(crate) fn read(descriptor: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
+    check(pass(number::READ, [argument(descriptor), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]))
+}
+
+pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<usize, Errno> {
+    check(pass(number::WRITE, [argument(descriptor), bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]))
+}
+
+fn small(result: isize) -> u32 {
+    u32::try_from(result).unwrap_or(0)
+}
+
+pub(crate) fn process_id() -> u32 {
+    small(pass(number::GETPID, [0; 6]))
+}
+
+pub(crate) fn parent_id() -> u32 {
+    small(pass(number::GETPPID, [0; 6]))
+}
+
+pub(crate) fn thread_id() -> u32 {
+    small(pass(number::GETTID, [0; 6]))
+}
+
+pub(crate) fn is_root() -> bool {
+    pass(number::GETEUID, [0; 6]) == 0
+}
+
+/// Whether this user may write to `path`, which ends in NUL.
+pub(crate) fn may_write(path: &[u8]) -> bool {
+    const W_OK: usize = 2;
+    path.last() == Some(&0)
+        && pass(number::FACCESSAT, [argument(CWD), path.as_ptr() as usize, W_OK, 0, 0, 0]) == 0
+}
+
+/// Seconds and nanoseconds of the wall clock.
+pub(crate) fn now() -> (u64, u32) {
+    let mut time = [0_u64; 2];
+    pass(number::CLOCK_GETTIME, [0, time.as_mut_ptr() as usize, 0, 0, 0, 0]);
+    let [seconds, nanoseconds] = time;
+    (seconds, u32::try_from(nanoseconds).unwrap_or(0))
+}
+
+/// A socket for sending one report: AF_UNIX datagrams, non-blocking, closed on exec.
+pub(crate) fn report_socket() -> Result<Owned, Errno> {
+    const AF_UNIX: usize = 1;
+    const SOCK_DGRAM_CLOEXEC_NONBLOCK: usize = 2 | 0o200_0000 | 0o4000;
+    check(pass(number::SOCKET, [AF_UNIX, SOCK_DGRAM_CLOEXEC_NONBLOCK, 0, 0, 0, 0]))
+        .map(|fd| Owned(descriptor(fd)))
+}
+
+/// `sendto(2)` with flags MSG_DONTWAIT and MSG_NOSIGNAL.
+pub(crate) fn send_to(socket: i32, bytes: &[u8], address: &[u8]) -> Result<usize, Errno> {
+    const FLAGS: usize = 0x40 | 0x4000;
+    check(pass(
+        number::SENDTO,
+        [
+            argument(socket),
+            bytes.as_ptr() as usize,
+            bytes.len(),
+            FLAGS,
+            address.as_ptr() as usize,
+            address.len(),
+        ],
+    ))
+}
+
+/// An integer socket option of level `SOL_SOCKET`.
+pub(crate) fn socket_option(socket: i32, option: usize) -> Result<i32, Errno> {
+    const SOL_SOCKET: usize = 1;
+    let (mut value, mut length) = (0_i32, 4_u32);
+    check(pass(
+        number::GETSOCKOPT,
+        [argument(socket), SOL_SOCKET, option, &raw mut value as usize, &raw mut length as usize, 0],
+    ))?;
+    Ok(value)
+}
+
+/// `fcntl(2)` with a number.
+pub(crate) fn control(descriptor: i32, command: usize, value: usize) -> Result<usize, Errno> {
+    check(pass(number::FCNTL, [argument(descriptor), command, value, 0, 0, 0]))
+}
+
+/// A memfd with these contents that is inherited.
+pub(crate) fn memory_file(name: &[u8], contents: &[u8]) -> Result<Owned, Errno> {
+    if name.last() != Some(&0) {
+        return Err(Errno::INVAL);
+    }
+    let file = check(pass(number::MEMFD_CREATE, [name.as_ptr() as usize, 0, 0, 0, 0, 0]))?;
+    let file = Owned(descriptor(file));
+    write(file.0, contents)?;
+    Ok(file)
+}
+
+/// `prlimit(2)` on the calling process: lowers both limits of `resource` to `value`, never raises one.
+pub(crate) fn lower_limit(resource: usize, value: u64) -> Result<(), Errno> {
+    let mut old = [0_u64; 2];
+    check(pass(number::PRLIMIT64, [0, resource, 0, old.as_mut_ptr() as usize, 0, 0]))?;
+    let new = old.map(|limit| limit.min(value));
+    check(pass(number::PRLIMIT64, [0, resource, new.as_ptr() as usize, 0, 0, 0])).map(drop)
+}
+
+/// Installs a seccomp filter, an array of `struct sock_filter`, on the calling thread.
+pub(crate) fn install_filter(program: &[u8]) -> Result<(), Errno> {
+    const SET_MODE_FILTER: usize = 1;
+    const INSTRUCTION: usize = 8;
+    let length = u16::try_from(program.len() / INSTRUCTION).map_err(|_| Errno::INVAL)?;
+    let described = [usize::from(length), program.as_ptr() as usize];
+    check(pass(number::SECCOMP, [SET_MODE_FILTER, 0, described.as_ptr() as usize, 0, 0, 0])).map(drop)
+}
+
+const PROT_READ: usize = 1;
+const PROT_WRITE: usize = 2;
+const PROT_EXEC: usize = 4;
+const MAP_SHARED: usize = 1;
+const MAP_PRIVATE: usize = 2;
+const MAP_ANONYMOUS: usize = 0x20;
+
+/// Maps `length` bytes of a file read-only for the rest of the life of the process.
+pub(crate) fn map_shared(file: i32, length: usize) -> Result<&'static [u8], Errno> {
+    let address = check(pass(number::MMAP, [0, length, PROT_READ, MAP_SHARED, argument(file), 0]))?;
+    // SAFETY: the kernel has just mapped `length` readable bytes there, and nothing of ours unmaps them. The handoff
+    // is sealed against writing and shrinking; the caller checks that, and its length.
+    Ok(unsafe { core::slice::from_raw_parts(address as *const u8, length) })
+}
+
+/// Maps the words of a page that another process writes.
+pub(crate) fn map_words(file: i32, words: usize) -> Result<&'static [AtomicU32], Errno> {
+    let address = check(pass(number::MMAP, [0, words * 4, PROT_READ, MAP_SHARED, argument(file), 0]))?;
+    // SAFETY: the mapping is page-aligned and readable; the caller checked that the file is long enough. Words are
+    // only loaded, and atomically, so concurrent writes by the agent are no race.
+    Ok(unsafe { core::slice::from_raw_parts(address as *const AtomicU32, words) })
+}
+
+/// Size of a file by lseek-free means: `st_size`.
+pub(crate) fn size(descriptor: i32) -> Result<u64, Errno> {
+    let mut status = [0_u64; 18];
+    check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
+    Ok(status.get(6).copied().unwrap_or(0))
+}
+
+/// Fresh memory of at least `length` bytes, near `hint` where the kernel can; page-aligned and zero.
+pub(crate) fn memory_near(hint: usize, length: usize) -> Result<&'static mut [u8], Errno> {
+    let address = check(pass(
+        number::MMAP,
+        [hint, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, usize::MAX, 0],
+    ))?;
+    // SAFETY: the mapping is new, readable, writable and known to nobody else.
+    Ok(unsafe { core::slice::from_raw_parts_mut(address as *mut u8, length) })
+}
+
+/// Page-aligned memory as words.
+pub(crate) fn as_words(memory: &'static mut [u8]) -> &'static mut [usize] {
+    // SAFETY: any bytes are words; `align_to_mut` keeps to the aligned middle, which is all of a page-aligned range.
+    unsafe { memory.align_to_mut::<usize>().1 }
+}
+
+pub(crate) fn unmap(address: usize, length: usize) {
+    pass(number::MUNMAP, [address, length, 0, 0, 0, 0]);
+}
+
+/// How a range of memory may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    Write,
+    Execute,
+}
+
+/// `mprotect(2)`; never writable and executable at once.
+pub(crate) fn protect(address: usize, length: usize, how: Use) -> Result<(), Errno> {
+    let bits = match how {
+        Use::Write => PROT_READ | PROT_WRITE,
+        Use::Execute => PROT_READ | PROT_EXEC,
+    };
+    check(pass(number::MPROTECT, [address, length, bits, 0, 0, 0])).map(drop)
+}
+
+/// Lowest address that a pointer of the program can have (`mmap_min_addr`); below it the kernel answers EFAULT.
+const LOWEST: usize = 0x1000;
+/// Highest one: user space ends here.
+const HIGHEST: usize = 1 << 47;
+
+/// Whether `address` can be a pointer at all. A wild pointer in this range faults in the library, where the kernel
+/// would have answered EFAULT.
+pub(crate) const fn plausible(address: usize) -> bool {
+    address >= LOWEST && address < HIGHEST
+}
+
+/// The string at `address` in the program's memory, without its NUL, at most `limit` bytes.
+///
+/// `None` for what can be no pointer, and for strings that are longer.
+pub(crate) fn string_at(address: usize, limit: usize) -> Option<&'static [u8]> {
+    if !plausible(address) {
+        return None;
+    }
+    let start = address as *const u8;
+    // SAFETY: the program passes this pointer to a system call that reads a string there; each byte is read once and
+    // the walk ends at the NUL, as the kernel's does. The slice is used before the call is over; another thread that
+    // writes to it meanwhile makes bytes differ, which the callers' checks tolerate.
+    let length = (0..limit).find(|offset| unsafe { start.add(*offset).read_volatile() } == 0)?;
+    // SAFETY: as above; `length` bytes were just read there.
+    Some(unsafe { core::slice::from_raw_parts(start, length) })
+}
+
+/// `length` bytes at `address` in the program's memory.
+pub(crate) fn bytes_at(address: usize, length: usize) -> Option<&'static [u8]> {
+    if length == 0 {
+        return Some(&[]);
+    }
+    if !plausible(address) || length > HIGHEST - address {
+        return None;
+    }
+    // SAFETY: the program passes this range to a system call that reads it; see `string_at`.
+    Some(unsafe { core::slice::from_raw_parts(address as *const u8, length) })
+}
+
+/// Copies `into.len()` bytes from `address` in the program's memory; false for what can be no pointer.
+pub(crate) fn copy_from(address: usize, into: &mut [u8]) -> bool {
+    let Some(bytes) = bytes_at(address, into.len()) else { return false };
+    into.copy_from_slice(bytes);
+    true
+}
+
+/// The word at `address` in the program's memory.
+pub(crate) fn word_at(address: usize) -> Option<usize> {
+    let mut word = [0; size_of::<usize>()];
+    copy_from(address, &mut word).then(|| usize::from_ne_bytes(word))
+}
+
+/// Writes a 32-bit number into the program's memory, as a system call that returns one there would.
+pub(crate) fn put_number(address: usize, value: u32) {
+    if plausible(address) {
+        // SAFETY: the program passes this address to a call that writes an int there.
+        unsafe { (address as *mut u32).write_unaligned(value) };
+    }
+}
+
+/// The text of a loaded object, read-only.
+pub(crate) fn text_at(address: usize, length: usize) -> &'static [u8] {
+    // SAFETY: callers pass the bounds of an executable segment that the loader (or the kernel, in the mmap that has
+    // just returned) has mapped readable and that no other thread unmaps: at start there is none, and a mapping that
+    // has not been returned yet is known to nobody.
+    unsafe { core::slice::from_raw_parts(address as *const u8, length) }
+}
+
+/// Overwrites `bytes.len()` bytes of text that was made writable.
+pub(crate) fn write_text(address: usize, bytes: &[u8]) {
+    // SAFETY: callers have just made the segment writable and found the site inside it; no thread runs it meanwhile.
+    unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
+}
