@@ -4,7 +4,7 @@
 //! it. Every wait has a deadline. Called by the run; acts through the sandbox, watches the shared state.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -65,6 +65,8 @@ pub(crate) struct Lifecycle {
     names: AtomicU32,
     /// Starting and stopping excludes invocations.
     pub(crate) gate: RwLock<()>,
+    /// Whoever finds the environment down starts it; the others wait here, not at the gate, which invocations hold.
+    starting: Mutex<()>,
     /// Peak over the run, in KiB.
     peak: AtomicU64,
 }
@@ -72,7 +74,7 @@ pub(crate) struct Lifecycle {
 impl Lifecycle {
     pub(crate) fn new(shared: Arc<Shared>, sandbox: Arc<Sandbox>, pipes: Arc<Pipes>, launch: Launch) -> Self {
         let (names, peak) = (AtomicU32::new(0), AtomicU64::new(0));
-        Self { shared, sandbox, pipes, launch, names, gate: RwLock::new(()), peak }
+        Self { shared, sandbox, pipes, launch, names, gate: RwLock::new(()), starting: Mutex::new(()), peak }
     }
 
     /// The most memory that the environment was seen to use, in MB.
@@ -83,10 +85,15 @@ impl Lifecycle {
 
     /// Brings the environment up when it is not. Returns how long init took, `None` for a warm environment.
     pub(crate) fn ensure_up(&self, retry: bool) -> Result<Option<Duration>, Fault> {
-        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
-        if self.shared.state().stage == Stage::Up {
+        let up = || self.shared.state().stage == Stage::Up;
+        if up() {
             return Ok(None);
         }
+        let _first = self.starting.lock().unwrap_or_else(PoisonError::into_inner);
+        if up() {
+            return Ok(None);
+        }
+        let _alone = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let (limit, phase) =
             if retry { (self.shared.settings.timeout, "invoke") } else { (INIT_LIMIT, "init") };
         let begun = Instant::now();

@@ -1,0 +1,113 @@
+//! What a process of the sandbox is and may: identity, file system, profiles.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::run::{litter, python};
+
+/// Calls a few system calls by number and returns their errno (0: it worked, or failed for its arguments' sake only).
+const CALLS: &str = "
+import ctypes, os, subprocess
+libc = ctypes.CDLL(None, use_errno=True)
+def errno(nr, *args):
+    ctypes.set_errno(0)
+    libc.syscall(nr, *args)
+    return ctypes.get_errno()
+def handler(event, context):
+    machine = os.uname().machine
+    prctl, seccomp, ptrace, unshare = (157, 317, 101, 272) if machine == 'x86_64' else (167, 277, 117, 97)
+    return {'prctl': errno(prctl, 15, b'name'), 'seccomp': errno(seccomp, 2, 0, 0), 'ptrace': errno(ptrace, 0, 0, 0, 0),
+            'unshare': errno(unshare, 0), 'openat2': errno(437, -100, 0, 0, 0), 'io_uring': errno(425, 1, 0),
+            'children': subprocess.run(['true']).returncode}
+";
+
+const EPERM: i32 = 1;
+const EFAULT: i32 = 14;
+const EINVAL: i32 = 22;
+const ENOSYS: i32 = 38;
+
+fn errnos(profile: &str) -> serde_json::Value {
+    let seen = python(CALLS).with(&["--profile", profile]).event("{}").run();
+    seen.responses::<1>()[0]["payload"].clone()
+}
+
+#[test]
+fn open_is_the_control_run_nothing_of_it_is_refused() {
+    let open = errnos("open");
+    assert_eq!((&open["prctl"], &open["unshare"]), (&json!(0), &json!(0)));
+    assert_eq!((&open["openat2"], &open["seccomp"]), (&json!(EINVAL), &json!(EFAULT)));
+}
+
+#[test]
+fn strict_refuses_what_lambda_refuses() {
+    let refused = json!({"prctl": EPERM, "seccomp": EPERM, "ptrace": EPERM, "unshare": EPERM, "openat2": ENOSYS,
+        "io_uring": ENOSYS, "children": 0});
+    assert_eq!(errnos("strict"), refused);
+}
+
+#[test]
+fn nested_lets_seccomp_through_and_nothing_else() {
+    let nested = errnos("nested");
+    // The kernel's own answer to a call with a null pointer.
+    assert_eq!(nested["seccomp"], EFAULT);
+    assert_eq!((&nested["prctl"], &nested["openat2"]), (&json!(EPERM), &json!(ENOSYS)));
+}
+
+#[test]
+fn the_function_is_uid_993_without_capabilities_on_a_read_only_system() {
+    let code = "
+import os
+def refused(path):
+    try: open(path, 'w')
+    except OSError as e: return e.errno
+def handler(event, context):
+    status = dict(l.split(':', 1) for l in open('/proc/self/status').read().splitlines())
+    return {'ids': [os.getuid(), os.getgid(), os.getgroups()], 'caps': status['CapEff'].strip() + status['CapBnd'].strip(),
+            'nnp': status['NoNewPrivs'].strip(), 'refused': [refused(p) for p in ('/var/task/x', '/opt/x', '/etc/x',
+            '/usr/x', '/x', '/dev/x', '/var/tmp/x')], 'shm': os.path.exists('/dev/shm'),
+            'tmp': oct(os.stat('/tmp').st_mode & 0o7777), 'host': os.path.exists('/root'),
+            'pids': sorted(int(p) for p in os.listdir('/proc') if p.isdigit())[:1],
+            'key': os.environ['AWS_ACCESS_KEY_ID']}
+";
+    let seen = python(code).event("{}").run();
+    let [response] = seen.responses();
+    let payload = &response["payload"];
+    assert_eq!(payload["ids"], json!([993, 990, []]));
+    assert_eq!(payload["caps"], "0".repeat(32));
+    assert_eq!(payload["nnp"], "1");
+    for errno in payload["refused"].as_array().unwrap() {
+        assert!([13, 30].contains(&errno.as_i64().unwrap_or(0)), "{payload}");
+    }
+    assert_eq!(
+        (&payload["shm"], &payload["host"], &payload["pids"]),
+        (&json!(false), &json!(false), &json!([1]))
+    );
+    assert_eq!(payload["tmp"], "0o1777");
+    assert_eq!(payload["key"], "ASIARINGFENCELOCAL00");
+}
+
+#[test]
+fn an_interrupt_ends_everything_and_leaves_nothing() {
+    let scratch = tempfile::tempdir().unwrap();
+    let code = "
+import time
+def handler(event, context):
+    print('running', flush=True)
+    time.sleep(60)
+";
+    let function = python(code)
+        .with(&["--timeout", "60"])
+        .event("{}")
+        .variable("TMPDIR", scratch.path().to_str().unwrap());
+    let mut child = function.command().stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    lines.find(|line| line.as_ref().is_ok_and(|l| l.contains("running"))).unwrap().unwrap();
+    assert_eq!(litter(scratch.path()), 1);
+    let begun = Instant::now();
+    Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert_eq!(litter(scratch.path()), 0);
+}
