@@ -1,0 +1,132 @@
+//! What processes read and write: each way to a file first without the library, then with it.
+#![allow(clippy::unwrap_used, reason = "a panic is how tests fail")]
+
+mod harness;
+
+use harness::World;
+use ringfence_policy::{Phase, Rule};
+use ringfence_records::message::{ActionKind, Outcome};
+
+const PYTHON: &str = "/usr/bin/python3";
+
+fn folder(name: &str) -> std::path::PathBuf {
+    let folder = std::env::temp_dir().join(format!("ringfence-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+#[test]
+fn no_road_leads_to_the_environment() {
+    let folder = folder("environ");
+    let link = folder.join("link");
+    std::os::unix::fs::symlink("/proc/self/environ", &link).unwrap();
+    let roads = [
+        "open('/proc/self/environ','rb').read()",
+        "open('/proc/%d/environ'%os.getpid(),'rb').read()",
+        "open('/proc/thread-self/environ','rb').read()",
+        "open('/proc/self/task/%d/environ'%os.getpid(),'rb').read()",
+        "open('/dev/fd/../environ','rb').read()",
+        "open('/proc/self/root/proc/self/environ','rb').read()",
+        &format!("open('{}','rb').read()", link.display()),
+        "[os.chdir('/proc/self'), open('environ','rb').read()][1]",
+        "os.read(os.open('environ',os.O_RDONLY,dir_fd=os.open('/proc/self',os.O_PATH)),9999)",
+        "os.read(os.open('/proc/self/fd/%d'%os.open('/proc/self/environ',os.O_PATH),os.O_RDONLY),9999)",
+        "(lambda c: (setattr(c.fopen,'restype',ctypes.c_void_p), c.fread(b,1,4096,ctypes.c_void_p(c.fopen(b'/proc/self/environ',b'r'))), b.raw)[2])(ctypes.CDLL('libc.so.6'))",
+        "(lambda c: (c.read(c.syscall(257,-100,b'/proc/self/environ',0),b,4096), b.raw)[1])(ctypes.CDLL('libc.so.6'))",
+        "(lambda c: (c.read(c.syscall(2,b'/proc/self/environ',0),b,4096), b.raw)[1])(ctypes.CDLL('libc.so.6'))",
+    ];
+    let world = World::new("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"/proc/*/environ\"]\n")
+        .with(|world| world.variables.push(("MARK".into(), "taken".into())));
+    for road in roads {
+        let code = format!(
+            "import os,ctypes\nb=ctypes.create_string_buffer(4096)\nif os.fork()==0:\n try: print(b'taken' in ({road}),flush=True)\n except PermissionError as e: print('denied',flush=True)\n os._exit(0)\nos.wait()"
+        );
+        let control = world.bare(PYTHON, &["-c", &code]);
+        assert_eq!(control.stdout, "True", "{road} does not work without the library: {}", control.whole());
+        let ran = world.run(PYTHON, &["-c", &code]);
+        assert!(!ran.stdout.contains("True"), "{road}: {}", ran.whole());
+        assert!(
+            ran.saw(ActionKind::OpenRead, Outcome::Blocked, Rule::FilesDenyRead),
+            "{road}: {}",
+            ran.whole()
+        );
+    }
+}
+
+#[test]
+fn reading_the_environment_file_is_reported_as_a_read_of_credentials() {
+    let code = "print(len(open('/proc/self/environ').read())>0); open('/proc/self/status').read(); open('/etc/passwd').read()";
+    let world = World::new("version = 1\nmode = \"enforce\"\n[credentials]\nreads = \"report\"\n");
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "True", "{}", ran.whole());
+    let violations = ran.violations();
+    assert_eq!(violations.len(), 1, "{violations:?}");
+    assert!(violations[0].starts_with("read_credential reported credentials.reads /proc/"), "{violations:?}");
+}
+
+#[test]
+fn the_functions_own_code_is_readable_at_init_only() {
+    let folder = folder("task");
+    std::fs::write(folder.join("app.py"), "secret").unwrap();
+    let file = folder.join("app.py");
+    let policy =
+        format!("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"{}/**\"]\n", folder.display());
+    let code = format!("print(open('{}').read())", file.display());
+    let init = World::new(&policy).with(|world| world.phase = Phase::Init).run(PYTHON, &["-c", &code]);
+    assert_eq!(init.stdout, "secret", "{}", init.whole());
+    let ran = World::new(&policy).run(PYTHON, &["-c", &code]);
+    assert!(ran.stderr.contains("PermissionError"), "{}", ran.whole());
+    assert_eq!(ran.violations(), [format!("open_read blocked files.deny_read {}", file.display())]);
+}
+
+#[test]
+fn nothing_changes_under_a_folder_that_may_not_be_written() {
+    let folder = folder("writes");
+    let inside = folder.join("kept");
+    std::fs::create_dir(&inside).unwrap();
+    std::fs::write(inside.join("file"), "as it was").unwrap();
+    std::os::unix::fs::symlink(&inside, folder.join("link")).unwrap();
+    std::os::unix::fs::symlink(inside.join("dangling"), folder.join("new")).unwrap();
+    std::fs::write(folder.join("other"), "x").unwrap();
+    let attacks = [
+        "open(K+'/file','w').write('changed')",
+        "open(K+'/file','a').write('changed')",
+        "open(F+'/link/file','w').write('changed')",
+        "open(F+'/new','w').write('changed')",
+        "os.truncate(K+'/file',0)",
+        "os.rename(F+'/other',K+'/file')",
+        "os.rename(K+'/file',F+'/gone')",
+        "os.unlink(K+'/file')",
+        "os.link(F+'/other',K+'/hard')",
+        "os.symlink('x',K+'/soft')",
+        "os.mkdir(K+'/deeper')",
+        "os.chdir(K) or open('file','w')",
+    ];
+    let policy =
+        format!("version = 1\nmode = \"enforce\"\n[files]\ndeny_write = [\"{}/**\"]\n", inside.display());
+    let world = World::new(&policy);
+    for attack in attacks {
+        let code = format!("import os\nF='{}'; K=F+'/kept'\n{attack}", folder.display());
+        let ran = world.run(PYTHON, &["-c", &code]);
+        assert!(ran.stderr.contains("PermissionError"), "{attack}: {}", ran.whole());
+        assert!(
+            ran.saw(ActionKind::OpenWrite, Outcome::Blocked, Rule::FilesDenyWrite),
+            "{attack}: {}",
+            ran.whole()
+        );
+        assert_eq!(std::fs::read_to_string(inside.join("file")).unwrap(), "as it was", "{attack}");
+        assert_eq!(std::fs::read_dir(&inside).unwrap().count(), 1, "{attack}");
+    }
+    let ran = world.run(
+        PYTHON,
+        &[
+            "-c",
+            &format!(
+                "open('{}/free','w').write('x'); print(open('/dev/null','w').write('x'))",
+                folder.display()
+            ),
+        ],
+    );
+    assert_eq!(ran.stdout, "1", "{}", ran.whole());
+}

@@ -1,0 +1,202 @@
+//! Where processes connect and send to: each attack first without the library, then with it.
+#![allow(clippy::unwrap_used, reason = "a panic is how tests fail")]
+
+mod harness;
+
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::time::Duration;
+
+use harness::World;
+use ringfence_policy::{Phase, Rule};
+use ringfence_records::handoff::covers;
+use ringfence_records::message::{ActionKind, Kind, Outcome};
+
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Loopback cannot be kept off by an allow list, so the sinks are denied by address.
+fn denying(port: u16) -> World {
+    World::new(&format!("version = 1\nmode = \"enforce\"\n[egress]\ndeny = [\"127.0.0.1:{port}\"]\n"))
+}
+
+fn udp() -> (UdpSocket, u16) {
+    let sink = UdpSocket::bind("127.0.0.1:0").unwrap();
+    sink.set_nonblocking(true).unwrap();
+    let port = sink.local_addr().unwrap().port();
+    (sink, port)
+}
+
+fn arrived(sink: &UdpSocket) -> usize {
+    let mut count = 0;
+    while sink.recv(&mut [0; 2048]).is_ok() {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn no_datagram_leaves_by_any_call() {
+    let prelude = "import socket,ctypes,os,sys\nP=int(sys.argv[1])\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n";
+    let attacks = [
+        ("sendto", "s.sendto(b'x',('127.0.0.1',P))"),
+        ("connect and send", "s.connect(('127.0.0.1',P)); s.send(b'x')"),
+        ("sendmsg", "s.sendmsg([b'x'],[],0,('127.0.0.1',P))"),
+        (
+            "mapped IPv6",
+            "s=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM); s.sendto(b'x',('::ffff:127.0.0.1',P))",
+        ),
+        ("unspecified", "s.sendto(b'x',('0.0.0.0',P))"),
+        (
+            "AF_UNSPEC",
+            "a=b'\\0\\0'+P.to_bytes(2,'big')+bytes([127,0,0,1])+b'\\0'*8\nctypes.CDLL('libc.so.6').sendto(s.fileno(),b'x',1,0,a,16)",
+        ),
+        (
+            "sendmmsg",
+            "import struct\na=b'\\2\\0'+P.to_bytes(2,'big')+bytes([127,0,0,1])+b'\\0'*8\nA=ctypes.create_string_buffer(a,16);D=ctypes.create_string_buffer(b'x')\nI=ctypes.create_string_buffer(struct.pack('QQ',ctypes.addressof(D),1))\nM=ctypes.create_string_buffer(struct.pack('QQQQQQQQ',ctypes.addressof(A),16,ctypes.addressof(I),1,0,0,0,0))\nprint(ctypes.CDLL('libc.so.6').sendmmsg(s.fileno(),M,1,0))",
+        ),
+        (
+            "syscall()",
+            "a=b'\\2\\0'+P.to_bytes(2,'big')+bytes([127,0,0,1])+b'\\0'*8\nctypes.CDLL('libc.so.6').syscall(44,s.fileno(),b'x',1,0,a,16)",
+        ),
+        (
+            "a thread",
+            "import threading\nt=threading.Thread(target=lambda: s.sendto(b'x',('127.0.0.1',P))); t.start(); t.join()",
+        ),
+        ("a forked child", "if os.fork()==0:\n s.sendto(b'x',('127.0.0.1',P)); os._exit(0)\nos.wait()"),
+    ];
+    let (sink, port) = udp();
+    let world = denying(port);
+    for (name, code) in attacks {
+        let arguments = ["-c", &format!("{prelude}{code}"), &port.to_string()];
+        let control = world.bare(PYTHON, &arguments);
+        assert_eq!(arrived(&sink), 1, "{name} does not work without the library: {}", control.whole());
+        let ran = world.run(PYTHON, &arguments);
+        assert_eq!(arrived(&sink), 0, "{name}: {}", ran.whole());
+        let blocked = |action| ran.saw(action, Outcome::Blocked, Rule::EgressDeny);
+        assert!(blocked(ActionKind::Send) || blocked(ActionKind::Connect), "{name}: {}", ran.whole());
+    }
+}
+
+#[test]
+fn a_denied_connection_is_refused_and_an_allowed_one_is_made() {
+    let (denied, allowed) =
+        (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = [&denied, &allowed].map(|listener| listener.local_addr().unwrap().port());
+    let code = "import socket,sys\nfor p in sys.argv[1:]:\n try: socket.create_connection(('127.0.0.1',int(p))).sendall(b'hello'); print('sent')\n except OSError as e: print(e.errno)";
+    let [first, second] = ports.map(|port| port.to_string());
+    let control = denying(ports[0]).bare(PYTHON, &["-c", code, &first, &second]);
+    assert_eq!(control.stdout, "sent\nsent");
+    let ran = denying(ports[0]).run(PYTHON, &["-c", code, &first, &second]);
+    assert_eq!(ran.stdout, "13\nsent", "{}", ran.whole());
+    assert_eq!(ran.violations(), [format!("connect blocked egress.deny 127.0.0.1:{first}")]);
+}
+
+#[test]
+fn an_address_is_allowed_by_the_name_that_the_resolver_tied_to_it() {
+    let policy = "version = 1\nmode = \"enforce\"\n[egress]\nallow = [\"api.example:443\"]\n";
+    let code = "import socket\nfor a in ('203.0.113.7','203.0.113.8'):\n s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n try: s.connect((a,443)); print('open')\n except OSError as e: print(e.errno)";
+    let world = World::new(policy).with(|world| world.names.push(("203.0.113.7".parse().unwrap(), 0)));
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "open\n13", "{}", ran.whole());
+}
+
+#[test]
+fn questions_to_a_name_server_go_to_the_guarded_resolver() {
+    let (resolver, port) = udp();
+    let world = World::new("version = 1\nmode = \"enforce\"\n[egress]\nallow = []\n").with(|world| {
+        world.resolver = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        world.name_server = Some("192.0.2.53:53".parse().unwrap());
+    });
+    let code = "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.sendto(b'q',('192.0.2.53',53))\ns.connect(('192.0.2.53',53)); s.send(b'q')\ns6=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM); s6.sendto(b'q',('::ffff:192.0.2.53',53))";
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(arrived(&resolver), 3, "{}", ran.whole());
+    assert_eq!(ran.violations(), [""; 0]);
+}
+
+/// A Runtime API that accepts two connections and keeps what the first sends.
+fn runtime_api() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n";
+
+#[test]
+fn asking_for_the_next_event_ends_the_invocation() {
+    for call in [
+        "s.sendall(R)",
+        "import os; os.write(s.fileno(),R)",
+        "import os; os.writev(s.fileno(),[R])",
+        "s.sendmsg([R])",
+    ] {
+        let (listener, api) = runtime_api();
+        let code = format!(
+            "import socket,sys\nR=b'{NEXT}'\ns=socket.create_connection(('127.0.0.1',int(sys.argv[1])))\n{call}"
+        );
+        let world =
+            World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.runtime_api = Some(api));
+        let ran = world.run(PYTHON, &["-c", &code, &api.port().to_string()]);
+        assert_eq!(ran.kinds(Kind::InvocationOver), 1, "{call}: {}", ran.whole());
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let mut text = String::new();
+        connection.read_to_string(&mut text).unwrap();
+        assert!(text.starts_with("GET /2018-06-01/runtime/invocation/next"), "{call}");
+    }
+}
+
+#[test]
+fn the_runtime_api_is_for_the_runtimes_first_connection_only() {
+    let (_listener, api) = runtime_api();
+    let port = api.port().to_string();
+    let code = "import socket,sys,os\ndef go(who):\n try:\n  s=socket.create_connection(('127.0.0.1',int(sys.argv[1]))); print(who,'open',flush=True); return s\n except OSError as e: print(who,e.errno,flush=True)\na=go('first')\nb=go('second')\nif os.fork()==0:\n go('child'); os._exit(0)\nos.wait()\na.close(); c=go('again')";
+    let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.runtime_api = Some(api));
+    assert_eq!(
+        world.bare(PYTHON, &["-c", code, &port]).stdout,
+        "first open\nsecond open\nchild open\nagain open"
+    );
+    let ran = world.run(PYTHON, &["-c", code, &port]);
+    assert_eq!(ran.stdout, "first open\nsecond 13\nchild 13\nagain open", "{}", ran.whole());
+    let starting = World::new("version = 1\nmode = \"enforce\"\n").with(|world| {
+        world.runtime_api = Some(api);
+        world.phase = Phase::Init;
+    });
+    assert_eq!(
+        starting.run(PYTHON, &["-c", code, &port]).stdout,
+        "first open\nsecond open\nchild 13\nagain open"
+    );
+}
+
+#[test]
+fn the_agents_control_socket_is_not_for_the_function() {
+    let code = "import socket\ns=socket.socket(socket.AF_UNIX,socket.SOCK_SEQPACKET)\ntry: s.connect(b'\\0ringfence-control-127.0.0.1:9001')\nexcept OSError as e: print(e.errno)";
+    let world = World::new("version = 1\nmode = \"enforce\"\n");
+    assert_eq!(world.bare(PYTHON, &["-c", code]).stdout, "111");
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "1", "{}", ran.whole());
+    assert!(ran.saw(ActionKind::Dangerous, Outcome::Blocked, Rule::SelfProtection));
+}
+
+#[test]
+fn listening_is_judged_by_its_address() {
+    let code = "import socket\nfor a in ('127.0.0.1','0.0.0.0'):\n s=socket.socket()\n try: s.bind((a,18123)); print('bound')\n except OSError as e: print(e.errno)\n s.close()";
+    let world = World::new("version = 1\nmode = \"enforce\"\n[egress]\nlisten = \"loopback\"\n");
+    assert_eq!(world.bare(PYTHON, &["-c", code]).stdout, "bound\nbound");
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "bound\n13", "{}", ran.whole());
+    assert!(ran.saw(ActionKind::Bind, Outcome::Blocked, Rule::EgressListen));
+}
+
+#[test]
+fn where_the_kernel_plane_decides_messages_without_a_name_become_plain_sends() {
+    let (sink, port) = udp();
+    let code = "import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.connect(('127.0.0.1',int(sys.argv[1])))\nprint(s.sendmsg([b'ab',b'cd']),s.sendmsg([b'x'*9000]))\ntry: s.sendto(b'x',('127.0.0.1',int(sys.argv[1])))\nexcept OSError as e: print(e.errno)";
+    let world = denying(port).with(|world| world.kernel_covers = covers::EGRESS);
+    let ran = world.run(PYTHON, &["-c", code, &port.to_string()]);
+    assert_eq!(ran.stdout, "4 9000", "{}", ran.whole());
+    assert_eq!(ran.violations(), [""; 0]);
+    let mut buffer = [0; 16];
+    assert_eq!(sink.recv(&mut buffer).unwrap(), 4);
+    assert_eq!(&buffer[..4], b"abcd");
+}
