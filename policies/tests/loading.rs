@@ -102,6 +102,16 @@ fn files_that_are_too_large_or_no_text_are_refused() {
 }
 
 #[test]
+fn an_error_behind_many_warnings_is_still_an_error() {
+    let rule = "[[rule]]\nwhen = { process = \"/x\" }\n";
+    let warned = Policy::parse("policy.toml", &rule.repeat(60)).unwrap();
+    assert_eq!(warned.warnings.len(), 50);
+    assert!(Policy::parse("policy.toml", &format!("{}tmp.writes = 3\n", rule.repeat(60))).is_err());
+    let garbage: String = (0..20_000).map(|number| format!("k{number} = 1\n")).collect();
+    assert_eq!(Policy::parse("policy.toml", &garbage).unwrap_err().0.len(), 50);
+}
+
+#[test]
 fn the_digest_names_the_text_and_its_packs() {
     let digest = |text: &str| resolved(None, None, &[(TASK, text)]).digest;
     assert_eq!(digest("mode = \"enforce\"").len(), "sha256:".len() + 64);
@@ -173,6 +183,9 @@ fn no_rule_is_claimed_that_never_applies_and_none_is_forgotten() {
     assert_eq!(rules(single), Vec::<String>::new());
     let narrowed = "mode = \"off\"\n[[rule]]\nwhen = { process = \"child\" }\ntmp = { mode = \"enforce\", writes = \"deny\" }";
     assert_eq!(rules(narrowed), ["process.uncovered enforce", "tmp.writes enforce"]);
+    // An allow list guards the look-up of names too, where another rule than the list's is named.
+    let listed = "mode = \"off\"\negress = { mode = \"observe\", runtime_api = \"any\", allow = [] }";
+    assert_eq!(rules(listed), ["process.uncovered observe", "egress.allow observe", "egress.names observe"]);
 }
 
 #[test]

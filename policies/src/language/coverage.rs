@@ -85,8 +85,13 @@ fn uses<S: Section>(section: &S, mode: Mode, prefix: &str) -> Vec<RuleUse> {
             (Mode::Observe, _) | (_, Strength::Reports) => Mode::Observe,
             (Mode::Enforce, Strength::Enforces) => Mode::Enforce,
         };
+        let place = format!("{prefix}{}.{}", S::NAME, key.name);
+        if key.rule == Rule::EgressAllow {
+            // Names that the list does not have are not resolved either, and that is a rule of its own.
+            uses.push(RuleUse { rule: Rule::EgressNames, mode, key: place.clone() });
+        }
         if key.rule != Rule::None {
-            uses.push(RuleUse { rule: key.rule, mode, key: format!("{prefix}{}.{}", S::NAME, key.name) });
+            uses.push(RuleUse { rule: key.rule, mode, key: place });
         }
     });
     uses

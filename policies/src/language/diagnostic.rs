@@ -83,11 +83,18 @@ pub(super) struct Findings<'t> {
     file: &'t str,
     text: &'t str,
     list: Vec<Diagnostic>,
+    /// Whether there was an error, kept or not.
+    failed: bool,
 }
 
 impl<'t> Findings<'t> {
     pub(super) const fn new(file: &'t str, text: &'t str) -> Self {
-        Self { file, text, list: Vec::new() }
+        Self { file, text, list: Vec::new(), failed: false }
+    }
+
+    /// Whether further findings are only counted as errors, so that their hints need not be worked out.
+    pub(super) const fn is_full(&self) -> bool {
+        self.list.len() >= MAX_FINDINGS
     }
 
     /// Adds an error at `span`.
@@ -101,7 +108,8 @@ impl<'t> Findings<'t> {
     }
 
     fn add(&mut self, severity: Severity, span: Range<usize>, message: String, label: String, hint: String) {
-        if self.list.len() >= MAX_FINDINGS {
+        self.failed |= severity == Severity::Error;
+        if self.is_full() {
             return;
         }
         let place = Place::of(self.text, &span);
@@ -121,11 +129,7 @@ impl<'t> Findings<'t> {
     /// The warnings, or everything if there is an error among it.
     pub(super) fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
         self.list.sort_by_key(|finding| (finding.line, finding.column));
-        if self.list.iter().any(|finding| finding.severity == Severity::Error) {
-            Err(Diagnostics(self.list))
-        } else {
-            Ok(self.list)
-        }
+        if self.failed { Err(Diagnostics(self.list)) } else { Ok(self.list) }
     }
 }
 

@@ -368,13 +368,13 @@ proptest! {
     }
 
     #[test]
-    fn observing_never_denies_and_off_never_speaks(text in policy_text(), event in event(), context in context()) {
+    fn observing_never_denies(text in policy_text(), event in event(), context in context()) {
         let observing = parse(&text).observing();
         prop_assert!(severity(event.typed(&observing, context)) < 2);
     }
 
     #[test]
-    fn garbage_never_panics_the_parser(text in "\\PC{0,200}", cut in any::<prop::sample::Index>(), policy in policy_text()) {
+    fn garbage_never_panics_the_parser(text in any::<String>(), cut in any::<prop::sample::Index>(), policy in policy_text()) {
         let _ = Policy::parse("garbage", &text);
         let at = cut.index(policy.len() + 1);
         let head: String = policy.chars().take(at).collect();

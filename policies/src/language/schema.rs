@@ -79,7 +79,7 @@ fn rule_schema() -> String {
 /// Puts each member of an object on a line of its own; arrays of plain values stay on one line.
 fn indent(compact: &str) -> String {
     let mut out = String::new();
-    let (mut depth, mut in_string, mut escaped, mut after_break) = (0_usize, false, false, false);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for character in compact.chars() {
         if in_string {
             out.push(character);
@@ -87,36 +87,33 @@ fn indent(compact: &str) -> String {
             escaped = character == '\\' && !escaped;
             continue;
         }
-        if after_break && character == ' ' {
-            continue;
-        }
-        after_break = false;
+        in_string = character == '"';
         match character {
+            ' ' if out.ends_with(' ') => {}
             '{' => {
                 depth += 1;
-                out.push_str("{\n");
-                out.push_str(&"  ".repeat(depth));
+                out.push('{');
+                break_line(&mut out, depth);
             }
             '}' => {
                 depth = depth.saturating_sub(1);
-                out.push('\n');
-                out.push_str(&"  ".repeat(depth));
+                break_line(&mut out, depth);
                 out.push('}');
             }
             ',' if out.ends_with('}') || !in_array(&out) => {
-                out.push_str(",\n");
-                out.push_str(&"  ".repeat(depth));
-                after_break = true;
-            }
-            '"' => {
-                in_string = true;
-                out.push('"');
+                out.push(',');
+                break_line(&mut out, depth);
             }
             other => out.push(other),
         }
     }
     out.push('\n');
     out
+}
+
+fn break_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    out.push_str(&"  ".repeat(depth));
 }
 
 /// Whether the innermost bracket that is open at the end of `text` is an array's.

@@ -145,7 +145,8 @@ pub(super) fn unknown_key(
     let known: Vec<&str> = known.collect();
     let shown: String = key.get_ref().chars().take(64).collect();
     let place = if place.is_empty() { "the policy".to_owned() } else { format!("[{place}]") };
-    let hint = nearest(key.get_ref(), known.iter().copied()).map_or_else(
+    let near = nearest(key.get_ref(), known.iter().copied().filter(|_| !findings.is_full()));
+    let hint = near.map_or_else(
         || format!("{place} knows: {}", known.join(", ")),
         |near| format!("did you mean `{near}`?"),
     );
