@@ -107,7 +107,7 @@ fn an_error_behind_many_warnings_is_still_an_error() {
     let warned = Policy::parse("policy.toml", &rule.repeat(60)).unwrap();
     assert_eq!(warned.warnings.len(), 50);
     assert!(Policy::parse("policy.toml", &format!("{}tmp.writes = 3\n", rule.repeat(60))).is_err());
-    let garbage: String = (0..20_000).map(|number| format!("k{number} = 1\n")).collect();
+    let garbage = (0..20_000).map(|number| format!("k{number} = 1")).collect::<Vec<_>>().join("\n");
     assert_eq!(Policy::parse("policy.toml", &garbage).unwrap_err().0.len(), 50);
 }
 
