@@ -17,7 +17,7 @@ use crate::options::LayerChoice;
 const DEFAULT_ZIP: &str = "build/ringfence-layer-x86_64.zip";
 /// Lambda's limit for function and layers unzipped, in bytes.
 const UNZIPPED_MAX: u64 = 250 * 1024 * 1024;
-/// Longest target of a symbolic link (PATH_MAX), in bytes.
+/// Longest target of a symbolic link (`PATH_MAX`), in bytes.
 const LINK_MAX: u64 = 4096;
 
 /// The zip that was chosen, if any.

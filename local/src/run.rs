@@ -193,7 +193,7 @@ impl Run {
         let shared = Arc::new(Shared::new(settings, log));
         let noted = Arc::clone(&shared);
         let (sandbox, sockets) = Sandbox::build(&files.plan(options, network)?, move |exit| {
-            noted.change(|state| state.note_exit(exit))
+            noted.change(|state| state.note_exit(exit));
         })?;
         let sandbox = Arc::new(sandbox);
         let mut sockets = sockets.into_iter();

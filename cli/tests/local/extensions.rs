@@ -13,7 +13,7 @@ def handler(event, context):
 ";
 
 /// Registers, subscribes to telemetry, prints every event and every telemetry record, ends on SHUTDOWN.
-const EXTENSION: &str = r#"#!/var/lang/bin/python3
+const EXTENSION: &str = r"#!/var/lang/bin/python3
 import http.server, json, os, sys, threading, urllib.request
 api = 'http://' + os.environ['AWS_LAMBDA_RUNTIME_API']
 def call(method, path, body=None, headers={}):
@@ -42,7 +42,7 @@ while True:
     say(event=event)
     if os.environ.get('CRASH') == event['eventType']: os._exit(0)
     if event['eventType'] == 'SHUTDOWN': break
-"#;
+";
 
 fn with_extension(code: &str) -> Function {
     python(code).file("opt/extensions/watcher", EXTENSION, 0o755)

@@ -2,6 +2,12 @@
 //!
 //! Every test writes a small function, runs the program, and reads its JSON lines. As root the program isolates by
 //! itself, otherwise through an unprivileged user name space: the tests are the same.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic is how a test fails; an absent JSON field is null"
+)]
 
 mod extensions;
 mod invocations;

@@ -19,10 +19,10 @@ fn the_wrapper_gets_interpreter_and_arguments() {
         .event("{}")
         .run();
     let [response] = seen.responses();
-    let wrapped = response["payload"]["env"]["WRAPPED"].as_str().unwrap();
+    let command = response["payload"]["env"]["WRAPPED"].as_str().unwrap();
     assert!(
-        wrapped.starts_with("/var/lang/bin/python3.") && wrapped.ends_with(" /var/runtime/bootstrap.py"),
-        "{wrapped}"
+        command.starts_with("/var/lang/bin/python3.") && command.ends_with(" /var/runtime/bootstrap.py"),
+        "{command}"
     );
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct RuntimeSetup {
     pub(crate) directory: PathBuf,
     pub(crate) lang: Lang,
     pub(crate) argv: Vec<String>,
-    /// AWS_EXECUTION_ENV.
+    /// `AWS_EXECUTION_ENV`.
     pub(crate) execution_env: String,
     /// For platform.initStart.
     pub(crate) version: String,
@@ -101,8 +101,8 @@ fn readable(place: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     let mode = kind.permissions().mode();
-    let more = if kind.is_dir() || mode & 0o100 != 0 { 0o555 } else { 0o444 };
-    fs::set_permissions(place, fs::Permissions::from_mode(mode | more))?;
+    let added = if kind.is_dir() || mode & 0o100 != 0 { 0o555 } else { 0o444 };
+    fs::set_permissions(place, fs::Permissions::from_mode(mode | added))?;
     if kind.is_dir() {
         for entry in fs::read_dir(place)? {
             readable(&entry?.path())?;

@@ -1,4 +1,4 @@
-//! Python: the `python3` on PATH, with the real runtime client `awslambdaric` from PyPI.
+//! Python: the `python3` on PATH, with the real runtime client `awslambdaric` from `PyPI`.
 //!
 //! Decides where interpreter and client come from. The client is installed on first use, once a Python version.
 

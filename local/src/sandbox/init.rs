@@ -187,7 +187,7 @@ impl Init {
     }
 }
 
-/// The sum of the peaks (VmHWM) of all processes of the sandbox but this one, in KiB.
+/// The sum of the peaks (`VmHWM`) of all processes of the sandbox but this one, in KiB.
 fn memory_kib() -> u64 {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());

@@ -13,16 +13,16 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 const LOOPBACK_INDEX: u32 = 1;
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
-/// NLM_F_REQUEST | NLM_F_ACK
+/// `NLM_F_REQUEST` | `NLM_F_ACK`
 const CHANGE: u16 = 0x1 | 0x4;
-/// The same with NLM_F_REPLACE | NLM_F_CREATE, which a link does not take.
+/// The same with `NLM_F_REPLACE` | `NLM_F_CREATE`, which a link does not take.
 const ADD: u16 = CHANGE | 0x100 | 0x400;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFF_UP: u32 = 1;
 /// No duplicate address detection: it would make an IPv6 address unusable for a second.
 const IFA_F_NODAD: u8 = 2;
-/// RT_SCOPE_HOST: packets to it never leave.
+/// `RT_SCOPE_HOST`: packets to it never leave.
 const SCOPE_HOST: u8 = 254;
 
 /// A routing socket of this name space.
@@ -63,7 +63,7 @@ impl Loopback {
     }
 }
 
-/// An NLMSG_ERROR with code 0 is the acknowledgement.
+/// An `NLMSG_ERROR` with code 0 is the acknowledgement.
 fn acknowledged(answer: &[u8]) -> io::Result<()> {
     let code = answer.get(16..20).and_then(|b| b.try_into().ok()).map(i32::from_ne_bytes);
     match code {

@@ -28,7 +28,7 @@ const REFUSED: &[i64] = &[
     libc::SYS_perf_event_open,
 ];
 
-/// The first number that an old platform filter does not know (io_uring_setup).
+/// The first number that an old platform filter does not know (`io_uring_setup`).
 const FIRST_UNKNOWN: u32 = 425;
 
 const LOAD_WORD: u16 = 0x20;
@@ -46,9 +46,9 @@ const ALLOW: u32 = 0x7fff_0000;
 const KILL_PROCESS: u32 = 0x8000_0000;
 const ERRNO: u32 = 0x0005_0000;
 const EPERM: u32 = ERRNO | 1;
-const ENOSYS: u32 = ERRNO | 38;
+const ENOSYS: u32 = ERRNO | 0x26;
 
-/// CLONE_NEWTIME aside (clone(2) reads that bit as part of the signal number): NEWCGROUP, NEWUTS, NEWIPC, NEWUSER,
+/// `CLONE_NEWTIME` aside (clone(2) reads that bit as part of the signal number): NEWCGROUP, NEWUTS, NEWIPC, NEWUSER,
 /// NEWPID, NEWNET, NEWNS.
 const CLONE_NEW: u32 = 0x7e02_0000;
 

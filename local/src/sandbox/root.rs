@@ -151,9 +151,9 @@ fn bind_readable(host: &Path, here: &Path) -> Step<()> {
             continue;
         }
         if kind.is_dir() {
-            directory(&place, 0o755)?
+            directory(&place, 0o755)?;
         } else {
-            file(&place)?
+            file(&place)?;
         }
         bind(&entry.path(), &place)?;
     }

@@ -71,7 +71,7 @@ impl Lifecycle {
         let request_id = uuid();
         let begun = Instant::now();
         self.open(&request_id, event);
-        self.record("platform.start", &request_id, json!({"requestId": request_id, "version": "$LATEST"}));
+        self.record("platform.start", &request_id, &json!({"requestId": request_id, "version": "$LATEST"}));
         let up = match first {
             Ok(init) => Ok(init),
             Err(_) if self.shared.state().interrupted => first,
@@ -206,7 +206,7 @@ impl Lifecycle {
         self.record(
             "platform.runtimeDone",
             id,
-            json!({"requestId": id, "status": shown,
+            &json!({"requestId": id, "status": shown,
             "metrics": {"durationMs": milliseconds(duration), "producedBytes": bytes}}),
         );
         (word, payload, duration)
@@ -241,7 +241,7 @@ impl Lifecycle {
             fields.insert("status".into(), status(fault.reason).into());
             fields.insert("errorType".into(), fault.kind().into());
         }
-        self.record("platform.report", &outcome.request_id, record);
+        self.record("platform.report", &outcome.request_id, &record);
     }
 
     /// Shuts a broken environment down, once however many invocations it broke. Parallel invocations of Managed
@@ -259,8 +259,8 @@ impl Lifecycle {
         }
     }
 
-    fn record(&self, event: &'static str, request_id: &str, record: Value) {
-        self.shared.log.emit(Origin::Platform(event), Some(request_id), &record);
+    fn record(&self, event: &'static str, request_id: &str, record: &Value) {
+        self.shared.log.emit(Origin::Platform(event), Some(request_id), record);
     }
 }
 

@@ -1,7 +1,7 @@
 //! What runtime and extensions are started with: commands and environments, as Lambda gives them.
 //!
-//! Decides which variable goes to whom (extensions get nothing that begins with `_`, no AWS_EXECUTION_ENV, no
-//! LAMBDA_TASK_ROOT and no log group). Must not know how processes are started. Called by the life cycle.
+//! Decides which variable goes to whom (extensions get nothing that begins with `_`, no `AWS_EXECUTION_ENV`, no
+//! `LAMBDA_TASK_ROOT` and no log group). Must not know how processes are started. Called by the life cycle.
 
 use std::collections::BTreeMap;
 

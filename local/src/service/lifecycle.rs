@@ -116,7 +116,7 @@ impl Lifecycle {
         self.shared.change(|state| begin(state, &self.launch.extensions));
         self.platform(
             "platform.initStart",
-            json!({"initializationType": self.kind(), "phase": phase,
+            &json!({"initializationType": self.kind(), "phase": phase,
             "runtimeVersion": settings.runtime_version, "functionName": settings.function,
             "functionVersion": "$LATEST", "instanceMaxMemory": u64::from(settings.memory_mb) << 20}),
         );
@@ -130,7 +130,7 @@ impl Lifecycle {
         let status = if runtime.is_ok() { "success" } else { "error" };
         self.platform(
             "platform.initRuntimeDone",
-            json!({"initializationType": self.kind(), "phase": phase,
+            &json!({"initializationType": self.kind(), "phase": phase,
             "status": status}),
         );
         runtime?;
@@ -143,8 +143,8 @@ impl Lifecycle {
         if self.shared.settings.managed { "lambda-managed-instances" } else { "on-demand" }
     }
 
-    fn platform(&self, event: &'static str, record: Value) {
-        self.shared.log.emit(Origin::Platform(event), None, &record);
+    fn platform(&self, event: &'static str, record: &Value) {
+        self.shared.log.emit(Origin::Platform(event), None, record);
     }
 
     fn init_report(&self, phase: &str, took: Duration, fault: Option<&Fault>) {
@@ -154,7 +154,7 @@ impl Lifecycle {
             fields.insert("status".into(), status(fault.reason).into());
             fields.insert("errorType".into(), fault.kind().into());
         }
-        self.platform("platform.initReport", record);
+        self.platform("platform.initReport", &record);
     }
 
     fn start_extension(&self, name: &str) -> Result<(), Fault> {
@@ -217,7 +217,7 @@ impl Lifecycle {
         self.shared.change(|state| {
             let (generation, interrupted) = (state.generation + 1, state.interrupted);
             let invocations = std::mem::take(&mut state.invocations);
-            *state = State { generation, interrupted, invocations, ..State::default() };
+            *state = State { generation, invocations, interrupted, ..State::default() };
         });
     }
 

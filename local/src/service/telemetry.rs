@@ -30,7 +30,7 @@ pub(crate) enum TelemetryMode {
     /// As on Lambda.
     #[default]
     On,
-    /// As the Runtime Interface Emulator's classic mode: 202 NotSupported.
+    /// As the Runtime Interface Emulator's classic mode: 202 `NotSupported`.
     Off,
     /// A subscription is never answered.
     Silent,
@@ -204,7 +204,7 @@ impl Subscriber {
             if !queue.records.is_empty() && (full || queue.hurry || left.is_some_and(|l| l.is_zero())) {
                 return Some(take(&mut queue, limits));
             }
-            let patience = left.unwrap_or(Duration::from_secs(60));
+            let patience = left.unwrap_or(Duration::from_mins(1));
             queue = self.changed.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }

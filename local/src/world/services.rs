@@ -27,7 +27,7 @@ const BODY_MAX: usize = 8 * 1024 * 1024;
 /// How long the end of a run waits for connections whose other end is gone.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(2);
 /// Longest wait for a client that says nothing.
-const IDLE_PATIENCE: Duration = Duration::from_secs(120);
+const IDLE_PATIENCE: Duration = Duration::from_mins(2);
 /// Longest message over TCP (RFC 1035).
 const DNS_MAX: usize = 65_535;
 
