@@ -3,6 +3,7 @@
 //! Decides what a command is called; must not know how anything is done.
 
 mod local;
+mod policy;
 
 use std::process::ExitCode;
 
@@ -18,6 +19,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Read a policy and say what is wrong with it (exit status 0: nothing, 1: something, 3: unreadable)
+    Check(policy::Check),
+    /// Print the JSON Schema of the policy language
+    Schema,
     /// A Lambda service on this machine
     #[command(subcommand)]
     Local(local::Local),
@@ -29,6 +34,8 @@ fn main() -> ExitCode {
         return status;
     }
     match Cli::parse().command {
+        Command::Check(command) => command.run(),
+        Command::Schema => policy::print_schema(),
         Command::Local(command) => command.run(),
     }
 }

@@ -1,0 +1,74 @@
+//! `ringfence check` and `ringfence schema`: the policy language for people and for editors.
+//!
+//! Decides what is printed where; must not know the language, which is the policy crate's.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use ringfence_policy::{Policy, schema};
+
+/// Longest policy in bytes: what the function's own start accepts.
+const POLICY_MAX: u64 = 256 * 1024;
+
+/// Diagnostics go to standard error, a summary to standard output.
+#[derive(Args)]
+pub(crate) struct Check {
+    /// The policy
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Check {
+    /// Runs the command to its exit status.
+    pub(crate) fn run(self) -> ExitCode {
+        let name = self.file.display().to_string();
+        match self.read() {
+            Ok(text) => check(&name, &text),
+            Err(error) => {
+                eprintln!("ringfence check: {name}: {error}");
+                ExitCode::from(3)
+            }
+        }
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let mut text = String::new();
+        File::open(&self.file)?.take(POLICY_MAX + 1).read_to_string(&mut text)?;
+        if text.len() as u64 > POLICY_MAX {
+            return Err(io::Error::other("longer than 256 KiB, the most that a policy may have"));
+        }
+        Ok(text)
+    }
+}
+
+fn check(name: &str, text: &str) -> ExitCode {
+    match Policy::parse(name, text) {
+        Ok(parsed) => {
+            for warning in &parsed.warnings {
+                eprintln!("{warning}\n");
+            }
+            let packs = if parsed.packs.is_empty() {
+                String::new()
+            } else {
+                format!(", extends {}", parsed.packs.join(", "))
+            };
+            println!("{name}: a good policy ({} rules in use{packs})", parsed.policy.rules_in_use().len());
+            ExitCode::SUCCESS
+        }
+        Err(findings) => {
+            eprintln!("{findings}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the schema to standard output.
+pub(crate) fn print_schema() -> ExitCode {
+    match writeln!(io::stdout(), "{}", schema()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,42 @@
+//! `ringfence check` and `ringfence schema` from outside.
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::process::{Command, Output};
+
+fn ringfence(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringfence")).args(arguments).output().unwrap()
+}
+
+fn check(policy: &str) -> (Option<i32>, String, String) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), policy).unwrap();
+    let output = ringfence(&["check", file.path().to_str().unwrap()]);
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn a_good_policy_passes() {
+    let (status, said, complaints) = check("version = 1\n[process]\nallow = [\"/usr/bin/convert\"]\n");
+    assert_eq!(status, Some(0), "{complaints}");
+    assert!(said.contains("a good policy"));
+}
+
+#[test]
+fn a_mistake_is_shown_at_its_place_with_a_suggestion() {
+    let (status, _, complaints) = check("version = 1\n[egres]\nallow = []\n");
+    assert_eq!(status, Some(1));
+    assert!(complaints.contains("egress") && complaints.contains(":2:"), "{complaints}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_status_3() {
+    assert_eq!(ringfence(&["check", "/nonexistent/policy.toml"]).status.code(), Some(3));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = ringfence(&["schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(schema.get("properties").is_some());
+}
