@@ -111,24 +111,25 @@ pub(crate) enum Signal {
 pub(crate) fn signal(state: &State, how: Signal, name: &'static str, arguments: [usize; 6]) -> Flow {
     let [target, second, third, ..] = arguments;
     let target = sys::descriptor(target);
+    let protected = [state.handoff.agent_pid, state.handoff.guard_pid];
     let (reaches, signal) = match how {
-        Signal::Process => (target == -1 || is_protected(state, target.unsigned_abs()), second),
-        Signal::Thread => (is_protected(state, target.unsigned_abs()), second),
+        Signal::Process | Signal::Thread => (reaches(protected, target), second),
         Signal::ThreadOfProcess => {
-            let thread = sys::descriptor(second).unsigned_abs();
-            (is_protected(state, target.unsigned_abs()) || is_protected(state, thread), third)
+            (reaches(protected, target) || reaches(protected, sys::descriptor(second)), third)
         }
-        Signal::Descriptor => (process_of(target).is_some_and(|pid| is_protected(state, pid)), second),
+        Signal::Descriptor => (process_of(target).is_some_and(|pid| reaches(protected, pid)), second),
     };
     if reaches && signal & 0xffff_ffff != 0 { dangerous(state, name) } else { Flow::Proceed }
 }
 
-fn is_protected(state: &State, pid: u32) -> bool {
-    pid != 0 && (pid == state.handoff.agent_pid || pid == state.handoff.guard_pid)
+/// Whether a signal to `target` arrives at one of `protected`: -1 is everybody, another negative number the group
+/// that this process leads; 0 stands for one that does not exist.
+fn reaches(protected: [u32; 2], target: i32) -> bool {
+    target == -1 || (target != 0 && protected.contains(&target.unsigned_abs()))
 }
 
 /// The process behind a process descriptor, from its `fdinfo` (pidfd_open(2)).
-fn process_of(descriptor: i32) -> Option<u32> {
+fn process_of(descriptor: i32) -> Option<i32> {
     let mut path = [0; 40];
     let mut digits = [0; 12];
     let digits = crate::exec::decimal(descriptor.unsigned_abs(), &mut digits);
@@ -142,7 +143,7 @@ fn process_of(descriptor: i32) -> Option<u32> {
     pid_line(text.get(..length)?)
 }
 
-fn pid_line(text: &[u8]) -> Option<u32> {
+fn pid_line(text: &[u8]) -> Option<i32> {
     let line = text.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Pid:"))?;
     let digits = line.trim_ascii();
     core::str::from_utf8(digits).ok()?.parse().ok()
@@ -167,8 +168,15 @@ mod tests {
     #[test]
     fn a_pid_is_read_from_fdinfo() {
         assert_eq!(pid_line(b"pos:\t0\nflags:\t02\nPid:\t1234\nNSpid:\t1234\n"), Some(1234));
-        assert_eq!(pid_line(b"Pid:\t-1\n"), None);
+        assert_eq!(pid_line(b"Pid:\tx\n"), None);
         assert_eq!(pid_line(b"pos:\t0\n"), None);
+    }
+
+    #[test]
+    fn signals_to_the_agent_to_its_group_and_to_everybody_reach_it() {
+        for (target, expected) in [(17, true), (-17, true), (-1, true), (0, false), (18, false), (1, false)] {
+            assert_eq!(reaches([17, 0], target), expected, "{target}");
+        }
     }
 
     proptest! {

@@ -1,0 +1,236 @@
+//! What children inherit, and which binaries cannot be followed.
+#![allow(clippy::unwrap_used, reason = "a panic is how tests fail")]
+
+mod harness;
+
+use harness::{World, compiled};
+use ringfence_policy::{Plane, Rule};
+use ringfence_records::message::{ActionKind, Kind, Outcome};
+
+const PYTHON: &str = "/usr/bin/python3";
+const OPEN: &str = "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/**\"]\n";
+
+#[test]
+fn a_cleared_environment_does_not_shake_the_library_off() {
+    let policy = "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/usr/bin/*\"]\n[files]\ndeny_read = [\"/etc/hostname\"]\n";
+    let attacks = [
+        "import subprocess; print(subprocess.run(['/usr/bin/env','-i','/usr/bin/cat','/etc/hostname'],capture_output=True).returncode)",
+        "import subprocess; print(subprocess.run(['/usr/bin/cat','/etc/hostname'],env={},capture_output=True).returncode)",
+        "import subprocess; print(subprocess.run(['/usr/bin/cat','/etc/hostname'],env={'LD_PRELOAD':'','RINGFENCE_FDS':'7,8'},capture_output=True).returncode)",
+        "import subprocess; print(subprocess.run(['/usr/bin/env','-u','LD_PRELOAD','-u','RINGFENCE_FDS','/usr/bin/cat','/etc/hostname'],close_fds=True,capture_output=True).returncode)",
+        "import os\nfor f in range(3,1024):\n try: os.close(f)\n except OSError: pass\nos.closerange(3,1024)\nif os.fork()==0: os.execve('/usr/bin/cat',['cat','/etc/hostname'],{})\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "import os,ctypes\nctypes.CDLL('libc.so.6').close_range(3,0xffffffff,0)\nif os.fork()==0: os.execve('/usr/bin/cat',['cat','/etc/hostname'],{})\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "import os,ctypes\nctypes.CDLL('libc.so.6').close_range(3,0xffffffff,4)\nif os.fork()==0: os.execve('/usr/bin/cat',['cat','/etc/hostname'],{})\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+        "import os,fcntl\nfcntl.fcntl(961,fcntl.F_SETFD,1)\nif os.fork()==0: os.execve('/usr/bin/cat',['cat','/etc/hostname'],{})\nprint(os.waitstatus_to_exitcode(os.wait()[1]))",
+    ];
+    let world = World::new(policy);
+    for code in attacks {
+        let ran = world.run(PYTHON, &["-c", code]);
+        assert_eq!(ran.stdout.lines().last(), Some("1"), "{code}: {}", ran.whole());
+        assert!(
+            ran.saw(ActionKind::OpenRead, Outcome::Blocked, Rule::FilesDenyRead),
+            "{code}: {}",
+            ran.whole()
+        );
+    }
+}
+
+#[test]
+fn children_do_not_get_what_the_policy_strips() {
+    let policy = "version = 1\nmode = \"enforce\"\n[process]\nenvironment = { strip = [\"AWS_*\"] }\n";
+    let world = World::new(policy).with(|world| {
+        world.variables.push(("AWS_SECRET_ACCESS_KEY".into(), "secret".into()));
+        world.variables.push(("KEPT".into(), "yes".into()));
+    });
+    let code =
+        "import subprocess; print(subprocess.run(['/usr/bin/env'],capture_output=True,text=True).stdout)";
+    assert!(world.bare(PYTHON, &["-c", code]).stdout.contains("AWS_SECRET_ACCESS_KEY=secret"));
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert!(!ran.stdout.contains("AWS_SECRET") && ran.stdout.contains("KEPT=yes"), "{}", ran.whole());
+    let starting = world.with(|world| world.launched = false).run(PYTHON, &["-c", code]);
+    assert!(
+        starting.stdout.contains("AWS_SECRET_ACCESS_KEY=secret"),
+        "a wrapper needs them: {}",
+        starting.whole()
+    );
+}
+
+#[test]
+fn an_environment_of_thousands_of_variables_is_passed_on() {
+    let code = "import subprocess; print(len(subprocess.run(['/usr/bin/env'],env={'V%d'%i:'x' for i in range(3000)},capture_output=True,text=True).stdout.split()))";
+    let ran = World::new(OPEN).run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "3003", "{}", ran.whole());
+}
+
+#[test]
+fn children_run_under_their_limits_and_the_runtime_does_not() {
+    let policy =
+        "version = 1\nmode = \"enforce\"\n[process]\nlimits = { open_files = 77, file_size = \"1MiB\" }\n";
+    let code = "import subprocess,resource; print(subprocess.run(['/usr/bin/python3','-c','import resource; print(resource.getrlimit(7)[0],resource.getrlimit(1)[1])'],capture_output=True,text=True).stdout.strip(), resource.getrlimit(7)[0]>77)";
+    let ran = World::new(policy).run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "77 1048576 True", "{}", ran.whole());
+}
+
+/// BPF that answers uname(2) with EPERM and lets everything else through.
+fn no_uname() -> Vec<u8> {
+    let instruction = |code: u16, jt: u8, jf: u8, k: u32| {
+        let [a, b] = code.to_ne_bytes();
+        let [c, d, e, f] = k.to_ne_bytes();
+        [a, b, jt, jf, c, d, e, f]
+    };
+    [
+        instruction(0x20, 0, 0, 0),
+        instruction(0x15, 0, 1, 63),
+        instruction(0x06, 0, 0, 0x0005_0001),
+        instruction(0x06, 0, 0, 0x7fff_0000),
+    ]
+    .concat()
+}
+
+#[test]
+fn children_run_under_their_filter_and_the_runtime_does_not() {
+    // Root may install filters without no_new_privs; elsewhere the platform has set it.
+    let code = "import subprocess,os,ctypes\nctypes.CDLL(None).prctl(38,1,0,0,0)\nc='import os\\ntry: print(os.uname()[0])\\nexcept PermissionError: print(\"refused\")'\nprint(subprocess.run(['/usr/bin/python3','-c',c],capture_output=True,text=True).stdout.strip(), os.uname()[0])";
+    let world = World::new(OPEN);
+    assert_eq!(world.run(PYTHON, &["-c", code]).stdout, "Linux Linux");
+    let ran = world.with(|world| world.child_filter = no_uname()).run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "refused Linux", "{}", ran.whole());
+}
+
+#[test]
+fn a_static_binary_is_refused_unless_it_is_named() {
+    let program =
+        compiled("static", "#include <unistd.h>\nint main(){write(1,\"ran\\n\",4);return 0;}", &["-static"]);
+    let code = format!(
+        "import os,sys\ntry:\n print(os.spawnv(0,'{0}',['x']))\nexcept OSError as e: print(e)",
+        program.display()
+    );
+    let world = World::new(OPEN);
+    assert!(world.bare(PYTHON, &["-c", &code]).stdout.contains("ran"));
+    let ran = world.run(PYTHON, &["-c", &code]);
+    assert!(!ran.stdout.contains("ran"), "{}", ran.whole());
+    assert!(ran.saw(ActionKind::Exec, Outcome::Blocked, Rule::ProcessUncovered), "{}", ran.whole());
+    let named = World::new(&format!(
+        "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"{}\"]\n",
+        program.display()
+    ));
+    assert!(named.run(PYTHON, &["-c", &code]).stdout.contains("ran"));
+    let followed = World::new(OPEN).with(|world| world.strongest = Plane::Kernel);
+    assert!(followed.run(PYTHON, &["-c", &code]).stdout.contains("ran"));
+}
+
+#[test]
+fn nothing_runs_from_memory_from_tmp_or_through_the_loader() {
+    let policy =
+        "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/usr/bin/*\"]\nfrom_writable = \"deny\"\n";
+    let attacks = [
+        (
+            "memfd",
+            "import os\nf=os.memfd_create('x',0); os.write(f,open('/usr/bin/id','rb').read())\nif os.fork()==0: os.execv('/proc/self/fd/%d'%f,['id'])\nos.wait()",
+            Rule::ProcessFromWritable,
+        ),
+        (
+            "fexecve",
+            "import os\nf=os.memfd_create('x'); os.write(f,open('/usr/bin/id','rb').read())\nif os.fork()==0: os.execve(f,['id'],{})\nos.wait()",
+            Rule::ProcessFromWritable,
+        ),
+        (
+            "a copy",
+            "import shutil,os\nshutil.copy('/usr/bin/id','/tmp/rf-id'); os.spawnv(0,'/tmp/rf-id',['id'])",
+            Rule::ProcessFromWritable,
+        ),
+        (
+            "a script",
+            "import os\nopen('/tmp/rf-s','w').write('#!/bin/sh\\necho uid='); os.chmod('/tmp/rf-s',0o755); os.spawnv(0,'/tmp/rf-s',['s'])",
+            Rule::ProcessFromWritable,
+        ),
+        (
+            "the loader",
+            "import os\nos.spawnv(0,'/lib64/ld-linux-x86-64.so.2',['ld','/usr/bin/id'])",
+            Rule::ProcessUncovered,
+        ),
+        (
+            "a library",
+            "import shutil,ctypes,glob,subprocess\nshutil.copy(glob.glob('/usr/lib/x86_64-linux-gnu/libz.so.1*')[0],'/tmp/rf-z.so'); ctypes.CDLL('/tmp/rf-z.so'); print('uid=')",
+            Rule::ProcessFromWritable,
+        ),
+    ];
+    let world = World::new(policy);
+    for (name, code, rule) in attacks {
+        let control = world.bare(PYTHON, &["-c", code]);
+        assert!(
+            control.stdout.contains("uid="),
+            "{name} does not work without the library: {}",
+            control.whole()
+        );
+        let ran = world.run(PYTHON, &["-c", code]);
+        assert!(!ran.stdout.contains("uid="), "{name}: {}", ran.whole());
+        assert!(
+            ran.reports().iter().any(|report| report.outcome == Outcome::Blocked && report.rule == rule),
+            "{name}: {}",
+            ran.whole()
+        );
+    }
+}
+
+#[test]
+fn a_search_along_path_leaves_no_record() {
+    let code = "import os\nos.environ['PATH']='/nowhere:/sbin/none:/usr/bin'\nprint(os.spawnlp(0,'true','true'), os.spawnlp(0,'no-such-program','x'))";
+    let ran = World::new("version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/usr/bin/true\"]\n")
+        .run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "0 127", "{}", ran.whole());
+    assert_eq!(ran.violations(), [""; 0]);
+}
+
+#[test]
+fn without_an_agent_the_record_goes_to_standard_error() {
+    let policy = "version = 1\nmode = \"enforce\"\n[process]\nallow = []\n";
+    let world = World::new(policy).with(|world| world.with_agent = false);
+    let ran = world.run(
+        PYTHON,
+        &[
+            "-c",
+            "import subprocess\ntry: subprocess.run(['/usr/bin/id'])\nexcept OSError as e: print(e.errno)",
+        ],
+    );
+    assert_eq!(ran.stdout, "13", "{}", ran.whole());
+    let line = ran.stderr.lines().next().unwrap();
+    assert!(line.starts_with("{\"timestamp\":\"") && line.ends_with('}'), "{line}");
+    assert!(line.contains("ringfence blocked exec of /usr/bin/id by python3.11 (process.allow)"), "{line}");
+    assert!(line.contains("\"requestId\":\"8476a536-e9f4-11e8-9739-2dfe598c3fcd\""), "{line}");
+}
+
+#[test]
+fn observing_reports_and_lets_things_happen() {
+    let ran = World::new("version = 1\nmode = \"observe\"\n[process]\nallow = []\n")
+        .run(PYTHON, &["-c", "import os; os.system('echo through')"]);
+    assert_eq!(ran.stdout, "through", "{}", ran.whole());
+    assert!(ran.saw(ActionKind::Exec, Outcome::Reported, Rule::ProcessAllow), "{}", ran.whole());
+}
+
+#[test]
+fn the_agent_cannot_be_signalled_nor_anyone_be_traced() {
+    let mut victim = std::process::Command::new("/usr/bin/sleep").arg("60").spawn().unwrap();
+    let code = "import os,signal,ctypes,sys\nP=int(sys.argv[1]); c=ctypes.CDLL('libc.so.6',use_errno=True)\ndef t(f):\n try: f(); print('done')\n except OSError as e: print(e.errno)\nt(lambda: os.kill(P,0))\nt(lambda: os.kill(P,9))\nt(lambda: signal.pidfd_send_signal(os.pidfd_open(P),9))\nprint(c.syscall(200,P,9), c.ptrace(16,P,0,0), c.process_vm_readv(P,None,0,None,0,0), c.syscall(425,1,0))";
+    let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.agent_pid = victim.id());
+    let ran = world.run(PYTHON, &["-c", code, &victim.id().to_string()]);
+    assert_eq!(ran.stdout, "done\n1\n1\n-1 -1 -1 -1", "{}", ran.whole());
+    assert!(victim.try_wait().unwrap().is_none(), "the agent lives");
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    assert_eq!(ran.kinds(Kind::Violation), 5, "{}", ran.whole());
+}
+
+#[test]
+fn reads_of_credentials_by_native_code_are_seen_once() {
+    let program = compiled(
+        "getenv",
+        "#include <stdio.h>\n#include <stdlib.h>\nint main(){for(int i=0;i<3;i++)puts(getenv(\"AWS_SECRET_ACCESS_KEY\"));puts(getenv(\"HOME_X\")?\"x\":\"none\");setenv(\"HOME_X\",\"y\",1);puts(getenv(\"HOME_X\"));return 0;}",
+        &[],
+    );
+    let world = World::new("version = 1\nmode = \"enforce\"\n[credentials]\nreads = \"report\"\n")
+        .with(|world| world.variables.push(("AWS_SECRET_ACCESS_KEY".into(), "s".into())));
+    let ran = world.run(program.to_str().unwrap(), &[]);
+    assert_eq!(ran.stdout, "s\ns\ns\nnone\ny", "{}", ran.whole());
+    assert_eq!(ran.violations(), ["read_credential reported credentials.reads AWS_SECRET_ACCESS_KEY"]);
+}
