@@ -57,15 +57,17 @@ def members(arguments, scratch):
 
 def main():
     target, *arguments = sys.argv[1:]
-    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(target, "w") as archive:
+    target = pathlib.Path(target)
+    unfinished = target.with_suffix(".unfinished")
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(unfinished, "w") as archive:
         for name, file, mode in sorted(members(arguments, pathlib.Path(scratch))):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
             info.external_attr = (stat.S_IFREG | mode) << 16
             archive.writestr(info, file.read_bytes(), compresslevel=9)
-    size = pathlib.Path(target).stat().st_size
-    print(f"{target}: {size:,} bytes")
+    unfinished.replace(target)
+    print(f"{target}: {target.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
