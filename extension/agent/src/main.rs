@@ -1,2 +1,56 @@
-//! The agent.
-fn main() {}
+//! The agent: Ringfence's extension (`/opt/extensions/ringfence`).
+//!
+//! It registers with the Extensions API, knows where in its life the environment is and publishes that in the state
+//! page, keeps the ledger of /tmp, finds processes that outlive their invocation, answers the function's look-ups,
+//! and writes the records that users read. It never exits by itself: an extension that exits fails the customer's
+//! invocation. Everything runs on one thread; a task that panics is caught, told and started again.
+//!
+//! | Module | What it decides |
+//! |---|---|
+//! | [`lifecycle`] | what happens when |
+//! | [`agent`] | where the parts meet |
+//! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
+//! | [`control`], [`reports`], [`correlate`] | what guard, preload library and shims say |
+//! | [`ledger`], [`residue`], [`survivors`], [`resolver`] | the platform plane |
+//! | [`emit`], [`protection`] | what is written, and what is claimed |
+
+mod agent;
+mod clock;
+mod control;
+mod correlate;
+mod emit;
+mod http;
+mod invocation;
+mod ledger;
+mod lifecycle;
+mod page;
+mod platform;
+mod policy;
+mod protection;
+mod reports;
+mod residue;
+mod resolver;
+mod settings;
+mod start;
+mod supervise;
+mod survivors;
+mod telemetry;
+
+use std::time::Duration;
+
+use tokio::task::LocalSet;
+
+fn main() {
+    // A panic is told as a record by whoever catches it; its text on standard error would be a second line.
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut arguments = std::env::args_os();
+    let settings = settings::Settings::new(std::env::vars_os(), arguments.next().as_ref());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    match runtime {
+        Ok(runtime) => LocalSet::new().block_on(&runtime, start::run(settings)),
+        // Without a reactor nothing can be done, and going away would fail the function.
+        Err(_) => loop {
+            std::thread::sleep(Duration::from_secs(3600));
+        },
+    }
+}

@@ -1,0 +1,97 @@
+//! SOCK_SEQPACKET for tokio, which has no type of its own for it: its stream type does, as long as messages are taken
+//! with `try_read`, which asks the kernel until there is nothing (`read` would stop after the first short message).
+//!
+//! It moves messages and the state page's descriptor; what they mean is decided by [`super`].
+
+use std::ffi::OsStr;
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
+use ringfence_records::message::{CONTROL_SOCKET, Kind, tag};
+use ringfence_records::wire::{MAX_MESSAGE, Writer};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::agent::Agent;
+
+/// Guards that may wait to be accepted; there is one.
+const BACKLOG: i32 = 8;
+
+/// The bound socket.
+#[derive(Debug)]
+pub(crate) struct Listener(UnixListener);
+
+/// Binds the control socket of the environment whose Runtime API is at `api`.
+///
+/// # Errors
+/// `EADDRINUSE` where somebody else has the name: no guard can then be trusted to find the agent.
+pub(crate) fn bind(api: &str) -> io::Result<Listener> {
+    // A leading NUL makes the name abstract (unix(7)).
+    let name = [b"\0", CONTROL_SOCKET, api.as_bytes()].concat();
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+    socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(Listener(UnixListener::from_std(OwnedFd::from(socket).into())?))
+}
+
+impl Listener {
+    /// Waits for a connection.
+    ///
+    /// # Errors
+    /// Those of accept4(2).
+    pub(crate) async fn accept(&self) -> io::Result<Connection> {
+        self.0.accept().await.map(|(stream, _)| Connection(stream))
+    }
+}
+
+/// A connection with a guard.
+#[derive(Debug)]
+pub(crate) struct Connection(UnixStream);
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Connection {
+    /// Waits for a message; 0 bytes where the other side has closed.
+    ///
+    /// # Errors
+    /// Those of recv(2).
+    pub(super) async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            self.0.readable().await?;
+            match self.0.try_read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// A message that is there already.
+    pub(super) fn try_receive(&self, buffer: &mut [u8]) -> Option<usize> {
+        // The kernel is asked directly: tokio may not have heard yet that something is there.
+        recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
+    }
+
+    /// Sends the Welcome with the state page.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2).
+    pub(super) fn welcome(&self, agent: &Agent) -> io::Result<()> {
+        let mut buffer = [0; MAX_MESSAGE];
+        let mut out = Writer::new(&mut buffer, Kind::Welcome as u8).ok_or(ErrorKind::InvalidInput)?;
+        out.number(tag::PID, std::process::id());
+        out.bytes(tag::REPORT_ADDRESS, agent.report_name.as_bytes(), 128);
+        out.number(tag::RESOLVER_PORT, u32::from(agent.resolver_port));
+        let descriptors = [agent.page.as_fd().as_raw_fd()];
+        let attached = [ControlMessage::ScmRights(&descriptors)];
+        let message = [IoSlice::new(out.finish())];
+        sendmsg::<()>(self.as_fd().as_raw_fd(), &message, &attached, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+}

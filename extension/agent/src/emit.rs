@@ -1,0 +1,209 @@
+//! Which records become lines, and when.
+//!
+//! Violations that are the same within an invocation fold into one line, written when the invocation ends or a second
+//! after the first; a token bucket bounds the lines that an attacker can cause, and what it drops is counted in the
+//! next line that goes through and in the summary. It knows nothing of how violations come to be.
+
+mod bucket;
+mod fold;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use ringfence_policy::Rule;
+use ringfence_records::message::Report;
+use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation};
+use ringfence_records::redact::Redactor;
+
+use crate::invocation::Current;
+use bucket::Bucket;
+use fold::{Folded, Folds};
+
+/// How long a violation may wait for others of its kind.
+pub(crate) const FOLD_FOR: Duration = Duration::from_secs(1);
+
+/// What is known of the function; fills in as the start goes on.
+#[derive(Debug, Default)]
+pub(crate) struct Identity {
+    pub(crate) function: String,
+    pub(crate) version: String,
+    pub(crate) policy: String,
+}
+
+/// Where lines go: the log stream, or a test's list.
+pub(crate) type Sink = Box<dyn FnMut(&[u8])>;
+
+/// Writes lines.
+pub(crate) struct Emitter {
+    redactor: Redactor<'static>,
+    pub(crate) identity: Identity,
+    sink: Sink,
+    buffer: Vec<u8>,
+    bucket: Bucket,
+    folds: Folds,
+    /// Violations by rule, each counted.
+    pub(crate) by_rule: BTreeMap<Rule, u64>,
+    /// Lines that were dropped in all.
+    pub(crate) lines_dropped: u64,
+    untold: u64,
+}
+
+/// A sink that writes each line to standard output with one write(2). What cannot be written is lost, not retried:
+/// the customer's function must not wait for a log.
+pub(crate) fn standard_output() -> Sink {
+    Box::new(|line| {
+        let _ = nix::unistd::write(io::stdout(), line);
+    })
+}
+
+impl Emitter {
+    /// An emitter that masks these values.
+    pub(crate) fn new(secrets: &[Vec<u8>], sink: Sink) -> Self {
+        // Once in the agent's life, a few hundred bytes: every record borrows them.
+        let secrets: Vec<&'static [u8]> =
+            secrets.iter().map(|secret| &*Box::leak(secret.clone().into_boxed_slice())).collect();
+        Self {
+            redactor: Redactor::new(Box::leak(secrets.into_boxed_slice())),
+            identity: Identity::default(),
+            sink,
+            buffer: Vec::new(),
+            bucket: Bucket::new(Instant::now()),
+            folds: Folds::default(),
+            by_rule: BTreeMap::new(),
+            lines_dropped: 0,
+            untold: 0,
+        }
+    }
+
+    /// Takes a violation. True where it is the first that waits, so that somebody must call [`Self::flush`] within
+    /// [`FOLD_FOR`].
+    pub(crate) fn violation(&mut self, report: &Report<'_>, current: &Current) -> bool {
+        *self.by_rule.entry(report.rule).or_default() += 1;
+        let was_empty = self.folds.is_empty();
+        if let Some(crowded_out) = self.folds.add(report, current) {
+            self.print_folded(&crowded_out);
+        }
+        was_empty
+    }
+
+    /// Writes everything that waits.
+    pub(crate) fn flush(&mut self) {
+        for folded in self.folds.take() {
+            self.print_folded(&folded);
+        }
+    }
+
+    fn print_folded(&mut self, folded: &Folded) {
+        if !self.admit() {
+            return;
+        }
+        let lines_dropped = std::mem::take(&mut self.untold);
+        folded.with_report(|report| {
+            let (moment, last, count) = (folded.moment(), folded.last, folded.count);
+            self.print(|scene| Violation { scene, moment, report, count, last, lines_dropped });
+        });
+    }
+
+    fn admit(&mut self) -> bool {
+        let admitted = self.bucket.take(Instant::now());
+        if !admitted {
+            self.lines_dropped += 1;
+            self.untold += 1;
+        }
+        admitted
+    }
+
+    /// Writes a `degraded` record, if the bucket lets it through.
+    pub(crate) fn degraded(&mut self, part: &'static str, detail: &str, moment: Moment<'_>) {
+        if self.admit() {
+            self.print(|scene| Degraded { scene, moment, part, detail: detail.as_bytes(), count: 1 });
+        }
+    }
+
+    /// Writes a record that nobody but the agent itself can cause.
+    pub(crate) fn print<'a, R: Record>(&'a mut self, record: impl FnOnce(Scene<'a>) -> R) {
+        let scene = Scene {
+            redactor: &self.redactor,
+            function: self.identity.function.as_bytes(),
+            version: self.identity.version.as_bytes(),
+            policy: self.identity.policy.as_bytes(),
+        };
+        // Grown at the first record: until then the agent does not need the memory.
+        self.buffer.resize(MAX_LINE, 0);
+        if let Some(line) = record(scene).line(&mut self.buffer) {
+            (self.sink)(line);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_records::message::{ActionKind, Kind};
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    fn emitter() -> (Emitter, Rc<RefCell<Vec<String>>>) {
+        let lines = Rc::new(RefCell::new(Vec::new()));
+        let written = Rc::clone(&lines);
+        let sink =
+            Box::new(move |line: &[u8]| written.borrow_mut().push(String::from_utf8(line.to_vec()).unwrap()));
+        (Emitter::new(&[b"a-secret-value".to_vec()], sink), lines)
+    }
+
+    fn report(path: &[u8]) -> Report<'_> {
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.rule = Rule::ProcessShells;
+        report.path = path;
+        report
+    }
+
+    #[test]
+    fn the_same_violation_folds_into_one_line() {
+        let (mut emitter, lines) = emitter();
+        let current = Current::default();
+        assert!(emitter.violation(&report(b"/bin/sh"), &current));
+        for pid in 0..30 {
+            let again = Report { pid, ..report(b"/bin/sh") };
+            assert!(!emitter.violation(&again, &current));
+        }
+        emitter.violation(&report(b"/bin/bash"), &current);
+        assert!(lines.borrow().is_empty());
+        emitter.flush();
+        let lines = lines.borrow();
+        assert_eq!(lines.len(), 2);
+        assert!(lines[0].contains("\"count\":31,"), "{}", lines[0]);
+        assert_eq!(emitter.by_rule.get(&Rule::ProcessShells), Some(&32));
+    }
+
+    #[test]
+    fn an_attacker_cannot_cause_more_lines_than_the_bucket_holds() {
+        let (mut emitter, lines) = emitter();
+        let current = Current::default();
+        for number in 0..5000 {
+            emitter.violation(&report(format!("/tmp/{number}").as_bytes()), &current);
+        }
+        emitter.flush();
+        let written = lines.borrow().len() as u64;
+        assert!((100..=150).contains(&written), "{written}");
+        assert_eq!(emitter.lines_dropped + written, 5000);
+    }
+
+    #[test]
+    fn what_was_dropped_is_told_with_the_next_line() {
+        let (mut emitter, lines) = emitter();
+        emitter.untold = 7;
+        emitter.violation(&report(b"/bin/sh"), &Current::default());
+        emitter.flush();
+        assert!(lines.borrow()[0].contains("\"linesDropped\":7"));
+        assert_eq!(emitter.untold, 0);
+    }
+
+    #[test]
+    fn secrets_of_the_environment_are_masked() {
+        let (mut emitter, lines) = emitter();
+        emitter.degraded("guard", "key a-secret-value", Current::default().moment(crate::clock::now()));
+        assert!(lines.borrow()[0].contains("key [redacted]"));
+    }
+}

@@ -1,0 +1,111 @@
+//! Violations that wait for others of their kind.
+//!
+//! It decides what "the same" is: everything that a reader would want to tell apart, but neither process nor thread
+//! ids, which a loop of forks changes each time. Memory is bounded; the emitter asks and prints.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::rc::Rc;
+
+use ringfence_records::message::Report;
+use ringfence_records::record::Moment;
+use ringfence_records::time::Timestamp;
+use ringfence_records::wire::MAX_MESSAGE;
+
+use crate::clock;
+use crate::invocation::Current;
+
+/// Most different violations that wait at once.
+const MAX_WAITING: usize = 128;
+
+/// One violation and how often it came.
+#[derive(Debug)]
+pub(super) struct Folded {
+    message: Vec<u8>,
+    current: Rc<Current>,
+    first: Timestamp,
+    pub(super) last: Timestamp,
+    pub(super) count: u64,
+    order: u64,
+}
+
+impl Folded {
+    pub(super) fn moment(&self) -> Moment<'_> {
+        self.current.moment(self.first)
+    }
+
+    /// Gives the report to `take`; messages that were taken in always decode.
+    pub(super) fn with_report(&self, take: impl FnOnce(&Report<'_>)) {
+        if let Some(report) = Report::decode(&self.message) {
+            take(&report);
+        }
+    }
+}
+
+/// The violations that wait.
+#[derive(Debug, Default)]
+pub(super) struct Folds {
+    waiting: HashMap<u64, Folded>,
+    /// A key of its own for the hash, so that nobody can make two violations look the same.
+    state: RandomState,
+    current: Option<Rc<Current>>,
+    added: u64,
+}
+
+impl Folds {
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Adds a violation; gives back the oldest where there was no room.
+    pub(super) fn add(&mut self, report: &Report<'_>, current: &Current) -> Option<Folded> {
+        let now = clock::now();
+        self.added += 1;
+        let key = self.key(report, current.number);
+        if let Entry::Occupied(mut entry) = self.waiting.entry(key) {
+            let folded = entry.get_mut();
+            folded.count += 1;
+            folded.last = now;
+            return None;
+        }
+        let crowded_out = if self.waiting.len() >= MAX_WAITING { self.remove_oldest() } else { None };
+        let mut buffer = [0; MAX_MESSAGE];
+        let message = report.encode(&mut buffer)?.to_vec();
+        let current = self.shared(current);
+        let folded = Folded { message, current, first: now, last: now, count: 1, order: self.added };
+        self.waiting.insert(key, folded);
+        crowded_out
+    }
+
+    /// Everything that waits, oldest first.
+    pub(super) fn take(&mut self) -> Vec<Folded> {
+        let mut waiting: Vec<_> = self.waiting.drain().map(|(_, folded)| folded).collect();
+        waiting.sort_by_key(|folded| folded.order);
+        waiting
+    }
+
+    fn remove_oldest(&mut self) -> Option<Folded> {
+        let oldest = self.waiting.iter().min_by_key(|(_, folded)| folded.order).map(|(key, _)| *key)?;
+        self.waiting.remove(&oldest)
+    }
+
+    /// One copy of the invocation for all violations in it.
+    fn shared(&mut self, current: &Current) -> Rc<Current> {
+        if let Some(shared) = self.current.as_ref().filter(|shared| ***shared == *current) {
+            return Rc::clone(shared);
+        }
+        let shared = Rc::new(current.clone());
+        self.current = Some(Rc::clone(&shared));
+        shared
+    }
+
+    fn key(&self, report: &Report<'_>, number: u64) -> u64 {
+        let subject = (report.path, report.arguments.as_slice(), report.address, report.name);
+        let actor = (report.exe, report.code, report.chain, report.detail);
+        let verdict = (report.action, report.outcome, report.rule, report.plane);
+        let mut hasher = self.state.build_hasher();
+        (number, verdict, subject, actor).hash(&mut hasher);
+        std::hash::Hasher::finish(&hasher)
+    }
+}

@@ -1,0 +1,229 @@
+//! The agent's life: start, invocations, shutdown.
+//!
+//! It decides what happens when: everything that can wait happens after the register request is on its way, and what
+//! belongs to the end of an invocation happens before the agent asks for the next. How each thing is done is the
+//! business of its own module. `main` runs it.
+
+mod account;
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringfence_policy::Phase;
+use tokio::sync::Mutex;
+use tokio::time::{sleep, timeout};
+
+use crate::agent::{Agent, add, is_alive};
+use crate::clock;
+use crate::invocation::trace_id;
+use crate::ledger::Ledger;
+use crate::platform::{Event, Platform};
+use crate::policy::Rules;
+use crate::supervise::supervise;
+use crate::telemetry::Listener;
+
+/// How often a runtime that says nothing is looked after while it works.
+const LOOK_AFTER: Duration = Duration::from_millis(100);
+/// How long the agent stays with an invocation beyond its deadline, for the platform to end it.
+const GRACE: Duration = Duration::from_millis(20);
+/// How long a Managed Instance's start may take before the account is given without its guard.
+const MANAGED_START: Duration = Duration::from_secs(3);
+
+/// Registers, and lives until SHUTDOWN. Where registering is impossible it stays, doing nothing: an extension that
+/// exits fails the function.
+pub(crate) async fn live(agent: Rc<Agent>) {
+    let mut platform = Platform::new(agent.settings.api.clone());
+    let managed = agent.settings.is_managed();
+    if let Err(error) = register(&agent, &mut platform, managed).await {
+        agent.degraded(
+            "registration",
+            &format!("the agent is not registered and sees no invocations: {error}"),
+        );
+        std::future::pending::<()>().await;
+    }
+    subscribe(&agent, &mut platform).await;
+    if managed {
+        supervise(&agent, "protection", |agent| async move {
+            sleep(MANAGED_START).await;
+            agent.give_account();
+        });
+    }
+    follow(&agent, platform).await;
+}
+
+/// Follows events until SHUTDOWN. A panic costs one event; after several the agent only keeps the platform going.
+async fn follow(agent: &Rc<Agent>, platform: Platform) {
+    let platform = Rc::new(Mutex::new(platform));
+    let over = Rc::new(Cell::new(false));
+    let (shared, done) = (Rc::clone(&platform), Rc::clone(&over));
+    let following = supervise(agent, "events", move |agent| {
+        let (platform, done) = (Rc::clone(&shared), Rc::clone(&done));
+        async move {
+            events(&agent, &mut *platform.lock().await).await;
+            done.set(true);
+        }
+    });
+    let _ = following.await;
+    if !over.get() {
+        keep_going(&mut *platform.lock().await).await;
+    }
+}
+
+/// Asks for events and does nothing with them, so that the function runs as it would without protection.
+pub(crate) async fn keep_going(platform: &mut Platform) {
+    loop {
+        match platform.next().await {
+            Ok(Event::Shutdown { .. }) => return,
+            Ok(_) => {}
+            Err(_) => sleep(Duration::from_secs(1)).await,
+        }
+    }
+}
+
+/// The request goes out first; the policy is read and /tmp looked at while the platform answers.
+async fn register(
+    agent: &Rc<Agent>,
+    platform: &mut Platform,
+    managed: bool,
+) -> Result<(), crate::platform::PlatformError> {
+    let preparing = supervise(agent, "start", |agent| async move { agent.prepare() });
+    let name = agent.settings.name.clone();
+    let result = platform.register(&name, managed).await;
+    let _ = preparing.await;
+    let function = result?;
+    let mut emitter = agent.emitter.borrow_mut();
+    emitter.identity.function = function.function_name;
+    emitter.identity.version = function.function_version;
+    Ok(())
+}
+
+async fn subscribe(agent: &Rc<Agent>, platform: &mut Platform) {
+    let outcome = match Listener::open().await {
+        Ok(listener) => {
+            let listener = Rc::new(listener);
+            let serving = Rc::clone(&listener);
+            supervise(agent, "telemetry", move |agent| Rc::clone(&serving).serve(agent));
+            listener.subscribe(platform).await
+        }
+        Err(error) => Err(format!("no listener: {error}")),
+    };
+    let _ = agent.telemetry.set(outcome);
+    agent.give_account_when_complete();
+}
+
+/// Asks for events until SHUTDOWN.
+async fn events(agent: &Rc<Agent>, platform: &mut Platform) {
+    let mut failures = 0_u32;
+    loop {
+        match platform.next().await {
+            Ok(Event::Invoke { request, trace, deadline }) => {
+                failures = 0;
+                agent.begin(&request, &trace);
+                agent.wait_for_the_end(deadline).await;
+            }
+            Ok(Event::Shutdown { reason }) => return agent.shut_down(&reason),
+            Ok(Event::Other) => {}
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                if failures == 1 {
+                    agent.degraded("events", &error.to_string());
+                }
+                // 50 ms, doubling to 3 s: the platform may be gone, and nobody is to be kept busy by that.
+                sleep(Duration::from_millis(50 << failures.min(6))).await;
+            }
+        }
+    }
+}
+
+impl Agent {
+    /// What can wait until the register request is sent.
+    fn prepare(&self) {
+        let rules = Rules::find(&self.settings);
+        self.emitter.borrow_mut().identity.policy.clone_from(&rules.hash);
+        if let Some((refuse, message)) = &rules.failure {
+            let consequence =
+                if *refuse { "the start is refused" } else { "the baseline is observed instead" };
+            self.degraded("policy", &format!("{consequence}: {message}"));
+        }
+        let _ = self.rules.set(rules);
+        match Ledger::open(&self.settings.tmp) {
+            Ok(ledger) => *self.ledger.borrow_mut() = Some(ledger),
+            Err(error) => self.degraded("ledger", &format!("/tmp cannot be watched: {error}")),
+        }
+        // An earlier generation of this environment may have left something: the platform does not clear /tmp.
+        self.settle_residue();
+    }
+
+    /// An invocation begins.
+    fn begin(&self, request: &str, trace: &str) {
+        // What was sent before belongs to what was before.
+        self.drain();
+        match self.current.borrow().phase {
+            Phase::Init if !self.guarded.borrow().preloaded => self.init_is_over(),
+            // The end of the last one was not known when it came.
+            Phase::Invoke => self.settle(),
+            _ => {}
+        }
+        self.over.set(None);
+        self.current.borrow_mut().begin(request, trace_id(trace));
+        self.publish();
+        add(&self.totals.invocations, 1);
+        self.give_account();
+    }
+
+    /// Waits until the invocation is over, as far as anybody tells, and does what belongs there.
+    async fn wait_for_the_end(&self, deadline: u64) {
+        if !self.knows_the_end() {
+            return;
+        }
+        while self.over.get().is_none() && self.is_running(deadline) {
+            let patience = self.patience(deadline);
+            let _ = timeout(patience, self.news.notified()).await;
+        }
+        self.settle();
+        self.current.borrow_mut().phase = Phase::Between;
+        self.publish();
+    }
+
+    /// Whether somebody will tell when an invocation is over.
+    pub(crate) fn knows_the_end(&self) -> bool {
+        self.guarded.borrow().preloaded || matches!(self.telemetry.get(), Some(Ok(_)))
+    }
+
+    fn is_running(&self, deadline: u64) -> bool {
+        let in_time = deadline == 0 || clock::now().0 < deadline.saturating_add(to_millis(GRACE));
+        let runtime = self.ours().runtime;
+        in_time && (runtime == 0 || is_alive(runtime))
+    }
+
+    fn patience(&self, deadline: u64) -> Duration {
+        let left = deadline.saturating_add(to_millis(GRACE)).saturating_sub(clock::now().0);
+        let left = if deadline == 0 { LOOK_AFTER } else { Duration::from_millis(left.max(1)) };
+        left.min(LOOK_AFTER)
+    }
+
+    /// What belongs to the end of an invocation.
+    fn settle(&self) {
+        self.drain();
+        self.settle_survivors();
+        self.settle_residue();
+        self.emitter.borrow_mut().flush();
+    }
+
+    /// The environment ends. Everything here is quick: the platform gives 300 ms.
+    fn shut_down(&self, reason: &str) {
+        self.give_account();
+        if self.current.borrow().phase == Phase::Invoke {
+            self.settle();
+        }
+        self.drain();
+        self.current.borrow_mut().phase = Phase::Shutdown;
+        self.publish();
+        self.summarize(reason);
+    }
+}
+
+fn to_millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,153 @@
+//! What the agent writes of its own: the account of a start, what was left behind, the summary.
+//!
+//! It gathers what the parts know and fills in records; it decides nothing. [`super`] calls it.
+
+use ringfence_policy::{Plane, Rule, Survivors};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
+use ringfence_records::record::{Environment, Protection, Residue, RuleCount, Summary};
+
+use crate::agent::{Agent, add};
+use crate::clock;
+use crate::protection::{self, Abilities, NO_GUARD};
+use crate::residue;
+use crate::survivors::{Survivor, resident_kib};
+
+impl Agent {
+    /// Gives the account as soon as guard and telemetry are known.
+    pub(crate) fn give_account_when_complete(&self) {
+        let ready = self.telemetry.get().is_some() && self.guarded.borrow().hello.is_some();
+        if ready {
+            self.give_account();
+        }
+    }
+
+    /// Gives the account, once in the agent's life.
+    pub(crate) fn give_account(&self) {
+        let Some(rules) = self.rules.get().filter(|_| !self.accounted.replace(true)) else { return };
+        let guarded = self.guarded.borrow();
+        let hello = guarded.hello.as_ref();
+        let abilities = Abilities {
+            ledger: self.ledger.borrow().is_some(),
+            knows_the_end: self.can_know_the_end(),
+            managed: self.settings.is_managed(),
+            resolver: self.resolver_port != 0,
+        };
+        let lines = protection::account(rules, hello, abilities);
+        let probes: Vec<&[u8]> =
+            hello.map(|hello| hello.probes.iter().map(Vec::as_slice).collect()).unwrap_or_default();
+        let trouble = match hello {
+            None => NO_GUARD.to_owned(),
+            Some(hello) => {
+                hello.refused.as_ref().map(|why| format!("the start is refused: {why}")).unwrap_or_default()
+            }
+        };
+        let telemetry = match self.telemetry.get() {
+            Some(Ok(text) | Err(text)) => text,
+            None => "not asked for yet",
+        };
+        let current = self.current.borrow();
+        self.emitter.borrow_mut().print(|scene| Protection {
+            scene,
+            moment: current.moment(clock::now()),
+            strongest: hello.and_then(|hello| hello.strongest),
+            mode: rules.mode.as_str(),
+            source: rules.source.as_bytes(),
+            rules: &lines,
+            environment: Environment {
+                initialization: self.settings.initialization.as_bytes(),
+                runtime: hello.map(|hello| hello.runtime.as_slice()).unwrap_or_default(),
+                telemetry: telemetry.as_bytes(),
+                invocation_end: self.end_is_told_by(),
+                probes: &probes,
+            },
+            trouble: trouble.as_bytes(),
+        });
+    }
+
+    /// A guard means a preload library, which will tell when it has started.
+    fn can_know_the_end(&self) -> bool {
+        self.guarded.borrow().hello.is_some() || self.knows_the_end()
+    }
+
+    fn end_is_told_by(&self) -> &'static str {
+        match () {
+            () if self.settings.is_managed() => "nobody",
+            () if self.guarded.borrow().hello.is_some() => "runtime",
+            () if self.knows_the_end() => "telemetry",
+            () => "nobody",
+        }
+    }
+
+    /// Settles what is in /tmp, and tells.
+    pub(super) fn settle_residue(&self) {
+        let (Some(rules), false) = (self.rules.get(), self.settings.is_managed()) else { return };
+        let mut ledger = self.ledger.borrow_mut();
+        let Some(ledger) = ledger.as_mut() else { return };
+        let settled = residue::settle(ledger, &self.settings.tmp, rules);
+        if let Some(trouble) = ledger.trouble() {
+            self.degraded("ledger", &trouble);
+        }
+        let Some(settled) = settled else { return };
+        add(&self.totals.residue_entries, settled.count);
+        add(&self.totals.residue_bytes, settled.bytes);
+        let (entries, failed) = (settled.entries(), settled.failures());
+        let current = self.current.borrow();
+        self.emitter.borrow_mut().print(|scene| Residue {
+            scene,
+            moment: current.moment(clock::now()),
+            outcome: settled.outcome,
+            entries: &entries,
+            count: settled.count,
+            bytes: settled.bytes,
+            executables: settled.executables,
+            failed: &failed,
+        });
+    }
+
+    /// Settles processes that are still there, and tells.
+    pub(super) fn settle_survivors(&self) {
+        let wanted = self.rules.get().map_or(Survivors::Allow, |rules| rules.survivors);
+        if wanted == Survivors::Allow || self.settings.is_managed() {
+            return;
+        }
+        let found = self.survivors.borrow_mut().settle(wanted == Survivors::Kill, &self.ours());
+        add(&self.totals.survivors, found.len() as u64);
+        found.iter().for_each(|survivor| self.tell_survivor(survivor));
+    }
+
+    fn tell_survivor(&self, survivor: &Survivor) {
+        let process = &survivor.process;
+        let mut report = Report::new(Kind::Violation, ActionKind::Survive);
+        report.rule = Rule::ProcessSurvivors;
+        report.plane = Plane::Platform;
+        report.outcome = if survivor.killed { Outcome::Killed } else { Outcome::Reported };
+        (report.pid, report.parent) = (process.id, process.parent);
+        (report.path, report.exe) = (&process.exe, &process.parent_exe);
+        process.arguments.iter().for_each(|argument| report.arguments.push(argument));
+        self.record(&report);
+    }
+
+    /// Writes everything that waits, and the totals.
+    pub(super) fn summarize(&self, reason: &str) {
+        let mut emitter = self.emitter.borrow_mut();
+        emitter.flush();
+        let by_rule = emitter.by_rule.iter();
+        let violations: Vec<RuleCount> =
+            by_rule.map(|(rule, count)| RuleCount { rule: *rule, count: *count }).collect();
+        let lines_dropped = emitter.lines_dropped;
+        let current = self.current.borrow();
+        emitter.print(|scene| Summary {
+            scene,
+            moment: current.moment(clock::now()),
+            reason: reason.as_bytes(),
+            invocations: self.totals.invocations.get(),
+            violations: &violations,
+            lines_dropped,
+            messages_dropped: self.totals.messages_dropped.get(),
+            residue_entries: self.totals.residue_entries.get(),
+            residue_bytes: self.totals.residue_bytes.get(),
+            survivors: self.totals.survivors.get(),
+            resident_kib: resident_kib(),
+        });
+    }
+}

@@ -1,0 +1,196 @@
+//! The Extensions API: registration, the next event, the telemetry subscription.
+//!
+//! It turns answers into types and refusals into errors; what follows from an event is decided by
+//! [`crate::lifecycle`]. Paths and fields are those of the developer guide, "Lambda Extensions API" and "Lambda
+//! Telemetry API".
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use serde::Deserialize;
+use tokio::time::timeout;
+
+use crate::http::{Answer, Client, HttpError};
+
+const IDENTIFIER: &str = "lambda-extension-identifier";
+/// How long an answer may take, other than that to /next.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest text of a refusal that is kept.
+const MAX_REASON: usize = 200;
+
+/// Why the platform did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlatformError {
+    /// The request or its answer did not get through.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It answered with another status than expected.
+    #[error("the platform answered {status} to {request}: {reason}")]
+    Refused { request: &'static str, status: u16, reason: String },
+    /// It did not answer in time.
+    #[error("the platform did not answer {request} within {} s", PATIENCE.as_secs())]
+    Silent { request: &'static str },
+    /// The answer is not what the guide says.
+    #[error("the platform's answer to {request} is not understood: {reason}")]
+    Answer { request: &'static str, reason: String },
+}
+
+/// What registering tells about the function.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Function {
+    pub(crate) function_name: String,
+    pub(crate) function_version: String,
+}
+
+/// An event of the Extensions API.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// An invocation begins.
+    Invoke {
+        request: String,
+        /// The X-Ray header.
+        trace: String,
+        /// When the function times out, in milliseconds since the epoch; 0 where it is not said.
+        deadline: u64,
+    },
+    /// The environment ends.
+    Shutdown { reason: String },
+    /// One that this version does not know.
+    Other,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct WireEvent {
+    event_type: String,
+    request_id: String,
+    deadline_ms: u64,
+    shutdown_reason: String,
+    tracing: WireTracing,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct WireTracing {
+    value: String,
+}
+
+/// A registered (or not yet registered) extension.
+#[derive(Debug)]
+pub(crate) struct Platform {
+    client: Client,
+    identifier: String,
+}
+
+impl Platform {
+    /// A client of the API at `address`.
+    pub(crate) const fn new(address: String) -> Self {
+        Self { client: Client::new(address), identifier: String::new() }
+    }
+
+    /// Registers under `name`; for INVOKE too, unless `managed`.
+    ///
+    /// # Errors
+    /// [`PlatformError`]: without a registration there are no events.
+    pub(crate) async fn register(&mut self, name: &str, managed: bool) -> Result<Function, PlatformError> {
+        const REQUEST: &str = "register";
+        let events =
+            if managed { r#"{"events":["SHUTDOWN"]}"# } else { r#"{"events":["INVOKE","SHUTDOWN"]}"# };
+        let headers = [("lambda-extension-name", name)];
+        let send =
+            self.client.send(Method::POST, "/2020-01-01/extension/register", &headers, events.to_owned());
+        let answer =
+            timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })??;
+        expect(REQUEST, &answer)?;
+        let identifier = answer.headers.get(IDENTIFIER).and_then(|value| value.to_str().ok());
+        identifier.unwrap_or_default().clone_into(&mut self.identifier);
+        Ok(serde_json::from_slice(&answer.body).unwrap_or_default())
+    }
+
+    /// Says that the extension is done and waits for the next event.
+    ///
+    /// # Errors
+    /// [`PlatformError`]; asking again is right.
+    pub(crate) async fn next(&mut self) -> Result<Event, PlatformError> {
+        const REQUEST: &str = "next";
+        let headers = [(IDENTIFIER, &*self.identifier)];
+        let answer = self
+            .client
+            .send(Method::GET, "/2020-01-01/extension/event/next", &headers, String::new())
+            .await?;
+        expect(REQUEST, &answer)?;
+        parse_event(&answer.body)
+            .map_err(|error| PlatformError::Answer { request: REQUEST, reason: error.to_string() })
+    }
+
+    /// Asks for telemetry to be posted to `destination`. The answer's status and text are the caller's to judge.
+    ///
+    /// # Errors
+    /// [`PlatformError`] where there is no answer.
+    pub(crate) async fn subscribe(
+        &mut self,
+        schema: &str,
+        destination: &str,
+    ) -> Result<(StatusCode, String), PlatformError> {
+        const REQUEST: &str = "telemetry";
+        let headers = [(IDENTIFIER, &*self.identifier)];
+        let body = format!(
+            r#"{{"schemaVersion":"{schema}","types":["platform"],"buffering":{{"maxItems":1000,"maxBytes":262144,"timeoutMs":25}},"destination":{{"protocol":"HTTP","URI":"{destination}"}}}}"#
+        );
+        let send = self.client.send(Method::PUT, "/2022-07-01/telemetry", &headers, body);
+        let answer =
+            timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })??;
+        Ok((answer.status, reason(&answer)))
+    }
+}
+
+fn expect(request: &'static str, answer: &Answer) -> Result<(), PlatformError> {
+    if answer.status == StatusCode::OK {
+        return Ok(());
+    }
+    Err(PlatformError::Refused { request, status: answer.status.as_u16(), reason: reason(answer) })
+}
+
+fn reason(answer: &Answer) -> String {
+    String::from_utf8_lossy(&answer.body).chars().take(MAX_REASON).collect()
+}
+
+fn parse_event(body: &[u8]) -> Result<Event, serde_json::Error> {
+    let event: WireEvent = serde_json::from_slice(body)?;
+    Ok(match &*event.event_type {
+        "INVOKE" => Event::Invoke {
+            request: event.request_id,
+            trace: event.tracing.value,
+            deadline: event.deadline_ms,
+        },
+        "SHUTDOWN" => Event::Shutdown { reason: event.shutdown_reason },
+        _ => Event::Other,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn events_are_read_as_the_guide_shows_them() {
+        let invoke = br#"{"eventType":"INVOKE","deadlineMs":676051,"requestId":"3da1","invokedFunctionArn":"arn","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1-5f"}}"#;
+        assert_eq!(
+            parse_event(invoke).unwrap(),
+            Event::Invoke { request: "3da1".to_owned(), trace: "Root=1-5f".to_owned(), deadline: 676_051 }
+        );
+        let shutdown = br#"{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":676051}"#;
+        assert_eq!(parse_event(shutdown).unwrap(), Event::Shutdown { reason: "spindown".to_owned() });
+        assert_eq!(parse_event(br#"{"eventType":"RESTORE"}"#).unwrap(), Event::Other);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_an_error_not_a_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = parse_event(&body);
+        }
+    }
+}

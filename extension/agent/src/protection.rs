@@ -1,0 +1,206 @@
+//! Rule by rule: who covers it here, and how well.
+//!
+//! It merges the guard's account with what the agent itself does. A rule that neither speaks of is not covered; a
+//! rule that the policy only observes is never called enforced. The agent prints the result once at every start.
+
+use std::collections::BTreeMap;
+
+use ringfence_policy::{Mode, Plane, Residue, Rule, RuleUse, Survivors};
+use ringfence_records::message::{Coverage, CoverageLine};
+
+use crate::control::Hello;
+use crate::policy::Rules;
+
+/// What the agent can do here.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Abilities {
+    /// /tmp is watched.
+    pub(crate) ledger: bool,
+    /// The end of an invocation is known when it comes.
+    pub(crate) knows_the_end: bool,
+    /// Many invocations at once: there is no end after which everything could be cleaned.
+    pub(crate) managed: bool,
+    /// The resolver answers.
+    pub(crate) resolver: bool,
+}
+
+/// One line for each rule in use, in the order of the language.
+pub(crate) fn account<'a>(
+    rules: &Rules,
+    hello: Option<&'a Hello>,
+    abilities: Abilities,
+) -> Vec<CoverageLine<'a>> {
+    strongest_wish(&rules.uses)
+        .into_iter()
+        .map(|(rule, mode)| line(rule, mode, rules, hello, abilities))
+        .collect()
+}
+
+/// A rule that several places set is enforced as soon as one of them asks for it.
+fn strongest_wish(uses: &[RuleUse]) -> BTreeMap<Rule, Mode> {
+    let mut wishes = BTreeMap::new();
+    for rule_use in uses {
+        let wish = wishes.entry(rule_use.rule).or_insert(rule_use.mode);
+        if rule_use.mode == Mode::Enforce {
+            *wish = Mode::Enforce;
+        }
+    }
+    wishes
+}
+
+fn line<'a>(
+    rule: Rule,
+    mode: Mode,
+    rules: &Rules,
+    hello: Option<&'a Hello>,
+    abilities: Abilities,
+) -> CoverageLine<'a> {
+    let own = own_line(rule, rules, hello.is_some(), abilities);
+    let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
+    let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
+    let mut line = best.unwrap_or_else(|| not_covered(rule, missing(rule, hello.is_some())));
+    if mode == Mode::Observe && line.status == Coverage::Enforced {
+        line.status = Coverage::Observed;
+        if line.reason.is_empty() {
+            line.reason = "the policy asks to observe";
+        }
+    }
+    line
+}
+
+/// What the platform plane does for a rule.
+fn own_line(rule: Rule, rules: &Rules, guarded: bool, abilities: Abilities) -> Option<CoverageLine<'static>> {
+    let enforces = match rule {
+        Rule::TmpResidue => rules.residue == Residue::Wipe,
+        Rule::ProcessSurvivors => rules.survivors == Survivors::Kill,
+        Rule::EgressNames => return Some(names(rule, guarded, abilities)),
+        _ => return None,
+    };
+    Some(match (rule, abilities) {
+        (Rule::TmpResidue, Abilities { ledger: false, .. }) => {
+            not_covered(rule, "/tmp cannot be watched here")
+        }
+        (_, Abilities { managed: true, .. }) => {
+            not_covered(rule, "invocations run at the same time here: none of them ends alone")
+        }
+        (_, Abilities { knows_the_end: false, .. }) => CoverageLine {
+            rule,
+            plane: Some(Plane::Platform),
+            status: Coverage::Observed,
+            reason: "the end of an invocation is not known here: done when the next one has begun",
+        },
+        _ => CoverageLine {
+            rule,
+            plane: Some(Plane::Platform),
+            status: if enforces { Coverage::Enforced } else { Coverage::Observed },
+            reason: "",
+        },
+    })
+}
+
+/// `egress.names` is in use only where names are to be checked in the traffic.
+fn names(rule: Rule, guarded: bool, abilities: Abilities) -> CoverageLine<'static> {
+    match (guarded, abilities.resolver) {
+        (true, true) => CoverageLine {
+            rule,
+            plane: Some(Plane::Platform),
+            status: Coverage::Observed,
+            reason: "names are checked by the guarded resolver only, not yet in the traffic",
+        },
+        (true, false) => not_covered(rule, "the guarded resolver could not be started"),
+        (false, _) => not_covered(rule, NO_GUARD),
+    }
+}
+
+/// What people should do where there is no guard.
+pub(crate) const NO_GUARD: &str = "no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec";
+
+const fn missing(rule: Rule, guarded: bool) -> &'static str {
+    match rule {
+        Rule::TmpMax
+        | Rule::TmpSecrets
+        | Rule::CredentialsDecoys
+        | Rule::IntegrityVerify
+        | Rule::AnomalyDuration
+        | Rule::AnomalyMemory => "not built yet",
+        _ if guarded => "the guard does not speak of it",
+        _ => NO_GUARD,
+    }
+}
+
+const fn not_covered(rule: Rule, reason: &str) -> CoverageLine<'_> {
+    CoverageLine { rule, plane: None, status: Coverage::NotCovered, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_records::message::{Kind, tag};
+    use ringfence_records::wire::{MAX_MESSAGE, Writer};
+
+    const ALL: Abilities = Abilities { ledger: true, knows_the_end: true, managed: false, resolver: true };
+
+    fn hello(lines: &[CoverageLine<'_>]) -> Hello {
+        let mut buffer = [0; MAX_MESSAGE];
+        let mut out = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
+        out.number(tag::PID, 9);
+        lines.iter().for_each(|line| line.write(&mut out));
+        Hello::decode(out.finish()).unwrap()
+    }
+
+    fn told(policy: &str, hello: Option<&Hello>, abilities: Abilities) -> String {
+        let rules = Rules::from_text(policy);
+        assert!(rules.failure.is_none(), "{:?}", rules.failure);
+        let lines = account(&rules, hello, abilities);
+        lines
+            .iter()
+            .map(|line| format!("{} {} {}\n", line.rule.as_str(), line.status.as_str(), line.reason))
+            .collect()
+    }
+
+    const POLICY: &str = "version = 1\nmode = \"enforce\"\n[process]\nshells = \"deny\"\nsurvivors = \"kill\"\n[tmp]\nresidue = \"wipe\"\nsecrets = \"report\"\n";
+
+    #[test]
+    fn without_a_guard_only_the_agents_own_rules_hold() {
+        insta::assert_snapshot!(told(POLICY, None, ALL), @r"
+        process.shells not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
+        process.uncovered not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
+        process.survivors enforced 
+        egress.runtime_api not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
+        tmp.residue enforced 
+        tmp.secrets not_covered not built yet
+        self_protection not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
+        ");
+    }
+
+    #[test]
+    fn the_guards_account_is_taken_and_what_it_leaves_out_is_not_covered() {
+        let shells = CoverageLine {
+            rule: Rule::ProcessShells,
+            plane: Some(Plane::Kernel),
+            status: Coverage::Enforced,
+            reason: "",
+        };
+        insta::assert_snapshot!(told(POLICY, Some(&hello(&[shells])), Abilities { knows_the_end: false, ..ALL }), @r"
+        process.shells enforced 
+        process.uncovered not_covered the guard does not speak of it
+        process.survivors observed the end of an invocation is not known here: done when the next one has begun
+        egress.runtime_api not_covered the guard does not speak of it
+        tmp.residue observed the end of an invocation is not known here: done when the next one has begun
+        tmp.secrets not_covered not built yet
+        self_protection not_covered the guard does not speak of it
+        ");
+    }
+
+    #[test]
+    fn what_is_only_observed_is_never_called_enforced() {
+        let shells = CoverageLine {
+            rule: Rule::ProcessShells,
+            plane: Some(Plane::Kernel),
+            status: Coverage::Enforced,
+            reason: "",
+        };
+        let policy = POLICY.replace("enforce", "observe");
+        assert!(!told(&policy, Some(&hello(&[shells])), ALL).contains(" enforced"));
+    }
+}

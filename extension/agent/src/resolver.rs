@@ -1,0 +1,193 @@
+//! The guarded resolver: the function's only name server.
+//!
+//! Guard and preload library send every look-up here. It asks the policy about the name, refuses or forwards, and ties
+//! each address of an answer to the name patterns that allow it **before** the answer goes out, so that the
+//! connection that follows is judged by its name. It does not decide about connections.
+
+mod forward;
+mod packet;
+
+use std::cell::Cell;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use ringfence_policy::{Decision, Plane, Verdict};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::agent::Agent;
+use packet::Question;
+
+/// Largest query or answer over UDP in bytes.
+const MAX_DATAGRAM: usize = 4096;
+/// Queries in flight at once, TCP connections included; further ones are dropped, and clients ask again.
+const MAX_IN_FLIGHT: usize = 64;
+/// How long a TCP client may stay silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Tries to find a port that is free for both transports.
+const PORT_TRIES: usize = 16;
+
+/// The bound sockets.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    datagrams: UdpSocket,
+    streams: TcpListener,
+    in_flight: Rc<Cell<usize>>,
+}
+
+/// Binds UDP and TCP on one free port of loopback.
+///
+/// # Errors
+/// Those of bind(2).
+pub(crate) async fn bind() -> io::Result<Sockets> {
+    let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_TRIES {
+        let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        match UdpSocket::bind(streams.local_addr()?).await {
+            Ok(datagrams) => return Ok(Sockets { datagrams, streams, in_flight: Rc::default() }),
+            Err(error) => refused = error,
+        }
+    }
+    Err(refused)
+}
+
+/// A place among those in flight, given back when it goes.
+struct Place(Rc<Cell<usize>>);
+
+impl Place {
+    fn take(in_flight: &Rc<Cell<usize>>) -> Option<Self> {
+        (in_flight.get() < MAX_IN_FLIGHT).then(|| {
+            in_flight.set(in_flight.get() + 1);
+            Self(Rc::clone(in_flight))
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+impl Sockets {
+    /// The port of both.
+    ///
+    /// # Errors
+    /// Those of getsockname(2).
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.datagrams.local_addr()?.port())
+    }
+
+    /// Answers datagrams for ever.
+    pub(crate) async fn serve_datagrams(self: Rc<Self>, agent: Rc<Agent>) {
+        let mut buffer = [0; MAX_DATAGRAM];
+        loop {
+            // An error here is an ICMP message about an earlier answer: nothing to do.
+            let Ok((length, client)) = self.datagrams.recv_from(&mut buffer).await else { continue };
+            let Some(place) = Place::take(&self.in_flight) else { continue };
+            let query = buffer.get(..length).unwrap_or_default().to_vec();
+            let (sockets, agent) = (Rc::clone(&self), Rc::clone(&agent));
+            spawn_local(async move {
+                if let Some(answer) = answer(&agent, &query, false).await {
+                    let _ = sockets.datagrams.send_to(&answer, client).await;
+                }
+                drop(place);
+            });
+        }
+    }
+
+    /// Answers connections for ever.
+    pub(crate) async fn serve_streams(self: Rc<Self>, agent: Rc<Agent>) {
+        loop {
+            match self.streams.accept().await {
+                Ok((stream, _)) => {
+                    let Some(place) = Place::take(&self.in_flight) else { continue };
+                    let agent = Rc::clone(&agent);
+                    spawn_local(async move {
+                        let _ = connection(stream, &agent).await;
+                        drop(place);
+                    });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+}
+
+/// Answers the queries of one connection, one after the other (RFC 7766 allows it).
+async fn connection(mut stream: TcpStream, agent: &Rc<Agent>) -> io::Result<()> {
+    loop {
+        let length = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
+        if length > MAX_DATAGRAM {
+            return Ok(());
+        }
+        let mut query = vec![0; length];
+        timeout(PATIENCE, stream.read_exact(&mut query)).await??;
+        let Some(answer) = answer(agent, &query, true).await else { return Ok(()) };
+        let framed = packet::framed(&answer);
+        timeout(PATIENCE, stream.write_all(&framed)).await??;
+    }
+}
+
+/// The answer to a query; none where it is not worth one.
+async fn answer(agent: &Rc<Agent>, query: &[u8], stream: bool) -> Option<Vec<u8>> {
+    let question = match Question::parse(query) {
+        Ok(question) => question,
+        Err(code) => return packet::refusal(query, code),
+    };
+    let (verdict, patterns) = agent.judge_name(&question.name);
+    if verdict.decision != Decision::Allow {
+        tell(agent, &question, verdict);
+    }
+    if verdict.decision == Decision::Deny {
+        return packet::refusal(query, packet::REFUSED);
+    }
+    let servers = agent.name_servers();
+    let Some(answer) = forward::forward(query, &question, &servers, stream).await else {
+        return packet::refusal(query, packet::SERVER_FAILURE);
+    };
+    for address in packet::addresses(&answer).filter(|address| is_outside(*address, agent)) {
+        patterns.iter().for_each(|pattern| agent.page.editor().add_name(address, *pattern));
+    }
+    Some(answer)
+}
+
+fn tell(agent: &Agent, question: &Question, verdict: Verdict) {
+    let mut report = Report::new(Kind::Violation, ActionKind::Resolve);
+    report.rule = verdict.rule;
+    report.plane = Plane::Platform;
+    report.name = &question.name;
+    report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+    agent.take_resolution(&report);
+}
+
+/// Whether an address may be tied to a name. One that leads back to this machine or to the platform may not: a name
+/// that is allowed would open it (DNS rebinding).
+fn is_outside(address: IpAddr, agent: &Agent) -> bool {
+    let inside = match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()
+        }
+    };
+    !inside && agent.settings.api_host() != Some(address.to_canonical())
+}
+
+/// The name servers of resolv.conf(5), for when no guard has told them.
+pub(crate) fn system_servers() -> Vec<SocketAddr> {
+    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let addresses =
+        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
+    addresses.take(3).map(|address: IpAddr| SocketAddr::new(address, 53)).collect()
+}

@@ -1,0 +1,116 @@
+//! What the platform tells the agent in its environment, read once at the start.
+//!
+//! It decides nothing but defaults. Only `main` makes one from the real environment; tests make their own.
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+/// Variables whose values never appear in a record, besides those that hold the role's credentials by name.
+const SECRET_WORDS: [&str; 7] = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY"];
+/// Credential variables of the platform.
+const CREDENTIALS: [&str; 4] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
+/// Most values that are masked by value; more would make redaction slow.
+const MAX_SECRETS: usize = 24;
+
+/// The agent's surroundings.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// Address of the Extensions API as the platform wrote it: the guard derives the control socket's name from it.
+    pub(crate) api: String,
+    /// The name under which the platform expects the registration: that of the executable.
+    pub(crate) name: String,
+    /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
+    pub(crate) initialization: String,
+    /// `RINGFENCE_POLICY`.
+    pub(crate) policy: Option<String>,
+    /// `RINGFENCE_ON_ERROR`.
+    pub(crate) on_error: Option<String>,
+    /// Values that are masked wherever they appear.
+    pub(crate) secrets: Vec<Vec<u8>>,
+    /// The directory that outlives invocations.
+    pub(crate) tmp: PathBuf,
+}
+
+impl Settings {
+    /// Reads the variables. `argument` is the first of the command line.
+    pub(crate) fn new(
+        variables: impl Iterator<Item = (OsString, OsString)>,
+        argument: Option<&OsString>,
+    ) -> Self {
+        let mut settings = Self {
+            api: String::new(),
+            name: name_of(argument),
+            initialization: "on-demand".to_owned(),
+            policy: None,
+            on_error: None,
+            secrets: Vec::new(),
+            tmp: PathBuf::from("/tmp"),
+        };
+        for (name, value) in variables {
+            settings.take(&name.to_string_lossy(), value);
+        }
+        settings
+    }
+
+    fn take(&mut self, name: &str, value: OsString) {
+        if is_secret(name) && self.secrets.len() < MAX_SECRETS {
+            self.secrets.push(value.clone().into_encoded_bytes());
+        }
+        let text = value.to_string_lossy().into_owned();
+        match name {
+            "AWS_LAMBDA_RUNTIME_API" => self.api = text,
+            "AWS_LAMBDA_INITIALIZATION_TYPE" => self.initialization = text,
+            "RINGFENCE_POLICY" => self.policy = Some(text),
+            "RINGFENCE_ON_ERROR" => self.on_error = Some(text),
+            _ => {}
+        }
+    }
+
+    /// Whether many invocations run in this environment at once and none of them is told to extensions.
+    pub(crate) fn is_managed(&self) -> bool {
+        self.initialization == "lambda-managed-instances"
+    }
+
+    /// The address of the Runtime API, where it is written as one.
+    pub(crate) fn api_address(&self) -> Option<SocketAddr> {
+        self.api.parse().ok()
+    }
+
+    /// The host part of it.
+    pub(crate) fn api_host(&self) -> Option<IpAddr> {
+        self.api_address().map(|address| address.ip())
+    }
+}
+
+fn name_of(argument: Option<&OsString>) -> String {
+    let name = argument.map(Path::new).and_then(Path::file_name);
+    name.map_or_else(|| "ringfence".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn is_secret(name: &str) -> bool {
+    CREDENTIALS.contains(&name) || SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_environment_is_read_once() {
+        let variables = [
+            ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"),
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances"),
+            ("AWS_SECRET_ACCESS_KEY", "secret-value"),
+            ("STRIPE_API_KEY", "another"),
+            ("HOME", "/root"),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let settings = Settings::new(variables.into_iter(), Some(&"/opt/extensions/ringfence".into()));
+        assert_eq!(settings.name, "ringfence");
+        assert!(settings.is_managed());
+        assert_eq!(settings.secrets, [b"secret-value".to_vec(), b"another".to_vec()]);
+        assert_eq!(settings.api_address(), Some(([127, 0, 0, 1], 9001).into()));
+    }
+}

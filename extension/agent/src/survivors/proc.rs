@@ -1,0 +1,143 @@
+//! What proc(5) says of processes.
+//!
+//! Reads and parses, decides nothing; anything that is missing or odd reads as "no such process".
+
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Most bytes of a command line that are read.
+const MAX_COMMAND: u64 = 1024;
+/// Bytes of a page; the same on every machine that Lambda has, by its documentation of memory sizes.
+const PAGE_KIB: u64 = 4;
+
+/// What is in a process's `stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) id: u32,
+    pub(super) parent: u32,
+    /// Ticks after boot.
+    pub(super) started: u64,
+    pub(super) is_dead: bool,
+}
+
+/// A process, for the record.
+#[derive(Debug, Clone)]
+pub(crate) struct Process {
+    pub(crate) id: u32,
+    pub(crate) parent: u32,
+    pub(super) started: u64,
+    pub(super) is_dead: bool,
+    /// Whether it runs as our user.
+    pub(super) is_own: bool,
+    /// Executable; empty where it cannot be read.
+    pub(crate) exe: Vec<u8>,
+    /// Executable of its parent; empty where it cannot be read.
+    pub(crate) parent_exe: Vec<u8>,
+    /// Command line, split.
+    pub(crate) arguments: Vec<Vec<u8>>,
+}
+
+/// The numbers of all processes.
+pub(super) fn ids(proc: &Path) -> impl Iterator<Item = u32> + use<> {
+    let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// Reads `stat`.
+pub(super) fn stat(proc: &Path, id: u32) -> Option<Stat> {
+    let text = limited(&proc.join(id.to_string()).join("stat"))?;
+    parse_stat(&text)
+}
+
+/// Reads everything.
+pub(super) fn read(proc: &Path, id: u32) -> Option<Process> {
+    let place = proc.join(id.to_string());
+    let found = stat(proc, id)?;
+    let exe = |id: u32| {
+        let link = std::fs::read_link(proc.join(id.to_string()).join("exe")).unwrap_or_default();
+        link.as_os_str().as_bytes().to_vec()
+    };
+    let command = limited(&place.join("cmdline")).unwrap_or_default();
+    Some(Process {
+        id,
+        parent: found.parent,
+        started: found.started,
+        is_dead: found.is_dead,
+        is_own: is_own(&place),
+        exe: exe(id),
+        parent_exe: exe(found.parent),
+        arguments: split(&command),
+    })
+}
+
+/// The folder of a process that is not dumpable belongs to root, so its status is asked instead.
+fn is_own(place: &Path) -> bool {
+    let own = nix::unistd::getuid().as_raw();
+    if place.symlink_metadata().is_ok_and(|metadata| metadata.uid() == own) {
+        return true;
+    }
+    let status = limited(&place.join("status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    line.and_then(|ids| ids.split_whitespace().next()).and_then(|id| id.parse().ok()) == Some(own)
+}
+
+fn limited(path: &Path) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    std::fs::File::open(path).ok()?.take(MAX_COMMAND).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+fn split(command: &[u8]) -> Vec<Vec<u8>> {
+    command.split(|byte| *byte == 0).filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+}
+
+/// `17 (name) S 1 …`: the name may hold anything, so the fields are counted from its last parenthesis.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let end = text.iter().rposition(|byte| *byte == b')')?;
+    let id =
+        std::str::from_utf8(text.get(..text.iter().position(|byte| *byte == b' ')?)?).ok()?.parse().ok()?;
+    let rest = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?;
+    let parent = fields.next()?.parse().ok()?;
+    // Field 22; three are consumed before, and the iterator stands at field 5.
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { id, parent, started, is_dead: matches!(state, "Z" | "X" | "x") })
+}
+
+/// Resident memory of this process in KiB; 0 where it is not known.
+pub(crate) fn resident_kib() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = text.split_whitespace().nth(1).and_then(|field| field.parse().ok()).unwrap_or(0);
+    pages * PAGE_KIB
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_name_cannot_forge_the_fields_behind_it() {
+        let text = b"17 (evil) Z 1 (x) S 9 17 17 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 8192 100 0";
+        assert_eq!(parse_stat(text), Some(Stat { id: 17, parent: 9, started: 4711, is_dead: false }));
+    }
+
+    #[test]
+    fn this_process_is_found_in_proc() {
+        let own = stat(Path::new("/proc"), std::process::id()).unwrap();
+        assert_eq!(own.id, std::process::id());
+        assert!(ids(Path::new("/proc")).any(|id| id == own.id));
+        assert!(resident_kib() > 100);
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(text in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse_stat(&text);
+        }
+    }
+}
