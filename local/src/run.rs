@@ -25,7 +25,7 @@ use crate::service::invoke::Outcome;
 use crate::service::launch::Launch;
 use crate::service::lifecycle::{Lifecycle, Reason};
 use crate::service::pipes::Pipes;
-use crate::service::records::{LogStream, Origin, line_record};
+use crate::service::records::{Content, LogStream, Origin};
 use crate::service::server;
 use crate::service::state::{Settings, Shared};
 use crate::service::telemetry::{Telemetry, TelemetryMode};
@@ -252,7 +252,7 @@ impl Run {
 
 fn print_line(shared: &Shared, origin: Origin, line: &str) {
     let request_id = shared.state().current();
-    shared.log.emit(origin, request_id.as_deref(), &line_record(line));
+    shared.log.emit(origin, request_id.as_deref(), Content::line(line));
 }
 
 fn settings(options: &Options, runtime: &RuntimeSetup) -> Settings {

@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::telemetry::Telemetry;
 use crate::clock::rfc3339;
@@ -41,6 +42,35 @@ impl Origin {
     }
 }
 
+/// What a record says.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Content {
+    /// The platform's own fields.
+    Fields(Value),
+    /// A printed line that is a JSON object, as it was printed.
+    Json(Box<RawValue>),
+    /// Any other line.
+    Text(String),
+}
+
+impl From<&Value> for Content {
+    fn from(fields: &Value) -> Self {
+        Self::Fields(fields.clone())
+    }
+}
+
+impl Content {
+    /// A printed line. JSON with line breaks in it would break the output's lines, so it stays text.
+    pub(crate) fn line(line: &str) -> Self {
+        let json = line.starts_with('{') && !line.contains('\n');
+        match serde_json::from_str::<Box<RawValue>>(line) {
+            Ok(raw) if json => Self::Json(raw),
+            _ => Self::Text(line.to_owned()),
+        }
+    }
+}
+
 /// A line of the JSON output; its fields in the order of the contract.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -57,7 +87,7 @@ struct Event<'a> {
     time: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
-    record: &'a Value,
+    record: &'a Content,
 }
 
 fn encoded(value: &impl Serialize) -> String {
@@ -77,7 +107,8 @@ impl LogStream {
     }
 
     /// Adds a record to the stream.
-    pub(crate) fn emit(&self, origin: Origin, request_id: Option<&str>, record: &Value) {
+    pub(crate) fn emit(&self, origin: Origin, request_id: Option<&str>, record: impl Into<Content>) {
+        let record = &record.into();
         let time = rfc3339(SystemTime::now());
         let event = Event { time: &time, kind: origin.event(), record };
         let line = match self.format {
@@ -107,19 +138,17 @@ impl LogStream {
     }
 }
 
-/// A line of output as a record: JSON objects as objects, anything else as text.
-pub(crate) fn line_record(line: &str) -> Value {
-    match serde_json::from_str::<Value>(line) {
-        Ok(value @ Value::Object(_)) => value,
-        _ => Value::String(line.to_owned()),
+/// What CloudWatch shows in its text format; `None` for events that it does not show.
+fn text(origin: Origin, record: &Content) -> Option<String> {
+    match (origin, record) {
+        (_, Content::Text(line)) => Some(line.clone()),
+        (_, Content::Json(raw)) => Some(raw.get().to_owned()),
+        (Origin::Platform(event), Content::Fields(fields)) => platform_text(event, fields),
+        (_, Content::Fields(fields)) => Some(fields.to_string()),
     }
 }
 
-/// What CloudWatch shows in its text format; `None` for events that it does not show.
-fn text(origin: Origin, record: &Value) -> Option<String> {
-    let Origin::Platform(event) = origin else {
-        return Some(record.as_str().map_or_else(|| record.to_string(), str::to_owned));
-    };
+fn platform_text(event: &str, record: &Value) -> Option<String> {
     let field = |name: &str| shown(record.get(name));
     Some(match event {
         "platform.initStart" => format!("INIT_START Runtime Version: {}", field("runtimeVersion")),
@@ -202,7 +231,7 @@ mod tests {
             ("platform.report", json!({"requestId": "r", "status": "timeout", "metrics": metrics})),
             ("platform.extension", json!({"name": "e", "state": "Ready", "events": ["INVOKE", "SHUTDOWN"]})),
         ];
-        let lines: Vec<_> = events.iter().filter_map(|(e, r)| text(Origin::Platform(e), r)).collect();
+        let lines: Vec<_> = events.iter().filter_map(|(e, r)| platform_text(e, r)).collect();
         insta::assert_snapshot!(lines.join("\n"), @r"
         START RequestId: r Version: $LATEST
         END RequestId: r
@@ -213,8 +242,11 @@ mod tests {
 
     #[test]
     fn only_objects_become_objects() {
-        assert!(line_record("{\"a\":1}").is_object());
-        assert!(line_record("12").is_string());
-        assert!(line_record("{broken").is_string());
+        assert!(
+            matches!(Content::line("{\"z\":1,\"a\":2}"), Content::Json(raw) if raw.get() == "{\"z\":1,\"a\":2}")
+        );
+        for text in ["12", "{broken", "{\"a\":\n1}", "[]"] {
+            assert!(matches!(Content::line(text), Content::Text(_)), "{text}");
+        }
     }
 }
