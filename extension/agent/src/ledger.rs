@@ -23,7 +23,7 @@ use ringfence_records::record::Change;
 
 /// Most paths that are kept in detail; more are counted, and found again by a scan.
 pub(crate) const MAX_PATHS: usize = 20_000;
-/// Most directories that are watched. The system's own limit is fs.inotify.max_user_watches.
+/// Most directories that are watched. The system's own limit is `fs.inotify.max_user_watches`.
 const MAX_WATCHES: usize = 8_000;
 
 /// What has changed since the last account.
@@ -145,7 +145,9 @@ impl Ledger {
         if directory {
             self.unwatch(&path);
             let below: Vec<PathBuf> = scan::below(&self.changes, &path).cloned().collect();
-            below.into_iter().for_each(|path| self.note(path, Change::Deleted));
+            for path in below {
+                self.note(path, Change::Deleted);
+            }
         }
         self.note(path, Change::Deleted);
     }

@@ -178,7 +178,7 @@ impl Agent {
             return;
         }
         while self.over.get().is_none() && self.is_running(deadline) {
-            let patience = self.patience(deadline);
+            let patience = Self::patience(deadline);
             let _ = timeout(patience, self.news.notified()).await;
         }
         self.settle();
@@ -197,7 +197,7 @@ impl Agent {
         in_time && (runtime == 0 || is_alive(runtime))
     }
 
-    fn patience(&self, deadline: u64) -> Duration {
+    fn patience(deadline: u64) -> Duration {
         let left = deadline.saturating_add(to_millis(GRACE)).saturating_sub(clock::now().0);
         let left = if deadline == 0 { LOOK_AFTER } else { Duration::from_millis(left.max(1)) };
         left.min(LOOK_AFTER)

@@ -50,7 +50,7 @@ fn main() {
         Ok(runtime) => LocalSet::new().block_on(&runtime, start::run(settings)),
         // Without a reactor nothing can be done, and going away would fail the function.
         Err(_) => loop {
-            std::thread::sleep(Duration::from_secs(3600));
+            std::thread::sleep(Duration::from_hours(1));
         },
     }
 }

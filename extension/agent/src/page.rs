@@ -16,7 +16,7 @@ use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 /// Why there is no state page.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PageError {
-    /// memfd_create(2), ftruncate(2) or reopening failed.
+    /// `memfd_create(2)`, ftruncate(2) or reopening failed.
     #[error("the state page cannot be made: {0}")]
     Create(#[from] io::Error),
     /// mmap(2) failed.

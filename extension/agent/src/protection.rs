@@ -12,6 +12,7 @@ use crate::control::Hello;
 use crate::policy::Rules;
 
 /// What the agent can do here.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is set")]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Abilities {
     /// /tmp is watched.

@@ -1,6 +1,6 @@
 //! The report socket: what preload library and language shims say.
 //!
-//! Anybody inside the function can write to it, so the kernel's word for the sender (SCM_CREDENTIALS) replaces the
+//! Anybody inside the function can write to it, so the kernel's word for the sender (`SCM_CREDENTIALS`) replaces the
 //! message's own, and what a message claims is evidence, never a verdict. The agent drains it whenever order matters.
 
 use std::io::{self, ErrorKind, IoSliceMut};

@@ -152,7 +152,9 @@ async fn answer(agent: &Rc<Agent>, query: &[u8], stream: bool) -> Option<Vec<u8>
         return packet::refusal(query, packet::SERVER_FAILURE);
     };
     for address in packet::addresses(&answer).filter(|address| is_outside(*address, agent)) {
-        patterns.iter().for_each(|pattern| agent.page.editor().add_name(address, *pattern));
+        for pattern in &patterns {
+            agent.page.editor().add_name(address, *pattern);
+        }
     }
     Some(answer)
 }

@@ -49,12 +49,12 @@ impl Settings {
             tmp: PathBuf::from("/tmp"),
         };
         for (name, value) in variables {
-            settings.take(&name.to_string_lossy(), value);
+            settings.take(&name.to_string_lossy(), &value);
         }
         settings
     }
 
-    fn take(&mut self, name: &str, value: OsString) {
+    fn take(&mut self, name: &str, value: &OsString) {
         if is_secret(name) && self.secrets.len() < MAX_SECRETS {
             self.secrets.push(value.clone().into_encoded_bytes());
         }

@@ -13,7 +13,7 @@ const LAST: u64 = 253_402_300_799_999;
 const DAY: u64 = 86_400_000;
 
 impl Timestamp {
-    /// A moment from seconds and nanoseconds, as clock_gettime(2) gives it.
+    /// A moment from seconds and nanoseconds, as `clock_gettime(2)` gives it.
     #[must_use]
     pub const fn from_clock(seconds: u64, nanoseconds: u32) -> Self {
         Self(seconds.saturating_mul(1000).saturating_add(nanoseconds as u64 / 1_000_000))

@@ -46,7 +46,7 @@ mod tests {
         assert_eq!((0..1000).filter(|_| bucket.take(start)).count(), 100);
         let later = start + Duration::from_millis(1050);
         assert_eq!((0..1000).filter(|_| bucket.take(later)).count(), 10);
-        let much_later = later + Duration::from_secs(3600);
+        let much_later = later + Duration::from_hours(1);
         assert_eq!((0..1000).filter(|_| bucket.take(much_later)).count(), 100);
     }
 }

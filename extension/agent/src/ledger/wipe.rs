@@ -242,8 +242,8 @@ mod tests {
         let (_place, root, _) = place();
         fs::create_dir_all(root.join("hidden/inner")).unwrap();
         fs::write(root.join("hidden/inner/f"), "1").unwrap();
-        fs::set_permissions(root.join("hidden/inner"), Permissions::from_mode(0)).unwrap();
-        fs::set_permissions(root.join("hidden"), Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("hidden/inner"), Permissions::from_mode(0o000)).unwrap();
+        fs::set_permissions(root.join("hidden"), Permissions::from_mode(0o000)).unwrap();
         assert_eq!(wipe(&root, [PathBuf::from("hidden")].iter(), &nothing), []);
         assert!(!root.join("hidden").exists());
     }

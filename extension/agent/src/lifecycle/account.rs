@@ -112,7 +112,9 @@ impl Agent {
         }
         let found = self.survivors.borrow_mut().settle(wanted == Survivors::Kill, &self.ours());
         add(&self.totals.survivors, found.len() as u64);
-        found.iter().for_each(|survivor| self.tell_survivor(survivor));
+        for survivor in &found {
+            self.tell_survivor(survivor);
+        }
     }
 
     fn tell_survivor(&self, survivor: &Survivor) {

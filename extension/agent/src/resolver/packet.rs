@@ -124,6 +124,9 @@ pub(super) fn addresses(answer: &[u8]) -> impl Iterator<Item = IpAddr> {
     Addresses::new(answer)
 }
 
+/// The message is cut short or holds what no message may.
+struct Malformed;
+
 struct Addresses<'a> {
     message: &'a [u8],
     at: usize,
@@ -141,17 +144,17 @@ impl<'a> Addresses<'a> {
         }
     }
 
-    /// Reads one record: an address, or nothing of interest. `None` ends it.
-    fn record(&mut self) -> Option<Option<IpAddr>> {
-        let head = skip_name(self.message, self.at)?;
-        let (kind, class) = (u16_at(self.message, head)?, u16_at(self.message, head + 2)?);
-        let length = usize::from(u16_at(self.message, head + 8)?);
-        let data = self.message.get(head + 10..head + 10 + length)?;
+    /// Reads one record: where it holds an address, that. `Err` ends the reading.
+    fn record(&mut self) -> Result<Option<IpAddr>, Malformed> {
+        let head = skip_name(self.message, self.at).ok_or(Malformed)?;
+        let field = |at| u16_at(self.message, head + at).ok_or(Malformed);
+        let (kind, class, length) = (field(0)?, field(2)?, usize::from(field(8)?));
+        let data = self.message.get(head + 10..head + 10 + length).ok_or(Malformed)?;
         self.at = head + 10 + length;
         if class != CLASS_INTERNET {
-            return Some(None);
+            return Ok(None);
         }
-        Some(match kind {
+        Ok(match kind {
             TYPE_A => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
             TYPE_AAAA => <[u8; 16]>::try_from(data).ok().map(|octets| IpAddr::from(octets).to_canonical()),
             _ => None,
@@ -165,7 +168,7 @@ impl Iterator for Addresses<'_> {
     fn next(&mut self) -> Option<IpAddr> {
         while let Some(left) = self.left.checked_sub(1) {
             self.left = left;
-            if let Some(address) = self.record()? {
+            if let Some(address) = self.record().ok()? {
                 return Some(address);
             }
         }

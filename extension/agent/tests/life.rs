@@ -1,0 +1,288 @@
+//! The agent as the platform and a guard see it: registration, the handshake, records, invocations, shutdown.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+mod world;
+
+use std::fs;
+use std::time::Duration;
+
+use ringfence_policy::{Plane, Rule};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
+use world::{Guard, World, exists, inside, look_up, name_server};
+
+const POLICY: &str = r#"
+version = 1
+mode = "enforce"
+[process]
+shells = "deny"
+survivors = "kill"
+[egress]
+allow = ["*.good.example:443"]
+[tmp]
+residue = "wipe"
+keep = ["/tmp/cache/**"]
+"#;
+
+fn violation(pid: u32) -> Report<'static> {
+    let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+    report.pid = pid;
+    report.rule = Rule::ProcessShells;
+    report.outcome = Outcome::Blocked;
+    report.plane = Plane::Process;
+    report.path = b"/bin/sh";
+    report.exe = b"/var/lang/bin/python3.13";
+    report.arguments.push(b"sh");
+    report.arguments.push(b"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY");
+    report
+}
+
+#[test]
+fn the_agent_registers_accounts_for_itself_and_leaves_in_time() {
+    if !inside("the_agent_registers_accounts_for_itself_and_leaves_in_time") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).expect("a Welcome");
+    assert_eq!(guard.phase(), 1, "init");
+    let protection = world.record_of("protection");
+    assert!(
+        protection["message"].as_str().unwrap().contains("plane process; kernel: seccomp(2): EPERM"),
+        "{protection:#}"
+    );
+    assert_eq!(
+        protection["ringfence"]["environment"]["telemetry"].as_str().unwrap().split(':').next(),
+        Some("not supported here (202)")
+    );
+    assert_eq!(protection["ringfence"]["function"]["name"], "orders");
+    assert!(world.shut_down() < Duration::from_millis(300));
+    let summary = world.record_of("summary");
+    assert_eq!(summary["ringfence"]["reason"], "SPINDOWN");
+    assert!(summary["ringfence"]["residentKib"].as_u64().unwrap() > 0);
+    let requests = world.requests.lock().unwrap();
+    assert!(requests[0].starts_with("POST /2020-01-01/extension/register"), "{requests:?}");
+    assert!(requests[0].contains("INVOKE") && !requests[1].contains("extension\""), "{requests:?}");
+}
+
+#[test]
+fn without_a_guard_the_first_invocation_says_what_to_set() {
+    if !inside("without_a_guard_the_first_invocation_says_what_to_set") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    world.invoke();
+    let protection = world.record_of("protection");
+    assert!(protection["ringfence"]["trouble"].as_str().unwrap().contains("AWS_LAMBDA_EXEC_WRAPPER"));
+    // Nobody tells when it is over, so the agent asks for the next event at once.
+    world.wait_until_asked();
+    fs::write("/tmp/left", "x").unwrap();
+    world.invoke();
+    let residue = world.record_of("residue");
+    assert_eq!(residue["ringfence"]["invocation"]["number"], 1, "told when the next one begins");
+    assert!(!exists("/tmp/left"));
+}
+
+#[test]
+fn violations_carry_invocation_hint_and_count_but_no_secret() {
+    if !inside("violations_carry_invocation_hint_and_count_but_no_secret") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver); // the runtime's first request for an event: init is over
+    let request = world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    let mut hint = Report::new(Kind::Hint, ActionKind::Exec);
+    hint.pid = std::process::id();
+    hint.path = b"/bin/sh";
+    hint.code = b"handler.py:12";
+    guard.report(&hint);
+    for _ in 0..3 {
+        guard.report(&violation(std::process::id()));
+    }
+    let mut forged = violation(4711);
+    forged.path = b"/bin/bash";
+    guard.report(&forged);
+    guard.send(b"RF garbage");
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    assert_eq!(guard.phase(), 3, "between");
+    let line = world.record(|line| line["ringfence"]["subject"]["path"] == "/bin/sh");
+    assert_eq!(line["message"], "ringfence blocked exec of /bin/sh by python3.13 (process.shells), 3 times");
+    let body = &line["ringfence"];
+    assert_eq!((&body["count"], &body["actor"]["code"]), (&3.into(), &"handler.py:12".into()));
+    assert_eq!(body["invocation"]["requestId"], request.as_str());
+    assert_eq!(body["invocation"]["traceId"], "1-abc");
+    assert_eq!(body["subject"]["argv"][1], "[redacted]");
+    let line = world.record(|line| line["ringfence"]["subject"]["path"] == "/bin/bash");
+    assert_eq!(line["ringfence"]["actor"]["pid"], std::process::id(), "the kernel's word, not the sender's");
+    assert!(line["ringfence"]["detail"].as_str().unwrap().contains("another process id"));
+    world.record(|line| line["ringfence"]["part"] == "reports");
+}
+
+#[test]
+fn a_second_guard_is_turned_away_and_told() {
+    if !inside("a_second_guard_is_turned_away_and_told") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let _guard = Guard::arrive(world.api, &[]).unwrap();
+    assert!(Guard::arrive(world.api, &[]).is_none());
+    let line = world.record(|line| line["ringfence"]["rule"] == "self_protection");
+    assert_eq!(line["ringfence"]["severity"], "critical");
+}
+
+#[test]
+fn somebody_else_cannot_end_the_invocation() {
+    if !inside("somebody_else_cannot_end_the_invocation") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    // A child of the runtime sends what only the runtime may.
+    let script = "import socket,sys,struct,os\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
+        s.sendto(b'RF\\x01\\x04\\x01\\x04\\x00'+struct.pack('<I',int(sys.argv[2])),'\\0'+sys.argv[1])";
+    let pid = std::process::id().to_string();
+    let status = std::process::Command::new("python3")
+        .args(["-c", script, &guard.report_socket, &pid])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    world.record(|line| {
+        line["ringfence"]["detail"].as_str().is_some_and(|detail| detail.contains("not the runtime"))
+    });
+    assert_eq!(guard.phase(), 2, "still at work");
+}
+
+#[test]
+fn residue_is_wiped_and_what_is_kept_or_of_init_stays() {
+    if !inside("residue_is_wiped_and_what_is_kept_or_of_init_stays") {
+        return;
+    }
+    fs::create_dir("/tmp/earlier").unwrap();
+    fs::write("/tmp/earlier/planted.pth", "x").unwrap();
+    let mut world = World::start(POLICY);
+    let residue = world.record_of("residue");
+    assert_eq!(
+        (&residue["ringfence"]["invocation"]["phase"], &residue["ringfence"]["count"]),
+        (&"init".into(), &2.into())
+    );
+    assert!(!exists("/tmp/earlier"), "what an earlier generation left is gone");
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    fs::write("/tmp/of-init", "x").unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver);
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    fs::create_dir_all("/tmp/cache/models").unwrap();
+    fs::write("/tmp/cache/models/m", "x").unwrap();
+    fs::write("/tmp/payload", "12345").unwrap();
+    std::os::unix::fs::symlink("/tmp/of-init", "/tmp/link").unwrap();
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    let residue = world.record_of("residue");
+    assert_eq!(
+        (&residue["ringfence"]["verdict"], &residue["ringfence"]["count"]),
+        (&"wiped".into(), &2.into())
+    );
+    assert_eq!(residue["ringfence"]["invocation"]["requestId"], "request-1");
+    assert!(!exists("/tmp/payload") && !exists("/tmp/link"));
+    assert!(exists("/tmp/of-init") && exists("/tmp/cache/models/m"));
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    assert!(world.none(|line| line["ringfence"]["kind"] == "residue"), "nothing is told twice");
+}
+
+#[test]
+fn processes_that_outlive_their_invocation_are_killed() {
+    if !inside("processes_that_outlive_their_invocation_are_killed") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    let mut of_init = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver);
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    let mut survivor = std::process::Command::new("sleep").arg("601").spawn().unwrap();
+    // spawn() returns while exec is still filling in the new program's command line.
+    while fs::read(format!("/proc/{}/cmdline", survivor.id())).unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    let line = world.record(|line| line["ringfence"]["rule"] == "process.survivors");
+    assert_eq!(line["ringfence"]["verdict"], "killed");
+    assert_eq!(line["ringfence"]["subject"]["argv"][1], "601");
+    assert_eq!(line["ringfence"]["actor"]["pid"], survivor.id());
+    assert!(!survivor.wait().unwrap().success());
+    assert!(of_init.try_wait().unwrap().is_none(), "what init started may stay");
+    of_init.kill().unwrap();
+}
+
+#[test]
+fn names_are_refused_or_forwarded_and_tied_to_their_addresses() {
+    if !inside("names_are_refused_or_forwarded_and_tied_to_their_addresses") {
+        return;
+    }
+    let (server, seen) = name_server([203, 0, 113, 7]);
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[server]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    let mut hint = Report::new(Kind::Hint, ActionKind::Resolve);
+    hint.pid = std::process::id();
+    hint.name = b"c2VjcmV0.evil.example";
+    hint.code = b"handler.py:30";
+    guard.report(&hint);
+    let refused = look_up(guard.resolver_port, "c2VjcmV0.evil.example");
+    assert_eq!(refused[3] & 0xf, 5, "REFUSED");
+    assert!(seen.lock().unwrap().is_empty(), "not a byte left");
+    let line = world.record(|line| line["ringfence"]["action"] == "resolve");
+    assert_eq!(
+        line["message"],
+        "ringfence blocked look-up of c2vjcmv0.evil.example by python3.13 (egress.names)"
+    );
+    assert_eq!(line["ringfence"]["actor"]["code"], "handler.py:30");
+    let answer = look_up(guard.resolver_port, "api.good.example");
+    assert_eq!((answer[1], &answer[answer.len() - 4..]), (7, &[203, 0, 113, 7][..]));
+    let words: Vec<u32> = (1024..1024 + 8 * 1024).map(|index| guard.word(index)).collect();
+    let slot = words.chunks_exact(8).find(|slot| slot[4] != 0).expect("a name in the state page");
+    assert_eq!(slot[3].to_le_bytes(), [203, 0, 113, 7]);
+    let query = seen.lock().unwrap().pop_front().unwrap();
+    assert_ne!(&query[..2], &[0, 7], "the client's id does not leave the machine");
+}
+
+#[test]
+fn a_broken_policy_is_told_and_the_function_goes_on() {
+    if !inside("a_broken_policy_is_told_and_the_function_goes_on") {
+        return;
+    }
+    let mut world = World::start_with("version = 1\nmoed = 1\n", &[("RINGFENCE_ON_ERROR", "observe")]);
+    let line = world.record(|line| line["ringfence"]["part"] == "policy");
+    assert!(line["ringfence"]["detail"].as_str().unwrap().contains("moed"), "{line:#}");
+    world.invoke();
+    assert_eq!(world.record_of("protection")["ringfence"]["mode"], "observe");
+}
