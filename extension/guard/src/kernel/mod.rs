@@ -1,4 +1,323 @@
+//! The kernel plane: the guard as the runtime's parent and the supervisor of its system calls.
+//!
+//! One thread receives notifications, decides each on a copy of what the call asks for, and answers; workers carry
+//! out what may wait. Parse, verdict and execution are separate modules: [`target`] and [`address`] read,
+//! `CompiledPolicy::verdict` decides, [`exec`], [`connect`], [`send`] and [`others`] carry out. Whatever fails ends in
+//! an error for the caller, never in a call that goes ahead. `launch` calls [`supervise`].
+
+pub mod address;
+pub mod answer;
 pub mod child;
-use crate::launch::{Plan, agent::Agent, pages::State, start::Additions};
-pub fn covered() -> u32 { 0 }
-pub fn supervise(_: &Plan, _: child::Child, _: Option<Agent>, _: State, _: &Additions) -> i32 { 1 }
+mod connect;
+mod exec;
+mod others;
+mod registry;
+mod report;
+mod send;
+mod sockets;
+mod target;
+mod verify;
+mod workers;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use ringfence_policy::{CompiledPolicy, Context, Plane, Rule};
+use ringfence_records::handoff::covers;
+use ringfence_records::message::Report;
+use ringfence_records::page;
+
+use crate::launch::agent::Agent;
+use crate::launch::pages::State;
+use crate::launch::probe::Reach;
+use crate::launch::start::Additions;
+use crate::launch::{self, Plan};
+use crate::notice;
+use crate::sys::Errno;
+use crate::sys::descriptor::{Identity, Wait, poll};
+use crate::sys::process::{self, Ending};
+use crate::sys::seccomp::{Listener, Notification};
+use answer::Answer;
+use child::Child;
+use connect::ApiConnection;
+use registry::Registry;
+use report::Reporter;
+use send::Scratch;
+use target::Caller;
+use verify::{Finding, Verifier};
+use workers::Workers;
+
+const PR_SET_DUMPABLE: i32 = 4;
+const PR_SET_CHILD_SUBREAPER: i32 = 36;
+/// Notifications that are answered before signals and clocks are looked at again.
+const BATCH: usize = 32;
+
+/// What this plane decides, as the handoff says it. Binds where there are rules for them.
+#[must_use]
+pub fn covered(plan: &Plan) -> u32 {
+    let bind = if binds_are_supervised(plan) { covers::BIND } else { 0 };
+    covers::EXEC | covers::EGRESS | covers::DANGEROUS | bind
+}
+
+/// Whether bind(2) is asked about.
+#[must_use]
+pub fn binds_are_supervised(plan: &Plan) -> bool {
+    CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_bind_rules())
+}
+
+/// Lets the child become the runtime and supervises it until it ends. Returns the status to end with.
+#[must_use]
+pub fn supervise(plan: &Plan, child: Child, agent: Option<Agent>, state: State, additions: &Additions) -> i32 {
+    // Refused on Lambda, where the guard's file is not readable and it is not dumpable for that reason.
+    let _ = process::prctl(PR_SET_DUMPABLE, 0);
+    let _ = process::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    process::forbid_core_dumps();
+    process::raise_descriptor_limit();
+    let Ok(policy) = CompiledPolicy::new(&plan.policy.compiled) else {
+        child.abandon();
+        notice::degraded("the compiled policy is not valid: this is a bug");
+        return 1;
+    };
+    if let Err(error) = child.go(additions) {
+        child.abandon();
+        notice::degraded(&format!("the runtime could not be started: {error}"));
+        return 1;
+    }
+    Supervisor::new(plan, policy, child, agent, state).run()
+}
+
+/// Everything that decisions need.
+#[derive(Debug)]
+struct Supervisor<'p> {
+    listener: Arc<Listener>,
+    signals: OwnedFd,
+    policy: CompiledPolicy<'p>,
+    state: State,
+    reporter: Reporter,
+    verifier: Verifier,
+    workers: Workers,
+    registry: Arc<Mutex<Registry>>,
+    scratch: Scratch,
+    api_connections: Vec<ApiConnection>,
+    reach: Reach,
+    runtime: u32,
+    runtime_file: Identity,
+    launched: bool,
+    own_code: bool,
+    guard: u32,
+    group: u32,
+    agent: u32,
+    runtime_api: Option<SocketAddr>,
+    resolver: Option<SocketAddr>,
+    name_servers: Vec<SocketAddr>,
+    ended: Option<Ending>,
+}
+
+impl<'p> Supervisor<'p> {
+    fn new(plan: &'p Plan, policy: CompiledPolicy<'p>, child: Child, agent: Option<Agent>, state: State) -> Self {
+        let (runtime, listener, signals) = child.into_parts();
+        let listener = Arc::new(listener);
+        let _ = listener.wake_on_same_cpu();
+        let registry = Arc::new(Mutex::new(Registry::default()));
+        let mut verifier = Verifier::default();
+        verifier.know(plan.runtime.identity);
+        Self {
+            workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry)),
+            listener,
+            signals,
+            policy,
+            agent: agent.as_ref().map_or(0, |agent| agent.pid),
+            resolver: agent.as_ref().and_then(launch::resolver),
+            reporter: Reporter::new(
+                agent.map(|agent| agent.connection),
+                state.page,
+                plan.policy.digest.clone(),
+                runtime,
+            ),
+            state,
+            verifier,
+            registry,
+            scratch: Scratch::default(),
+            api_connections: Vec::with_capacity(16),
+            reach: plan.capabilities.reach,
+            runtime,
+            runtime_file: plan.runtime.identity,
+            launched: false,
+            own_code: true,
+            guard: process::own(),
+            group: process::group(),
+            runtime_api: plan.settings.runtime_api,
+            name_servers: plan.name_servers.clone(),
+            ended: None,
+        }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        workers::lock(&self.registry)
+    }
+
+    fn run(mut self) -> i32 {
+        while self.ended.is_none() {
+            let agent = self.reporter.agent().map_or(-1, |agent| agent.as_raw_fd());
+            let mut waits =
+                [self.listener.number(), self.signals.as_raw_fd(), agent].map(Wait::readable);
+            let patience = self.verifier.patience(Instant::now()).unwrap_or(-1);
+            if poll(&mut waits, patience).is_err() {
+                continue;
+            }
+            let [calls, signals, agent] = waits;
+            if calls.ready() {
+                self.answer_batch();
+            }
+            if signals.ready() {
+                self.handle_signals();
+            }
+            if agent.closed() {
+                self.reporter.agent_is_gone();
+            }
+            self.look_at_due();
+        }
+        self.end()
+    }
+
+    fn answer_batch(&mut self) {
+        for _ in 0..BATCH {
+            let mut more = [Wait::readable(self.listener.number())];
+            if poll(&mut more, 0).is_err() || !more.iter().any(Wait::ready) {
+                return;
+            }
+            let Ok(notification) = self.listener.receive() else { return };
+            // A panic is a bug of ours: the call fails, and the function's other calls are still answered.
+            let answer = catch_unwind(AssertUnwindSafe(|| self.decide(&notification)))
+                .unwrap_or(Answer::Fail(Errno::EPERM));
+            answer.send(&self.listener, &notification);
+        }
+    }
+
+    fn decide(&mut self, notification: &Notification) -> Answer {
+        if self.own_code && notification.thread == self.runtime {
+            // The guard's file may be unreadable, and then this copy of it cannot be looked into.
+            self.own_code = false;
+            return Answer::ContinueExec(self.verifier.expect_own());
+        }
+        let Ok(caller) = Caller::identify(notification.thread, self.runtime) else {
+            return Answer::Fail(Errno::EPERM);
+        };
+        if !self.may_go_on(&caller) {
+            return Answer::Fail(Errno::EPERM);
+        }
+        match libc::c_long::from(notification.number) {
+            libc::SYS_execve => self.exec(notification, &caller, false),
+            libc::SYS_execveat => self.exec(notification, &caller, true),
+            libc::SYS_socket => self.make_socket(notification),
+            libc::SYS_connect => self.connect(notification, &caller),
+            libc::SYS_bind => self.bind(notification, &caller),
+            libc::SYS_sendto => self.send_to(notification, &caller),
+            libc::SYS_sendmsg => self.send_message(notification, &caller),
+            libc::SYS_sendmmsg => self.send_messages(notification, &caller),
+            libc::SYS_seccomp => self.restrict_itself(&caller),
+            other => self.decide_dangerous(notification, &caller, other),
+        }
+    }
+
+    fn decide_dangerous(&mut self, notification: &Notification, caller: &Caller, call: libc::c_long) -> Answer {
+        let (name, argument, groups) = match call {
+            libc::SYS_kill => ("kill", 0, true),
+            libc::SYS_tkill => ("tkill", 0, false),
+            libc::SYS_tgkill => ("tgkill", 1, false),
+            libc::SYS_rt_sigqueueinfo => ("rt_sigqueueinfo", 0, false),
+            libc::SYS_rt_tgsigqueueinfo => ("rt_tgsigqueueinfo", 1, false),
+            libc::SYS_sched_setaffinity => ("sched_setaffinity", 0, false),
+            libc::SYS_sched_setscheduler => ("sched_setscheduler", 0, false),
+            libc::SYS_sched_setparam => ("sched_setparam", 0, false),
+            libc::SYS_sched_setattr => ("sched_setattr", 0, false),
+            libc::SYS_prlimit64 => ("prlimit64", 0, false),
+            libc::SYS_setpriority => ("setpriority", 1, false),
+            libc::SYS_ioprio_set => ("ioprio_set", 1, false),
+            libc::SYS_ptrace => return self.refused(caller, "ptrace"),
+            libc::SYS_process_vm_readv => return self.refused(caller, "process_vm_readv"),
+            libc::SYS_process_vm_writev => return self.refused(caller, "process_vm_writev"),
+            _ => return Answer::Fail(Errno(libc::ENOSYS)),
+        };
+        self.act_on_other(notification, caller, name, argument, groups)
+    }
+
+    fn refused(&mut self, caller: &Caller, call: &'static str) -> Answer {
+        self.refuse(caller, call, b"");
+        Answer::Fail(Errno::EPERM)
+    }
+
+    /// Whether the caller runs what it may; a process that does not is killed.
+    fn may_go_on(&mut self, caller: &Caller) -> bool {
+        let Finding::Unexpected(file) = self.verifier.look(caller.process) else {
+            self.note_launch();
+            return true;
+        };
+        let goes_on = self.judge_running(caller, file);
+        self.verifier.forget(caller.process);
+        if !goes_on {
+            let _ = process::kill(caller.process, libc::SIGKILL);
+        }
+        goes_on
+    }
+
+    /// The wrappers are through as soon as the runtime's process runs the runtime's file.
+    fn note_launch(&mut self) {
+        if !self.launched && target::executable(self.runtime) == Ok(self.runtime_file) {
+            self.launched = true;
+            self.state.publish(true);
+        }
+    }
+
+    fn look_at_due(&mut self) {
+        while let Some(process) = self.verifier.due(Instant::now()) {
+            match Caller::identify(process, self.runtime) {
+                Ok(caller) => drop(self.may_go_on(&caller)),
+                Err(_) => self.verifier.forget(process),
+            }
+        }
+    }
+
+    /// The circumstances of a call by `caller`, as the state page tells them now.
+    fn context(&self, caller: &Caller) -> Context {
+        let (phase, launched) = page::View::new(self.state.page.words())
+            .map_or((ringfence_policy::Phase::Invoke, false), |view| view.phase());
+        Context { phase, role: caller.role, strongest: Plane::Kernel, launched: launched || self.launched }
+    }
+
+    fn report(&mut self, caller: &Caller, mut report: Report<'_>, rule: Rule) {
+        report.rule = rule;
+        report.plane = Plane::Kernel;
+        self.reporter.send(caller, &report);
+    }
+
+    fn handle_signals(&mut self) {
+        while let Some(signal) = process::next_signal(self.signals.as_fd()) {
+            if signal != libc::SIGCHLD {
+                let _ = process::kill(self.runtime, signal);
+            }
+        }
+        while let Some((pid, ending)) = process::reap() {
+            if pid == self.runtime {
+                self.ended = Some(ending);
+            } else {
+                self.verifier.forget(pid);
+            }
+        }
+    }
+
+    /// Ends as the runtime ended.
+    fn end(self) -> i32 {
+        match self.ended {
+            Some(Ending::Exited(status)) => status,
+            Some(Ending::Signalled(signal)) => {
+                process::die_by(signal);
+                128 + signal
+            }
+            None => 1,
+        }
+    }
+}

@@ -90,7 +90,7 @@ impl Plan {
 
     fn launch(mut self) -> i32 {
         let child = self.try_kernel_plane();
-        let kernel = child.as_ref().map_or(0, |_| kernel::covered());
+        let kernel = child.as_ref().map_or(0, |_| kernel::covered(&self));
         let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
         let missing = coverage::uncovered(&self.policy.rules, &lines);
         let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
@@ -167,7 +167,10 @@ impl Plan {
             (Some(child), Some((_, state))) => kernel::supervise(&self, child, agent, state, &additions),
             (Some(child), None) => match State::own(false) {
                 Ok(state) => kernel::supervise(&self, child, agent, state, &additions),
-                Err(_) => child.run_unguarded(),
+                Err(_) => {
+                    child.abandon();
+                    become_command(&self.settings.command, &self.settings.environment)
+                }
             },
         }
     }

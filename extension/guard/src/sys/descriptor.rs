@@ -224,3 +224,31 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     let [read, write] = ends;
     Ok((adopt(read), adopt(write)))
 }
+
+/// Writes all of `bytes`, at once: for pipes.
+///
+/// # Errors
+/// The error of write(2); `EIO` for a short write.
+pub fn write_once(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
+    // SAFETY: the buffer is valid for reads of its own length.
+    let length = check(unsafe { libc::write(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
+    (length == bytes.len()).then_some(()).ok_or(Errno(libc::EIO))
+}
+
+/// Fills `into`.
+///
+/// # Errors
+/// The error of read(2); `EPIPE` at the end of the file.
+pub fn read_fully(file: BorrowedFd<'_>, into: &mut [u8]) -> Result<(), Errno> {
+    let mut filled = 0;
+    while let Some(room) = into.get_mut(filled..).filter(|room| !room.is_empty()) {
+        // SAFETY: the buffer is valid for writes of its own length.
+        match check(unsafe { libc::read(file.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) } as libc::c_long) {
+            Ok(0) => return Err(Errno(libc::EPIPE)),
+            Ok(length) => filled += length,
+            Err(Errno(libc::EINTR)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

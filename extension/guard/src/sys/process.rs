@@ -42,6 +42,8 @@ pub fn exec(path: &CStr, arguments: &[CString], environment: &[CString]) -> Errn
         strings.iter().map(|string| string.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>()
     };
     let (arguments, environment) = (pointers(arguments), pointers(environment));
+    // SAFETY: SIG_DFL is a valid disposition. Rust's start-up ignores SIGPIPE, which an exec would pass on.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     // SAFETY: both arrays are null-terminated and point to C strings that outlive the call.
     unsafe { libc::execve(path.as_ptr(), arguments.as_ptr(), environment.as_ptr()) };
     Errno::last()
@@ -214,4 +216,17 @@ pub fn forbid_core_dumps() {
 pub fn user() -> u32 {
     // SAFETY: getuid(2) takes nothing and never fails.
     unsafe { libc::getuid() }
+}
+
+/// This process.
+#[must_use]
+pub fn own() -> u32 {
+    std::process::id()
+}
+
+/// The process group of this process.
+#[must_use]
+pub fn group() -> u32 {
+    // SAFETY: getpgrp(2) takes nothing and never fails.
+    unsafe { libc::getpgrp() }.unsigned_abs()
 }

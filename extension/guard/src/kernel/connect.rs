@@ -1,0 +1,291 @@
+//! connect(2) and bind(2): judged on a copy of the address, carried out by the guard on the pinned socket.
+//!
+//! Never handed back to the kernel with the target's pointers, whatever the family: the address could be another one
+//! by then. Name servers are replaced by the guarded resolver on the way.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
+
+use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
+use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report};
+use ringfence_records::page;
+
+use super::Supervisor;
+use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_link_local_v6};
+use super::answer::Answer;
+use super::exec::{as_seen_by, low_word};
+use super::registry::socket_inode;
+use super::sockets::{Missing, Pinned};
+use super::target::{self, Caller};
+use super::workers::{Job, Task};
+use crate::sys::seccomp::Notification;
+use crate::sys::{Errno, memory, socket};
+use crate::text::Text;
+
+/// Names that one address can have.
+const MAX_NAMES: usize = 32;
+/// Where a path stands in a `struct sockaddr_un`.
+const UNIX_PATH: usize = 2;
+/// Connections to the Runtime API that are remembered, one a process.
+const MAX_API_CONNECTIONS: usize = 16;
+
+/// An address copied from the target.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GivenAddress {
+    bytes: [u8; MAX_ADDRESS],
+    length: usize,
+}
+
+impl GivenAddress {
+    /// Copies `length` bytes at `address`.
+    ///
+    /// # Errors
+    /// `EINVAL` for a length that no address has, `EFAULT` for memory that is not there.
+    pub(super) fn read(thread: u32, address: u64, length: u64) -> Result<Self, Errno> {
+        let length = usize::try_from(low_word(length)).ok().filter(|length| *length <= MAX_ADDRESS);
+        let mut given = Self { bytes: [0; MAX_ADDRESS], length: length.ok_or(Errno::EINVAL)? };
+        memory::read_exactly(thread, address, given.bytes.get_mut(..given.length).ok_or(Errno::EINVAL)?)?;
+        Ok(given)
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// A process's connection to the Runtime API, to tell a second one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ApiConnection {
+    process: u32,
+    number: i32,
+    inode: u64,
+}
+
+/// An address as the kernel takes it, longest of all families.
+pub(super) type KernelAddress = Text<MAX_ADDRESS>;
+
+impl Supervisor<'_> {
+    /// Decides and carries out connect(2).
+    pub(super) fn connect(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, address, length, ..] = notification.arguments;
+        let number = low_word(number);
+        let prepared = GivenAddress::read(caller.thread, address, length)
+            .map_err(Missing::Fails)
+            .and_then(|given| Ok((given, self.pin(caller, number)?)));
+        let (given, socket) = match prepared {
+            Ok(prepared) => prepared,
+            Err(Missing::Fails(error)) => return Answer::Fail(error),
+            Err(Missing::Connected) => return Answer::Fail(Errno(libc::EISCONN)),
+            Err(Missing::Foreign) => return Answer::Fail(Errno::EPERM),
+        };
+        if !self.listener.still_waits(notification.id) {
+            return Answer::Elsewhere;
+        }
+        match self.judge_connect(caller, number, &socket, given.as_bytes()) {
+            Ok(address) => self.carry_out_connect(notification.id, socket, address.as_bytes()),
+            Err(error) => Answer::Fail(error),
+        }
+    }
+
+    fn judge_connect(
+        &mut self,
+        caller: &Caller,
+        number: i32,
+        socket: &Pinned,
+        given: &[u8],
+    ) -> Result<KernelAddress, Errno> {
+        let mut out = KernelAddress::new();
+        match (socket.domain, family(given)) {
+            (libc::AF_INET | libc::AF_INET6, _) => match Internet::parse(given, socket.domain, false)? {
+                Internet::Unspecified => out.push(Encoded::unspecified().as_bytes()),
+                Internet::At(address) => {
+                    let to = self.judge_internet(caller, number, socket, address, ActionKind::Connect)?;
+                    out.push(to.as_bytes());
+                }
+            },
+            (libc::AF_UNIX, Some(libc::AF_UNIX)) => return self.judge_unix(caller, given),
+            // Anything else (AF_UNSPEC, netlink) reaches nothing beyond the host.
+            _ => out.push(given),
+        }
+        Ok(out)
+    }
+
+    /// Judges a destination on an internet socket; the address to use instead of the given one.
+    pub(super) fn judge_internet(
+        &mut self,
+        caller: &Caller,
+        number: i32,
+        socket: &Pinned,
+        given: SocketAddr,
+        action: ActionKind,
+    ) -> Result<Encoded, Errno> {
+        let target = canonical(given);
+        if is_link_local_v6(target.ip()) {
+            return Err(Errno(libc::ENETUNREACH));
+        }
+        let (target, encoded) = match self.resolver.filter(|_| self.name_servers.contains(&target)) {
+            Some(resolver) => (resolver, Encoded::like(given, resolver)),
+            None => (target, Encoded::new(given)),
+        };
+        let runtime_api = self.runtime_api == Some(target);
+        let mut names = [0; MAX_NAMES];
+        let found = page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
+        let destination = Destination {
+            address: target.ip(),
+            port: target.port(),
+            transport: if socket.is_stream() { Transport::Stream } else { Transport::Datagram },
+            names: names.get(..found).unwrap_or_default(),
+            runtime_api,
+            own_service: self.resolver == Some(target),
+            second_connection: runtime_api && self.holds_api_connection(caller, socket.inode),
+        };
+        let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
+        self.note_internet(caller, action, target, verdict)?;
+        if runtime_api && socket.is_stream() {
+            self.remember_api_connection(caller, number, socket.inode);
+        }
+        Ok(encoded)
+    }
+
+    /// Reports a verdict on an address, and turns a denial into the call's error.
+    fn note_internet(
+        &mut self,
+        caller: &Caller,
+        action: ActionKind,
+        address: SocketAddr,
+        verdict: Verdict,
+    ) -> Result<(), Errno> {
+        if verdict.decision == Decision::Allow {
+            return Ok(());
+        }
+        let mut report = Report::new(Kind::Violation, action);
+        report.address = Some(address);
+        let denied = verdict.decision == Decision::Deny;
+        report.outcome = if denied { Outcome::Blocked } else { Outcome::Reported };
+        self.report(caller, report, verdict.rule);
+        match (denied, action) {
+            (false, _) => Ok(()),
+            (true, ActionKind::Connect) => Err(Errno::EACCES),
+            (true, _) => Err(Errno::EPERM),
+        }
+    }
+
+    /// Whether the caller's process still holds an earlier connection to the Runtime API.
+    fn holds_api_connection(&self, caller: &Caller, inode: u64) -> bool {
+        self.api_connections.iter().any(|known| {
+            let mut link = [0; 64];
+            known.process == caller.process
+                && known.inode != inode
+                && target::link(known.process, format_args!("fd/{}", known.number), &mut link)
+                    .is_ok_and(|link| socket_inode(link) == Some(known.inode))
+        })
+    }
+
+    fn remember_api_connection(&mut self, caller: &Caller, number: i32, inode: u64) {
+        if caller.role != Role::Runtime {
+            return;
+        }
+        self.api_connections.retain(|known| known.process != caller.process);
+        if self.api_connections.len() >= MAX_API_CONNECTIONS {
+            self.api_connections.swap_remove(0);
+        }
+        self.api_connections.push(ApiConnection { process: caller.process, number, inode });
+    }
+
+    /// Resolves an AF_UNIX address as the caller would; the agent's control socket is out of bounds.
+    pub(super) fn judge_unix(&mut self, caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
+        let mut out = KernelAddress::new();
+        let path = given.get(UNIX_PATH..).unwrap_or_default();
+        match path.first() {
+            None => out.push(given),
+            Some(0) if path.get(1..).is_some_and(|name| name.starts_with(CONTROL_SOCKET)) => {
+                self.refuse(caller, "connect", b"the agent's control socket");
+                return Err(Errno(libc::ECONNREFUSED));
+            }
+            Some(0) => out.push(given),
+            Some(_) => return unix_path(caller, given),
+        }
+        Ok(out)
+    }
+
+    fn carry_out_connect(&mut self, id: u64, socket: Pinned, address: &[u8]) -> Answer {
+        if socket.is_stream() && socket.is_internet() && socket.is_blocking() && family(address) != Some(libc::AF_UNSPEC)
+        {
+            let task = Task::Connect { address: address.to_vec(), release: Some(socket.inode) };
+            let job = Job { id, socket: socket.file, task };
+            return self.workers.submit(job).map_or_else(Answer::Fail, |()| Answer::Elsewhere);
+        }
+        let connected = socket::connect(socket.file.as_fd(), address);
+        let streaming = matches!(connected, Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EISCONN)));
+        if streaming && socket.is_stream() && family(address) != Some(libc::AF_UNSPEC) {
+            self.registry().release(socket.inode);
+        }
+        connected.map(|()| 0).into()
+    }
+
+    /// Decides and carries out bind(2).
+    pub(super) fn bind(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, address, length, ..] = notification.arguments;
+        let prepared = GivenAddress::read(caller.thread, address, length)
+            .map_err(Missing::Fails)
+            .and_then(|given| Ok((given, self.pin(caller, low_word(number))?)));
+        let (given, socket) = match prepared {
+            Ok(prepared) => prepared,
+            Err(Missing::Fails(error)) => return Answer::Fail(error),
+            Err(Missing::Connected | Missing::Foreign) => return Answer::Fail(Errno::EINVAL),
+        };
+        if !self.listener.still_waits(notification.id) {
+            return Answer::Elsewhere;
+        }
+        self.judge_bind(caller, &socket, given.as_bytes()).map_or_else(Answer::Fail, |address| {
+            self.carry_out_bind(&socket, address.as_bytes())
+        })
+    }
+
+    fn carry_out_bind(&mut self, socket: &Pinned, address: &[u8]) -> Answer {
+        let mut bound = socket::bind(socket.file.as_fd(), address);
+        if bound == Err(Errno(libc::EADDRINUSE)) {
+            // The address may be held by a socket that only the registry still knows.
+            self.registry().sweep();
+            bound = socket::bind(socket.file.as_fd(), address);
+        }
+        bound.map(|()| 0).into()
+    }
+
+    fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {
+        let mut out = KernelAddress::new();
+        if socket.is_internet() {
+            let Internet::At(address) = Internet::parse(given, socket.domain, socket.domain == libc::AF_INET)? else {
+                return Err(Errno::EINVAL);
+            };
+            let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };
+            let verdict = self.policy.verdict(&action, &self.context(caller));
+            self.note_internet(caller, ActionKind::Bind, address, verdict)?;
+            out.push(Encoded::new(address).as_bytes());
+            return Ok(out);
+        }
+        match given.get(UNIX_PATH) {
+            Some(first) if socket.domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
+            _ => {
+                out.push(given);
+                Ok(out)
+            }
+        }
+    }
+}
+
+/// An AF_UNIX address with a path as the caller would resolve it. Which socket that is matters to no rule, so a path
+/// that changes meanwhile changes nothing.
+fn unix_path(caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
+    const LONGEST: usize = 107;
+    let path = given.get(UNIX_PATH..).unwrap_or_default();
+    let path = path.split(|byte| *byte == 0).next().unwrap_or(path);
+    let path = as_seen_by(caller, path, None)?;
+    if path.as_bytes().len() > LONGEST {
+        return Err(Errno(libc::ENAMETOOLONG));
+    }
+    let mut out = KernelAddress::new();
+    out.push(given.get(..UNIX_PATH).unwrap_or_default());
+    out.push(path.as_bytes_with_nul());
+    Ok(out)
+}

@@ -1,0 +1,281 @@
+//! Exec: which file would run, whether it may, and what to expect afterwards.
+//!
+//! The path is copied and resolved as the target would resolve it; script and interpreters are judged one by one.
+//! The kernel then resolves the path again, so a "may" is only as good as the look that [`super::verify`] takes later;
+//! that is also what catches links that lead through `/proc/self`, which mean something else to the guard.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use ringfence_policy::{Action, Decision, Exec, Linkage, Origin, Verdict};
+use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, Outcome, Report};
+
+use super::Supervisor;
+use super::answer::Answer;
+use super::target::{self, Caller, MAX_PATH, TargetPath};
+use crate::program::Program;
+use crate::sys::Errno;
+use crate::sys::descriptor::{self, Identity};
+use crate::sys::seccomp::Notification;
+use crate::text::Text;
+
+/// Scripts whose interpreter is a script again, as execve(2) follows them.
+const MAX_SCRIPTS: usize = 5;
+const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/var/tmp/", b"/dev/", b"/run/", b"/proc/"];
+
+/// A file that is about to run, held open.
+#[derive(Debug)]
+struct Candidate {
+    identity: Identity,
+    resolved: Text<MAX_PATH>,
+    origin: Origin,
+    program: Program,
+}
+
+/// What an exec call asks for, copied.
+#[derive(Debug)]
+struct Request {
+    path: TargetPath,
+    directory: Option<i32>,
+    arguments: u64,
+    no_follow: bool,
+}
+
+impl Request {
+    fn read(notification: &Notification, at: bool) -> Result<Self, Errno> {
+        let [first, second, third, _, flags, _] = notification.arguments;
+        let thread = notification.thread;
+        if !at {
+            return Ok(Self {
+                path: TargetPath::read(thread, first)?,
+                directory: None,
+                arguments: second,
+                no_follow: false,
+            });
+        }
+        let no_follow = flags & u64::from(libc::AT_SYMLINK_NOFOLLOW.unsigned_abs()) != 0;
+        let directory = low_word(first);
+        let directory = (directory != libc::AT_FDCWD).then_some(directory);
+        Ok(Self { path: TargetPath::read(thread, second)?, directory, arguments: third, no_follow })
+    }
+}
+
+/// An `int` argument as the kernel takes it: the low 32 bits.
+#[must_use]
+pub fn low_word(argument: u64) -> i32 {
+    let [a, b, c, d, ..] = argument.to_le_bytes();
+    i32::from_le_bytes([a, b, c, d])
+}
+
+impl Supervisor<'_> {
+    /// Decides an exec; `at` for execveat(2).
+    pub(super) fn exec(&mut self, notification: &Notification, caller: &Caller, at: bool) -> Answer {
+        let request = match Request::read(notification, at) {
+            Ok(request) => request,
+            Err(error) => return Answer::Fail(error),
+        };
+        match self.judge_chain(notification, caller, &request) {
+            Ok(file) if self.listener.still_waits(notification.id) => {
+                self.verifier.expect(caller.process, file).map_or_else(Answer::Fail, Answer::ContinueExec)
+            }
+            Ok(_) => Answer::Elsewhere,
+            Err(error) => Answer::Fail(error),
+        }
+    }
+
+    /// Judges the file and, for scripts, each interpreter. Returns the file that would be the process's executable.
+    fn judge_chain(&mut self, notification: &Notification, caller: &Caller, request: &Request) -> Result<Identity, Errno> {
+        let mut given = Text::<MAX_PATH>::new();
+        given.push(request.path.as_bytes());
+        let mut directory = request.directory;
+        let mut no_follow = request.no_follow;
+        for _ in 0..MAX_SCRIPTS {
+            let candidate = open(caller, given.as_bytes(), directory, no_follow)?;
+            self.judge(notification, caller, request, given.as_bytes(), &candidate)?;
+            if candidate.program.linkage != Linkage::Script {
+                return Ok(candidate.identity);
+            }
+            given = Text::new();
+            given.push(candidate.program.interpreter());
+            (directory, no_follow) = (None, false);
+        }
+        Err(Errno(libc::ELOOP))
+    }
+
+    fn judge(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        request: &Request,
+        given: &[u8],
+        candidate: &Candidate,
+    ) -> Result<(), Errno> {
+        let exec = Exec {
+            given,
+            resolved: candidate.resolved.as_bytes(),
+            origin: candidate.origin,
+            linkage: candidate.program.linkage,
+        };
+        let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
+        if verdict.decision == Decision::Allow {
+            return Ok(());
+        }
+        if !self.listener.still_waits(notification.id) {
+            return Err(Errno(libc::EINTR));
+        }
+        self.report_exec(caller, request.arguments, given, &candidate.resolved, verdict);
+        if verdict.decision == Decision::Deny { Err(Errno::EACCES) } else { Ok(()) }
+    }
+
+    fn report_exec(
+        &mut self,
+        caller: &Caller,
+        arguments: u64,
+        given: &[u8],
+        resolved: &Text<MAX_PATH>,
+        verdict: Verdict,
+    ) {
+        let (texts, used) = target::strings::<MAX_ARGUMENTS, MAX_ARGUMENT>(caller.thread, arguments);
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.path = if given.starts_with(b"/") { given } else { resolved.as_bytes() };
+        report.detail = if report.path == resolved.as_bytes() { b"" } else { resolved.as_bytes() };
+        texts.iter().take(used).for_each(|text| report.arguments.push(text.as_bytes()));
+        report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+        self.report(caller, report, verdict.rule);
+    }
+
+    /// Judges what a process turned out to run. Returns whether it may go on.
+    pub(super) fn judge_running(&mut self, caller: &Caller, file: Identity) -> bool {
+        let mut path = Text::<64>::new();
+        let _ = write!(path, "/proc/{}/exe", caller.process);
+        let opened = path.as_c_str().ok_or(Errno::EINVAL).and_then(|path| descriptor::open_at(None, path, libc::O_PATH));
+        let Ok(candidate) = opened.and_then(Candidate::of) else { return false };
+        let exec = Exec {
+            given: candidate.resolved.as_bytes(),
+            resolved: candidate.resolved.as_bytes(),
+            origin: candidate.origin,
+            linkage: candidate.program.linkage,
+        };
+        let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
+        if verdict.decision == Decision::Allow {
+            self.verifier.know(file);
+            return true;
+        }
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.path = candidate.resolved.as_bytes();
+        report.detail = b"the file changed between the check and the exec";
+        let denied = verdict.decision == Decision::Deny;
+        report.outcome = if denied { Outcome::Killed } else { Outcome::Reported };
+        self.report(caller, report, verdict.rule);
+        if !denied {
+            self.verifier.know(file);
+        }
+        !denied
+    }
+}
+
+/// Opens the file that a path means to the caller, without running or reading it yet.
+fn open(caller: &Caller, path: &[u8], directory: Option<i32>, no_follow: bool) -> Result<Candidate, Errno> {
+    let path = as_seen_by(caller, path, directory)?;
+    let flags = if no_follow { libc::O_PATH | libc::O_NOFOLLOW } else { libc::O_PATH };
+    Candidate::of(descriptor::open_at(None, &path, flags)?)
+}
+
+/// The path under which the guard finds what `path` means to the caller.
+pub(super) fn as_seen_by(caller: &Caller, path: &[u8], directory: Option<i32>) -> Result<CString, Errno> {
+    let Caller { thread, process, .. } = caller;
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
+    }
+    let mut seen = Vec::with_capacity(path.len() + 64);
+    let own = [
+        (&b"/proc/self"[..], format!("/proc/{process}")),
+        (b"/proc/thread-self", format!("/proc/{process}/task/{thread}")),
+        (b"/dev/fd", format!("/proc/{process}/fd")),
+    ];
+    let prefix = own.iter().find_map(|(prefix, replacement)| {
+        let rest = path.strip_prefix(*prefix)?;
+        matches!(rest.first(), None | Some(b'/')).then_some((replacement, rest))
+    });
+    match (prefix, path.first(), directory) {
+        (Some((replacement, rest)), ..) => {
+            seen.extend_from_slice(replacement.as_bytes());
+            seen.extend_from_slice(rest);
+        }
+        (None, Some(b'/'), _) => seen.extend_from_slice(path),
+        (None, _, Some(directory)) => {
+            seen.extend_from_slice(format!("/proc/{thread}/fd/{directory}/").as_bytes());
+            seen.extend_from_slice(path);
+        }
+        (None, _, None) => {
+            seen.extend_from_slice(format!("/proc/{thread}/cwd/").as_bytes());
+            seen.extend_from_slice(path);
+        }
+    }
+    crate::sys::c_path(&seen)
+}
+
+impl Candidate {
+    fn of(file: OwnedFd) -> Result<Self, Errno> {
+        let status = descriptor::status(file.as_fd())?;
+        if !status.regular {
+            return Err(Errno::EACCES);
+        }
+        let mut link = Text::<64>::new();
+        let _ = write!(link, "/proc/self/fd/{}", file.as_raw_fd());
+        let mut name = [0; MAX_PATH];
+        let name = descriptor::read_link(link.as_c_str().ok_or(Errno::EINVAL)?, &mut name)?;
+        let mut resolved = Text::new();
+        resolved.push(name);
+        let program = File::open(link.as_str())
+            .map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| Program::inspect(&file));
+        Ok(Self { identity: status.identity, origin: origin(name, status.links), resolved, program })
+    }
+}
+
+fn origin(resolved: &[u8], links: u64) -> Origin {
+    if resolved.starts_with(b"/memfd:") {
+        Origin::Memory
+    } else if links == 0 {
+        Origin::Deleted
+    } else if WRITABLE.iter().any(|place| resolved.starts_with(place)) {
+        Origin::Writable
+    } else {
+        Origin::ReadOnly
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_policy::Role;
+
+    const CALLER: Caller = Caller { thread: 8, process: 7, role: Role::Child };
+
+    fn seen(path: &str, directory: Option<i32>) -> String {
+        as_seen_by(&CALLER, path.as_bytes(), directory).unwrap().into_string().unwrap()
+    }
+
+    #[test]
+    fn paths_are_those_of_the_caller() {
+        assert_eq!(seen("/bin/sh", None), "/bin/sh");
+        assert_eq!(seen("bin/sh", None), "/proc/8/cwd/bin/sh");
+        assert_eq!(seen("bin/sh", Some(5)), "/proc/8/fd/5/bin/sh");
+        assert_eq!(seen("/proc/self/fd/3", None), "/proc/7/fd/3");
+        assert_eq!(seen("/proc/thread-self/exe", None), "/proc/7/task/8/exe");
+        assert_eq!(seen("/dev/fd/3", None), "/proc/7/fd/3");
+        assert_eq!(seen("/proc/selfish", None), "/proc/selfish");
+        assert_eq!(as_seen_by(&CALLER, b"", None), Err(Errno::ENOENT));
+    }
+
+    #[test]
+    fn where_a_file_lives_is_told_by_what_it_is() {
+        assert_eq!(origin(b"/memfd:x (deleted)", 0), Origin::Memory);
+        assert_eq!(origin(b"/opt/x (deleted)", 0), Origin::Deleted);
+        assert_eq!(origin(b"/tmp/x", 1), Origin::Writable);
+        assert_eq!(origin(b"/usr/bin/x", 1), Origin::ReadOnly);
+        assert_eq!(low_word(0xffff_ffff_ffff_ff9c), libc::AT_FDCWD);
+    }
+}

@@ -1,0 +1,70 @@
+//! Calls that act on other processes: signals, limits, scheduling; and children that put a filter on themselves.
+//!
+//! Decided on registers alone, so what may happen is left to the kernel. Out of bounds are the guard, the agent, and,
+//! for children, the runtime: whoever can stop them can act unseen.
+
+use ringfence_policy::{Role, Rule};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
+
+use super::Supervisor;
+use super::answer::{Answer, RegistersOnly};
+use super::exec::low_word;
+use super::target::{self, Caller};
+use crate::sys::Errno;
+use crate::sys::seccomp::Notification;
+
+const OUT_OF_BOUNDS: RegistersOnly = RegistersOnly::because("the target's number is a register, and is not ours");
+const RESTRICTS_ITSELF: RegistersOnly =
+    RegistersOnly::because("operation and flags are registers; a filter without a listener can only take away");
+
+impl Supervisor<'_> {
+    /// Decides a call whose first argument names a process, a thread, or (`groups`) a process group.
+    pub(super) fn act_on_other(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        call: &'static str,
+        argument: usize,
+        groups: bool,
+    ) -> Answer {
+        let number = low_word(notification.arguments.get(argument).copied().unwrap_or(0));
+        let protected = match number {
+            // A process group holds the guard too, unless it is one that the function has made.
+            ..=0 if groups => number == -1 || self.is_own_group(number),
+            ..=0 => false,
+            _ => self.is_protected(number.unsigned_abs(), caller),
+        };
+        if protected {
+            self.refuse(caller, call, b"aimed at the guard, the agent or the runtime");
+            return Answer::Fail(Errno::EPERM);
+        }
+        Answer::Continue(OUT_OF_BOUNDS)
+    }
+
+    fn is_own_group(&self, number: i32) -> bool {
+        number == 0 || number.unsigned_abs() == self.group
+    }
+
+    fn is_protected(&self, number: u32, caller: &Caller) -> bool {
+        let Ok(process) = target::process_of(number) else { return false };
+        let runtime = caller.role == Role::Child && process == self.runtime;
+        process == self.guard || (self.agent != 0 && process == self.agent) || runtime
+    }
+
+    /// Decides seccomp(SECCOMP_SET_MODE_FILTER) without flags.
+    pub(super) fn restrict_itself(&mut self, caller: &Caller) -> Answer {
+        if caller.role == Role::Runtime {
+            return Answer::Fail(Errno::EPERM);
+        }
+        Answer::Continue(RESTRICTS_ITSELF)
+    }
+
+    /// Refuses a call that serves attacks only, with a record.
+    pub(super) fn refuse(&mut self, caller: &Caller, call: &str, detail: &[u8]) {
+        let mut report = Report::new(Kind::Violation, ActionKind::Dangerous);
+        report.name = call.as_bytes();
+        report.detail = detail;
+        report.outcome = Outcome::Blocked;
+        self.report(caller, report, Rule::SelfProtection);
+    }
+}

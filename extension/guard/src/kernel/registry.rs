@@ -1,0 +1,140 @@
+//! The sockets that the guard has made for the function, found again by their inode.
+//!
+//! It serves platforms without pidfd_getfd(2): socket(2) is asked about, the guard makes the socket, puts a duplicate
+//! into the target and keeps one. What is done on the kept one is done on the same open file description, whatever
+//! the target's table says meanwhile. A duplicate of a connected stream would hide the end of the connection from the
+//! peer, so those are let go. It must not know addresses or policy.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use crate::sys::{Errno, descriptor};
+
+/// Sockets that are kept at most; one more makes the oldest that is not in use go.
+const MAX_KEPT: usize = 256;
+/// Sockets from which on unused ones are looked for when one is added.
+const SWEEP_FROM: usize = 32;
+/// Connected streams that are remembered.
+const MAX_CONNECTED: usize = 512;
+/// Processes and descriptors that a sweep looks at, so that it ends whatever the function does.
+const MAX_LOOKS: usize = 65_536;
+
+/// The registry.
+#[derive(Debug, Default)]
+pub struct Registry {
+    kept: VecDeque<(u64, OwnedFd)>,
+    connected: VecDeque<u64>,
+    swept_at: usize,
+}
+
+impl Registry {
+    /// Keeps a socket.
+    ///
+    /// # Errors
+    /// The error of fstat(2); `EMFILE` where the registry is full of sockets in use.
+    pub fn keep(&mut self, socket: OwnedFd) -> Result<(), Errno> {
+        let inode = descriptor::status(socket.as_fd())?.identity.inode;
+        if self.kept.len() >= SWEEP_FROM.max(self.swept_at.saturating_mul(2)) || self.kept.len() >= MAX_KEPT {
+            self.sweep();
+        }
+        if self.kept.len() >= MAX_KEPT {
+            return Err(Errno(libc::EMFILE));
+        }
+        self.connected.retain(|known| *known != inode);
+        self.kept.push_back((inode, socket));
+        Ok(())
+    }
+
+    /// A duplicate of the socket with this inode.
+    ///
+    /// # Errors
+    /// `ENOENT` for a socket that is not kept, `EMFILE` where the guard has no descriptor left.
+    pub fn find(&self, inode: u64) -> Result<OwnedFd, Errno> {
+        let (_, socket) = self.kept.iter().find(|(kept, _)| *kept == inode).ok_or(Errno::ENOENT)?;
+        socket.try_clone().map_err(Errno::from)
+    }
+
+    /// Lets a stream go that is, or is about to be, connected.
+    pub fn release(&mut self, inode: u64) {
+        self.kept.retain(|(kept, _)| *kept != inode);
+        if self.connected.len() >= MAX_CONNECTED {
+            self.connected.pop_front();
+        }
+        self.connected.push_back(inode);
+    }
+
+    /// Whether a stream was let go because it was connected.
+    #[must_use]
+    pub fn was_connected(&self, inode: u64) -> bool {
+        self.connected.contains(&inode)
+    }
+
+    /// Lets go what no process but the guard holds any more.
+    pub fn sweep(&mut self) {
+        let held = inodes_in_use();
+        self.kept.retain(|(inode, _)| held.contains(inode));
+        self.swept_at = self.kept.len();
+    }
+}
+
+/// Inodes of the sockets that other processes hold, as far as they may be seen; sorted is not needed for so few.
+fn inodes_in_use() -> std::collections::HashSet<u64> {
+    let own = std::process::id().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let processes = processes.filter(|entry| {
+        let name = entry.file_name();
+        name.as_encoded_bytes().iter().all(u8::is_ascii_digit) && name.to_str() != Some(&own)
+    });
+    let descriptors = processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
+    descriptors
+        .take(MAX_LOOKS)
+        .flatten()
+        .filter_map(|entry| socket_inode(fs::read_link(entry.path()).ok()?.as_os_str().as_encoded_bytes()))
+        .collect()
+}
+
+/// The inode in `socket:[12345]`.
+#[must_use]
+pub fn socket_inode(link: &[u8]) -> Option<u64> {
+    let digits = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket;
+
+    fn udp() -> OwnedFd {
+        socket::create(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_inode() {
+        let mut registry = Registry::default();
+        let socket = udp();
+        let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
+        registry.keep(socket).unwrap();
+        let found = registry.find(inode).unwrap();
+        assert_eq!(descriptor::status(found.as_fd()).unwrap().identity.inode, inode);
+        assert_eq!(registry.find(inode + 1).unwrap_err(), Errno::ENOENT);
+        registry.release(inode);
+        assert!(registry.find(inode).is_err() && registry.was_connected(inode));
+    }
+
+    #[test]
+    fn what_nobody_holds_is_swept_so_that_it_never_fills() {
+        let mut registry = Registry::default();
+        for _ in 0..MAX_KEPT * 2 {
+            registry.keep(udp()).unwrap();
+        }
+        assert!(registry.kept.len() <= SWEEP_FROM);
+    }
+
+    #[test]
+    fn links_of_other_files_are_no_sockets() {
+        assert_eq!(socket_inode(b"socket:[42]"), Some(42));
+        assert!([&b"pipe:[42]"[..], b"socket:[x]", b"", b"socket:["].iter().all(|link| socket_inode(link).is_none()));
+    }
+}

@@ -1,0 +1,398 @@
+//! sendto(2) with an address, sendmsg(2), sendmmsg(2): copied whole, judged, and sent by the guard.
+//!
+//! Whether a message has an address, and which, stands in memory that may change; so the message is copied once and
+//! the copy is what is sent, on the pinned socket. Datagrams beyond 64 KiB are refused as the kernel would (EMSGSIZE),
+//! streams are sent short. SIGPIPE is not raised in the target: it gets EPIPE alone.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use ringfence_records::message::ActionKind;
+
+use super::Supervisor;
+use super::address::{Internet, family};
+use super::answer::Answer;
+use super::connect::{GivenAddress, KernelAddress};
+use super::exec::low_word;
+use super::sockets::{Missing, Pinned};
+use super::target::Caller;
+use super::workers::{Job, Task};
+use crate::launch::probe::Reach;
+use crate::sys::seccomp::Notification;
+use crate::sys::socket::{self, Parcel};
+use crate::sys::{Errno, descriptor, memory};
+
+/// Longest message in bytes; UDP takes 65,507.
+pub(super) const MAX_DATA: usize = 64 * 1024;
+/// Pieces of one message, as the kernel has it (`UIO_MAXIOV`).
+const MAX_PIECES: usize = 1024;
+const PIECE: usize = 16;
+/// Longest control data in bytes.
+const MAX_CONTROL: usize = 1024;
+/// Messages of one sendmmsg(2) that are sent before it returns short, as it may.
+const MAX_MESSAGES: u64 = 64;
+const HEADER: usize = 56;
+const HEADER_AND_LENGTH: u64 = 64;
+const CONTROL_HEADER: usize = 16;
+
+/// Control messages on internet sockets that change neither source nor destination: type of service, time to live
+/// (IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_TCLASS), segmentation (UDP_SEGMENT), time stamps (SO_TIMESTAMPING).
+const HARMLESS: [(i32, i32); 6] = [(0, 1), (0, 2), (41, 52), (41, 67), (17, 103), (1, 37)];
+
+/// Room for one message, allocated once.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    data: Box<[u8]>,
+    pieces: Box<[u8]>,
+    control: [u8; MAX_CONTROL],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            data: vec![0; MAX_DATA].into_boxed_slice(),
+            pieces: vec![0; MAX_PIECES * PIECE].into_boxed_slice(),
+            control: [0; MAX_CONTROL],
+        }
+    }
+}
+
+/// A `struct msghdr` of the target.
+#[derive(Debug, Clone, Copy)]
+struct Header {
+    name: u64,
+    name_length: u64,
+    pieces: u64,
+    piece_count: u64,
+    control: u64,
+    control_length: u64,
+}
+
+impl Header {
+    fn read(thread: u32, address: u64) -> Result<Self, Errno> {
+        let mut bytes = [0; HEADER];
+        memory::read_exactly(thread, address, &mut bytes)?;
+        Ok(Self {
+            name: long(&bytes, 0),
+            name_length: long(&bytes, 8) & u64::from(u32::MAX),
+            pieces: long(&bytes, 16),
+            piece_count: long(&bytes, 24),
+            control: long(&bytes, 32),
+            control_length: long(&bytes, 40),
+        })
+    }
+
+    /// The address; `None` where there is none.
+    fn address(&self, thread: u32) -> Result<Option<GivenAddress>, Errno> {
+        if self.name == 0 || self.name_length == 0 {
+            return Ok(None);
+        }
+        // The kernel cuts an address that is too long here, unlike in sendto(2).
+        GivenAddress::read(thread, self.name, self.name_length.min(super::address::MAX_ADDRESS as u64)).map(Some)
+    }
+}
+
+fn long(bytes: &[u8], at: usize) -> u64 {
+    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
+}
+
+/// A message copied into the scratch room: how much of it is data and how much control.
+#[derive(Debug, Clone, Copy)]
+struct Copied {
+    data: usize,
+    control: usize,
+}
+
+impl Scratch {
+    fn copy_plain(&mut self, thread: u32, address: u64, length: u64, stream: bool) -> Result<Copied, Errno> {
+        let length = bounded(length, stream)?;
+        memory::read_exactly(thread, address, self.data.get_mut(..length).ok_or(Errno::EINVAL)?)?;
+        Ok(Copied { data: length, control: 0 })
+    }
+
+    fn copy_message(&mut self, thread: u32, header: &Header, stream: bool) -> Result<Copied, Errno> {
+        let count = usize::try_from(header.piece_count).ok().filter(|count| *count <= MAX_PIECES);
+        let count = count.ok_or(Errno(libc::EMSGSIZE))?;
+        let pieces = self.pieces.get_mut(..count * PIECE).ok_or(Errno(libc::EMSGSIZE))?;
+        memory::read_exactly(thread, header.pieces, pieces)?;
+        let mut used = 0;
+        for piece in pieces.chunks_exact(PIECE) {
+            let (address, length) = (long(piece, 0), long(piece, 8));
+            let total = (used as u64).checked_add(length).ok_or(Errno::EINVAL)?;
+            let end = bounded(total, stream)?;
+            memory::read_exactly(thread, address, self.data.get_mut(used..end).ok_or(Errno::EINVAL)?)?;
+            used = end;
+        }
+        let control = self.copy_control(thread, header)?;
+        Ok(Copied { data: used, control })
+    }
+
+    fn copy_control(&mut self, thread: u32, header: &Header) -> Result<usize, Errno> {
+        if header.control == 0 {
+            return Ok(0);
+        }
+        let length = usize::try_from(header.control_length).map_err(|_| Errno::EINVAL)?;
+        let room = self.control.get_mut(..length).ok_or(Errno(libc::ENOBUFS))?;
+        memory::read_exactly(thread, header.control, room)?;
+        Ok(length)
+    }
+
+    fn parcel<'a>(&'a self, copied: Copied, address: &'a KernelAddress, flags: i32) -> Parcel<'a> {
+        Parcel {
+            address: address.as_bytes(),
+            data: self.data.get(..copied.data).unwrap_or_default(),
+            control: self.control.get(..copied.control).unwrap_or_default(),
+            flags,
+        }
+    }
+}
+
+/// What may be copied of a message of this length: all of a datagram or nothing, the start of a stream.
+fn bounded(length: u64, stream: bool) -> Result<usize, Errno> {
+    match usize::try_from(length) {
+        Ok(length) if length <= MAX_DATA => Ok(length),
+        _ if stream => Ok(MAX_DATA),
+        _ => Err(Errno(libc::EMSGSIZE)),
+    }
+}
+
+/// The control messages in `bytes`: level, type, and the range of each one's data.
+fn control_messages(bytes: &[u8]) -> impl Iterator<Item = (i32, i32, std::ops::Range<usize>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let header = bytes.get(at..at + CONTROL_HEADER)?;
+        let length = usize::try_from(long(header, 0)).ok().filter(|length| *length >= CONTROL_HEADER)?;
+        let end = at.checked_add(length).filter(|end| *end <= bytes.len())?;
+        let both = long(header, 8);
+        let found = (low_word(both), low_word(both >> 32), at + CONTROL_HEADER..end);
+        at = end.next_multiple_of(8);
+        Some(found)
+    })
+}
+
+impl Supervisor<'_> {
+    /// Decides and carries out sendto(2) with an address.
+    pub(super) fn send_to(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, data, length, flags, address, address_length] = notification.arguments;
+        let prepared = self.pin(caller, low_word(number)).and_then(|socket| {
+            let given = GivenAddress::read(caller.thread, address, address_length)?;
+            let copied = self.scratch.copy_plain(caller.thread, data, length, socket.is_stream())?;
+            Ok((socket, given, copied))
+        });
+        let (socket, given, copied) = match prepared {
+            Ok(prepared) => prepared,
+            Err(missing) => return Answer::Fail(missing.error()),
+        };
+        self.finish_send(notification, caller, low_word(number), &socket, Some(&given), copied, low_word(flags))
+    }
+
+    /// Decides and carries out sendmsg(2).
+    pub(super) fn send_message(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, header, flags, ..] = notification.arguments;
+        let number = low_word(number);
+        let prepared = self.pin(caller, number).and_then(|socket| {
+            let header = Header::read(caller.thread, header)?;
+            let given = header.address(caller.thread)?;
+            let copied = self.scratch.copy_message(caller.thread, &header, socket.is_stream())?;
+            Ok((socket, given, copied))
+        });
+        let (socket, given, copied) = match prepared {
+            Ok(prepared) => prepared,
+            Err(missing) => return Answer::Fail(missing.error()),
+        };
+        self.finish_send(notification, caller, number, &socket, given.as_ref(), copied, low_word(flags))
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one argument of the call that is carried out")]
+    fn finish_send(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        number: i32,
+        socket: &Pinned,
+        given: Option<&GivenAddress>,
+        copied: Copied,
+        flags: i32,
+    ) -> Answer {
+        if !self.listener.still_waits(notification.id) {
+            return Answer::Elsewhere;
+        }
+        let judged = self
+            .judge_send(caller, number, socket, given)
+            .and_then(|address| Ok((address, self.take_over_control(caller, socket, copied.control)?)));
+        let (address, held) = match judged {
+            Ok(judged) => judged,
+            Err(error) => return Answer::Fail(error),
+        };
+        let sent = {
+            let parcel = self.scratch.parcel(copied, &address, flags | libc::MSG_DONTWAIT);
+            socket::send(socket.file.as_fd(), &parcel)
+        };
+        drop(held);
+        let may_wait = sent == Err(Errno(libc::EAGAIN)) && flags & libc::MSG_DONTWAIT == 0 && socket.is_blocking();
+        if may_wait && copied.control == 0 {
+            return self.send_later(notification.id, socket, &address, copied, flags);
+        }
+        sent.map(|length| i64::try_from(length).unwrap_or(0)).into()
+    }
+
+    fn send_later(&self, id: u64, socket: &Pinned, address: &KernelAddress, copied: Copied, flags: i32) -> Answer {
+        let data = self.scratch.data.get(..copied.data).unwrap_or_default().to_vec();
+        let submitted = socket.file.try_clone().map_err(Errno::from).and_then(|file| {
+            let task = Task::Send { address: address.as_bytes().to_vec(), data, flags };
+            self.workers.submit(Job { id, socket: file, task })
+        });
+        submitted.map_or_else(Answer::Fail, |()| Answer::Elsewhere)
+    }
+
+    /// Judges a destination, if there is one; the address to send to.
+    fn judge_send(
+        &mut self,
+        caller: &Caller,
+        number: i32,
+        socket: &Pinned,
+        given: Option<&GivenAddress>,
+    ) -> Result<KernelAddress, Errno> {
+        let mut out = KernelAddress::new();
+        let Some(given) = given.map(GivenAddress::as_bytes) else { return Ok(out) };
+        if socket.is_internet() {
+            // TCP ignores an address here, once fast open is out of the way.
+            if socket.is_stream() {
+                return Ok(out);
+            }
+            if let Internet::At(address) = Internet::parse(given, socket.domain, true)? {
+                out.push(self.judge_internet(caller, number, socket, address, ActionKind::Send)?.as_bytes());
+            }
+            return Ok(out);
+        }
+        if socket.domain == libc::AF_UNIX && family(given) == Some(libc::AF_UNIX) {
+            return self.judge_unix(caller, given);
+        }
+        out.push(given);
+        Ok(out)
+    }
+
+    /// Checks control messages, and replaces the target's descriptors in them by the guard's duplicates, which are
+    /// returned so that they live until the message is sent.
+    fn take_over_control(&mut self, caller: &Caller, socket: &Pinned, length: usize) -> Result<Vec<OwnedFd>, Errno> {
+        let mut held = Vec::new();
+        if length == 0 {
+            return Ok(held);
+        }
+        let mut control = self.scratch.control;
+        let bytes = control.get_mut(..length).ok_or(Errno::EINVAL)?;
+        let messages: Vec<_> = control_messages(bytes).collect();
+        for (level, kind, range) in messages {
+            match (socket.is_internet(), level, kind) {
+                (true, level, kind) if HARMLESS.contains(&(level, kind)) => {}
+                (false, libc::SOL_SOCKET, libc::SCM_RIGHTS) if socket.domain == libc::AF_UNIX => {
+                    for number in bytes.get_mut(range).unwrap_or_default().chunks_exact_mut(4) {
+                        let target = number.first_chunk().copied().map_or(-1, i32::from_ne_bytes);
+                        let file = self.fetch(caller, target)?;
+                        number.copy_from_slice(&file.as_raw_fd().to_ne_bytes());
+                        held.push(file);
+                    }
+                }
+                _ => return Err(Errno::EPERM),
+            }
+        }
+        self.scratch.control = control;
+        Ok(held)
+    }
+
+    /// Any descriptor of the caller, where pidfd_getfd(2) is there.
+    fn fetch(&self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
+        let pidfd = match self.reach {
+            Reach::FetchByThread => descriptor::pidfd(caller.thread, true)?,
+            Reach::FetchByProcess => descriptor::pidfd(caller.process, false)?,
+            Reach::Registry => return Err(Errno::EPERM),
+        };
+        descriptor::fetch(pidfd.as_raw_fd(), number)
+    }
+
+    /// Decides and carries out sendmmsg(2).
+    pub(super) fn send_messages(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, vector, count, flags, ..] = notification.arguments;
+        let number = low_word(number);
+        let socket = match self.pin(caller, number) {
+            Ok(socket) => socket,
+            Err(missing) => return Answer::Fail(missing.error()),
+        };
+        let count = (count & u64::from(u32::MAX)).min(MAX_MESSAGES);
+        let mut sent = 0;
+        for index in 0..count {
+            let at = vector.saturating_add(index * HEADER_AND_LENGTH);
+            match self.send_one_of_many(notification, caller, number, &socket, at, low_word(flags)) {
+                Ok(()) => sent += 1,
+                Err(error) if sent == 0 => return Answer::Fail(error),
+                Err(_) => break,
+            }
+        }
+        Answer::Done(sent)
+    }
+
+    fn send_one_of_many(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        number: i32,
+        socket: &Pinned,
+        at: u64,
+        flags: i32,
+    ) -> Result<(), Errno> {
+        let header = Header::read(caller.thread, at)?;
+        let given = header.address(caller.thread)?;
+        let copied = self.scratch.copy_message(caller.thread, &header, socket.is_stream())?;
+        if !self.listener.still_waits(notification.id) {
+            return Err(Errno(libc::EINTR));
+        }
+        let address = self.judge_send(caller, number, socket, given.as_ref())?;
+        let held = self.take_over_control(caller, socket, copied.control)?;
+        let parcel = self.scratch.parcel(copied, &address, flags | libc::MSG_DONTWAIT);
+        let length = socket::send(socket.file.as_fd(), &parcel)?;
+        drop(held);
+        let length = u32::try_from(length).unwrap_or(u32::MAX).to_ne_bytes();
+        memory::write(caller.thread, at + HEADER as u64, &length)
+    }
+}
+
+impl Missing {
+    /// The error for a send on a socket that is not at hand. The preload library sends messages without address and
+    /// control data by a call that is not asked about, so that ordinary programs do not meet this.
+    const fn error(self) -> Errno {
+        match self {
+            Self::Fails(error) => error,
+            Self::Connected | Self::Foreign => Errno(libc::EOPNOTSUPP),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn control_messages_are_walked() {
+        let mut bytes = Vec::new();
+        bytes.extend_from_slice(&20_u64.to_ne_bytes());
+        bytes.extend_from_slice(&libc::SOL_SOCKET.to_ne_bytes());
+        bytes.extend_from_slice(&libc::SCM_RIGHTS.to_ne_bytes());
+        bytes.extend_from_slice(&[7, 0, 0, 0, 0, 0, 0, 0]);
+        let found: Vec<_> = control_messages(&bytes).collect();
+        assert_eq!(found, [(libc::SOL_SOCKET, libc::SCM_RIGHTS, 16..20)]);
+    }
+
+    #[test]
+    fn datagrams_are_whole_or_refused_and_streams_short() {
+        assert_eq!(bounded(65_536, false), Ok(65_536));
+        assert_eq!(bounded(65_537, false), Err(Errno(libc::EMSGSIZE)));
+        assert_eq!(bounded(u64::MAX, true), Ok(MAX_DATA));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_ends_and_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(control_messages(&bytes).count() <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! A target's socket, pinned: the open file description itself, so that the number can be swapped without effect.
+//!
+//! It decides how a socket is reached (pidfd_getfd(2) or the registry), never what may be done with it. The network
+//! modules of the kernel plane call it.
+
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+use super::Supervisor;
+use super::answer::Answer;
+use super::registry::socket_inode;
+use super::target::{self, Caller};
+use super::exec::low_word;
+use crate::launch::probe::Reach;
+use crate::sys::seccomp::Notification;
+use crate::sys::{Errno, descriptor, socket};
+
+/// A socket of the target and what it is.
+#[derive(Debug)]
+pub struct Pinned {
+    /// The open file description.
+    pub file: OwnedFd,
+    /// Inode, by which `/proc` names it.
+    pub inode: u64,
+    /// `SO_DOMAIN`.
+    pub domain: i32,
+    /// `SO_TYPE`.
+    pub kind: i32,
+}
+
+/// Why a socket is not at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// The call fails with this error anyway.
+    Fails(Errno),
+    /// A stream that was connected through the guard.
+    Connected,
+    /// A socket that the guard has not made: accepted, half of a pair, or inherited.
+    Foreign,
+}
+
+impl From<Errno> for Missing {
+    fn from(error: Errno) -> Self {
+        Self::Fails(error)
+    }
+}
+
+impl Pinned {
+    fn new(file: OwnedFd) -> Result<Self, Errno> {
+        let domain = socket::option(file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+        let kind = socket::option(file.as_fd(), libc::SOL_SOCKET, libc::SO_TYPE)?;
+        let inode = descriptor::status(file.as_fd())?.identity.inode;
+        Ok(Self { file, inode, domain, kind })
+    }
+
+    /// Whether it is an IPv4 or IPv6 socket.
+    #[must_use]
+    pub const fn is_internet(&self) -> bool {
+        matches!(self.domain, libc::AF_INET | libc::AF_INET6)
+    }
+
+    /// Whether it is a stream.
+    #[must_use]
+    pub const fn is_stream(&self) -> bool {
+        self.kind == libc::SOCK_STREAM
+    }
+
+    /// Whether calls on it may wait.
+    #[must_use]
+    pub fn is_blocking(&self) -> bool {
+        descriptor::status_flags(self.file.as_fd()).is_ok_and(|flags| flags & libc::O_NONBLOCK == 0)
+    }
+}
+
+impl Supervisor<'_> {
+    /// Pins descriptor `number` of the caller.
+    ///
+    /// # Errors
+    /// [`Missing`] says why it is not at hand.
+    pub(super) fn pin(&self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {
+        let pidfd = match self.reach {
+            Reach::FetchByThread => descriptor::pidfd(caller.thread, true)?,
+            Reach::FetchByProcess => descriptor::pidfd(caller.process, false)?,
+            Reach::Registry => return self.find_registered(caller, number),
+        };
+        Ok(Pinned::new(descriptor::fetch(pidfd.as_raw_fd(), number)?)?)
+    }
+
+    fn find_registered(&self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {
+        let mut link = [0; 64];
+        let link = target::link(caller.thread, format_args!("fd/{number}"), &mut link)
+            .map_err(|error| if error == Errno::ENOENT { Errno(libc::EBADF) } else { error })?;
+        let inode = socket_inode(link).ok_or(Errno(libc::ENOTSOCK))?;
+        let registry = self.registry();
+        match registry.find(inode) {
+            Ok(file) => Ok(Pinned::new(file)?),
+            Err(Errno::ENOENT) if registry.was_connected(inode) => Err(Missing::Connected),
+            Err(Errno::ENOENT) => Err(Missing::Foreign),
+            Err(error) => Err(Missing::Fails(error)),
+        }
+    }
+
+    /// Makes a socket for the target and keeps a duplicate.
+    pub(super) fn make_socket(&self, notification: &Notification) -> Answer {
+        let [domain, kind, protocol, ..] = notification.arguments;
+        let (domain, kind, protocol) = (low_word(domain), low_word(kind), low_word(protocol));
+        let made = socket::create(domain, kind, protocol).or_else(|error| {
+            if matches!(error.0, libc::EMFILE | libc::ENFILE) {
+                self.registry().sweep();
+            }
+            socket::create(domain, kind, protocol)
+        });
+        let answered = made.and_then(|file| self.hand_out(notification.id, file, kind & libc::SOCK_CLOEXEC != 0));
+        answered.unwrap_or_else(Answer::Fail)
+    }
+
+    /// Gives the target a duplicate of `file` as the result of its call.
+    fn hand_out(&self, id: u64, file: OwnedFd, close_on_exec: bool) -> Result<Answer, Errno> {
+        self.registry().keep(file.try_clone()?)?;
+        match self.listener.answer_with_descriptor(id, file.as_fd(), close_on_exec) {
+            // Before 5.14 there is no answering in one step; a target interrupted in between keeps the descriptor.
+            Err(Errno::EINVAL) => {
+                self.listener.add_descriptor(id, file.as_fd(), close_on_exec).map(Answer::Done)
+            }
+            Ok(()) | Err(Errno::ENOENT) => Ok(Answer::Elsewhere),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The process that waits for an answer: who it is, and what stands in its memory and under its descriptors.
+//!
+//! Everything is copied once, with a bound, before anything is decided. What is read here holds only as long as the
+//! notification does: callers check that last. It must not know policy.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+
+use ringfence_policy::Role;
+
+use crate::sys::descriptor::{self, Identity};
+use crate::sys::{Errno, memory};
+use crate::text::Text;
+
+/// Longest path that execve(2) takes, its NUL included.
+pub const MAX_PATH: usize = 4096;
+const PAGE: u64 = 4096;
+
+/// A path under `/proc`.
+pub type ProcPath = Text<96>;
+
+/// The thread that made a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caller {
+    /// Its thread id.
+    pub thread: u32,
+    /// Its process id.
+    pub process: u32,
+    /// Whether that is the runtime.
+    pub role: Role,
+}
+
+impl Caller {
+    /// Finds out whose thread it is.
+    ///
+    /// # Errors
+    /// `ESRCH` where it is gone.
+    pub fn identify(thread: u32, runtime: u32) -> Result<Self, Errno> {
+        let process = if thread == runtime { runtime } else { process_of(thread)? };
+        let role = if process == runtime { Role::Runtime } else { Role::Child };
+        Ok(Self { thread, process, role })
+    }
+}
+
+/// The process that a thread belongs to.
+///
+/// # Errors
+/// `ESRCH` where it is gone.
+pub fn process_of(thread: u32) -> Result<u32, Errno> {
+    status_field(thread, b"Tgid:").ok_or(Errno(libc::ESRCH))
+}
+
+/// The parent of a process.
+#[must_use]
+pub fn parent_of(process: u32) -> Option<u32> {
+    status_field(process, b"PPid:")
+}
+
+/// How many seccomp filters a thread is under; `None` before 5.9.
+#[must_use]
+pub fn filters_of(thread: u32) -> Option<u32> {
+    status_field(thread, b"Seccomp_filters:")
+}
+
+/// A number from `/proc/<pid>/status`.
+fn status_field(pid: u32, name: &[u8]) -> Option<u32> {
+    let mut path = ProcPath::new();
+    write!(path, "/proc/{pid}/status").ok()?;
+    let mut bytes = [0; 2048];
+    let length = File::open(path.as_str()).ok()?.read(&mut bytes).ok()?;
+    let line = bytes.get(..length)?.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// The executable that a process runs.
+///
+/// # Errors
+/// `ENOENT` where it is gone, `EACCES` where it may not be looked at (not dumpable).
+pub fn executable(process: u32) -> Result<Identity, Errno> {
+    let mut path = ProcPath::new();
+    let _ = write!(path, "/proc/{process}/exe");
+    descriptor::status_of(path.as_c_str().ok_or(Errno::EINVAL)?).map(|status| status.identity)
+}
+
+/// What a link under `/proc/<pid>` points to.
+///
+/// # Errors
+/// As readlink(2).
+pub fn link<'b>(pid: u32, name: std::fmt::Arguments<'_>, into: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let mut path = ProcPath::new();
+    let _ = write!(path, "/proc/{pid}/{name}");
+    descriptor::read_link(path.as_c_str().ok_or(Errno::EINVAL)?, into)
+}
+
+/// A string of the target, without its NUL.
+#[derive(Debug)]
+pub struct TargetPath {
+    bytes: [u8; MAX_PATH],
+    length: usize,
+}
+
+impl TargetPath {
+    /// Copies the string at `address`, page by page so that none beyond its end is touched.
+    ///
+    /// # Errors
+    /// `EFAULT` for memory that is not there, `ENAMETOOLONG` where it has no end within [`MAX_PATH`].
+    pub fn read(thread: u32, address: u64) -> Result<Self, Errno> {
+        let mut path = Self { bytes: [0; MAX_PATH], length: 0 };
+        while path.length < MAX_PATH {
+            let at = address.checked_add(path.length as u64).ok_or(Errno::EFAULT)?;
+            let to_page_end = usize::try_from(PAGE - at % PAGE).unwrap_or(1);
+            let end = MAX_PATH.min(path.length + to_page_end);
+            let room = path.bytes.get_mut(path.length..end).ok_or(Errno::EFAULT)?;
+            let read = memory::read(thread, at, room)?;
+            if let Some(nul) = read.iter().position(|byte| *byte == 0) {
+                path.length += nul;
+                return Ok(path);
+            }
+            if read.is_empty() {
+                return Err(Errno::EFAULT);
+            }
+            path.length += read.len();
+        }
+        Err(Errno(libc::ENAMETOOLONG))
+    }
+
+    /// The string.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// The first `N` strings of an array of pointers in the target, each cut to `M` bytes: arguments, for a record.
+#[must_use]
+pub fn strings<const N: usize, const M: usize>(thread: u32, address: u64) -> ([Text<M>; N], usize) {
+    let mut out = [const { Text::new() }; N];
+    let mut used = 0;
+    for (index, text) in out.iter_mut().enumerate() {
+        let mut pointer = [0; 8];
+        let at = address.saturating_add(index as u64 * 8);
+        if memory::read_exactly(thread, at, &mut pointer).is_err() || pointer == [0; 8] {
+            break;
+        }
+        let mut bytes = [0; M];
+        let read = memory::read(thread, u64::from_ne_bytes(pointer), &mut bytes).unwrap_or_default();
+        text.push(read.split(|byte| *byte == 0).next().unwrap_or_default());
+        used = index + 1;
+    }
+    (out, used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_finds_oneself() {
+        let own = std::process::id();
+        let thread = crate::sys::process::thread_id();
+        assert_eq!(process_of(thread), Ok(own));
+        assert_eq!(Caller::identify(thread, own).unwrap().role, Role::Runtime);
+        assert_eq!(Caller::identify(thread, own + 1).unwrap().role, Role::Child);
+        assert!(parent_of(own).is_some() && executable(own).is_ok());
+        assert_eq!(process_of(u32::MAX), Err(Errno(libc::ESRCH)));
+    }
+
+    #[test]
+    fn strings_are_read_up_to_their_end() {
+        let (own, text) = (std::process::id(), c"/bin/sh");
+        let path = TargetPath::read(own, text.as_ptr().addr() as u64).unwrap();
+        assert_eq!(path.as_bytes(), b"/bin/sh");
+        assert_eq!(TargetPath::read(own, 8).unwrap_err(), Errno::EFAULT);
+        let endless = vec![b'a'; MAX_PATH * 2];
+        let error = TargetPath::read(own, endless.as_ptr().addr() as u64).unwrap_err();
+        assert_eq!(error, Errno(libc::ENAMETOOLONG));
+    }
+
+    #[test]
+    fn arguments_are_bounded_in_number_and_length() {
+        let own = std::process::id();
+        let pointers = [c"sh".as_ptr(), c"-c-and-more".as_ptr(), std::ptr::null()];
+        let (texts, used) = strings::<8, 4>(own, pointers.as_ptr().addr() as u64);
+        let shown: Vec<_> = texts.iter().take(used).map(Text::as_str).collect();
+        assert_eq!(shown, ["sh", "-c-a"]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Whether an exec became what was allowed.
+//!
+//! The kernel reads the path again after it was judged, and another thread may have changed it by then. So each exec
+//! that goes ahead is noted here with the file that was judged, and the process is looked at again: at its next
+//! supervised call, and by a clock. A process that runs something else is judged anew by what it runs. Until the
+//! first look forbidden code can compute, but reaches no supervised call.
+
+use std::time::{Duration, Instant};
+
+use super::answer::ExpectedExec;
+use super::target;
+use crate::sys::Errno;
+use crate::sys::descriptor::Identity;
+
+/// Execs that may be under way at one time; one more is refused for the moment.
+const MAX_PENDING: usize = 64;
+/// Files that one process may be about to run, each from a thread of its own.
+const MAX_ALLOWED: usize = 4;
+/// Executables that were allowed at some time; a process that runs none of them is judged anew.
+const MAX_KNOWN: usize = 256;
+/// When a process is looked at after its exec, in milliseconds.
+const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
+
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    process: u32,
+    before: Identity,
+    allowed: [Identity; MAX_ALLOWED],
+    used: usize,
+    noted: Instant,
+    looks: usize,
+}
+
+/// What a look at a process found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Finding {
+    /// It runs what it may.
+    Expected,
+    /// It is gone, or may not be looked at.
+    Gone,
+    /// It runs a file that nobody allowed.
+    Unexpected(Identity),
+}
+
+/// The execs under way.
+#[derive(Debug)]
+pub struct Verifier {
+    pending: Vec<Pending>,
+    known: Vec<Identity>,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self { pending: Vec::with_capacity(MAX_PENDING), known: Vec::with_capacity(MAX_KNOWN) }
+    }
+}
+
+impl Verifier {
+    /// Notes that `process` may now become `file`.
+    ///
+    /// # Errors
+    /// `EAGAIN` where too many execs are under way, and the error of looking at what the process runs now.
+    pub fn expect(&mut self, process: u32, file: Identity) -> Result<ExpectedExec, Errno> {
+        let before = target::executable(process)?;
+        self.know(file);
+        if let Some(known) = self.pending.iter_mut().find(|pending| pending.process == process) {
+            if !known.allowed.iter().take(known.used).any(|allowed| *allowed == file) {
+                *known.allowed.get_mut(known.used).ok_or(Errno(libc::EAGAIN))? = file;
+                known.used += 1;
+            }
+            (known.noted, known.looks) = (Instant::now(), 0);
+            return Ok(ExpectedExec::noted());
+        }
+        if self.pending.len() >= MAX_PENDING {
+            return Err(Errno(libc::EAGAIN));
+        }
+        let mut allowed = [Identity::default(); MAX_ALLOWED];
+        allowed[0] = file;
+        self.pending.push(Pending { process, before, allowed, used: 1, noted: Instant::now(), looks: 0 });
+        Ok(ExpectedExec::noted())
+    }
+
+    /// The exec of the child that is still our own code: one thread, before the function's first instruction, so
+    /// nobody can change what it reads. What it became is judged at its first call like any other.
+    #[must_use]
+    pub fn expect_own(&mut self) -> ExpectedExec {
+        ExpectedExec::noted()
+    }
+
+    /// Notes an executable as one that may run.
+    pub fn know(&mut self, file: Identity) {
+        if !self.known.contains(&file) {
+            if self.known.len() >= MAX_KNOWN {
+                self.known.swap_remove(0);
+            }
+            self.known.push(file);
+        }
+    }
+
+    /// Looks at what `process` runs.
+    pub fn look(&mut self, process: u32) -> Finding {
+        let Ok(now) = target::executable(process) else { return Finding::Gone };
+        let Some(at) = self.pending.iter().position(|pending| pending.process == process) else {
+            return if self.known.contains(&now) { Finding::Expected } else { Finding::Unexpected(now) };
+        };
+        let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
+        let allowed = pending.allowed.iter().take(pending.used).any(|allowed| *allowed == now);
+        if allowed && now != pending.before {
+            self.pending.swap_remove(at);
+        }
+        if allowed || now == pending.before { Finding::Expected } else { Finding::Unexpected(now) }
+    }
+
+    /// Forgets a process: it is gone, or was judged anew.
+    pub fn forget(&mut self, process: u32) {
+        self.pending.retain(|pending| pending.process != process);
+    }
+
+    /// A process whose time for a look has come.
+    pub fn due(&mut self, now: Instant) -> Option<u32> {
+        self.pending.retain(|pending| pending.looks < LOOKS.len());
+        let due = self.pending.iter_mut().find(|pending| pending.next_look().is_some_and(|at| at <= now))?;
+        due.looks += 1;
+        Some(due.process)
+    }
+
+    /// How long until the next look, in milliseconds; `None` where no exec is under way.
+    #[must_use]
+    pub fn patience(&self, now: Instant) -> Option<i32> {
+        let next = self.pending.iter().filter_map(Pending::next_look).min()?;
+        let wait = next.saturating_duration_since(now).as_micros().div_ceil(1000);
+        Some(i32::try_from(wait).unwrap_or(i32::MAX))
+    }
+}
+
+impl Pending {
+    fn next_look(&self) -> Option<Instant> {
+        LOOKS.get(self.looks).map(|after| self.noted + Duration::from_millis(*after))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OTHER: Identity = Identity { device: 1, inode: 2 };
+
+    #[test]
+    fn a_process_that_runs_what_nobody_allowed_is_found() {
+        let own = std::process::id();
+        let mut verifier = Verifier::default();
+        assert!(matches!(verifier.look(own), Finding::Unexpected(_)));
+        verifier.know(target::executable(own).unwrap());
+        assert_eq!(verifier.look(own), Finding::Expected);
+    }
+
+    #[test]
+    fn before_the_exec_takes_place_nothing_is_wrong() {
+        let own = std::process::id();
+        let mut verifier = Verifier::default();
+        verifier.expect(own, OTHER).unwrap();
+        assert_eq!(verifier.look(own), Finding::Expected);
+        assert!(verifier.patience(Instant::now()).unwrap() <= 1);
+    }
+
+    #[test]
+    fn looks_end_and_the_table_is_bounded() {
+        let own = std::process::id();
+        let mut verifier = Verifier::default();
+        verifier.expect(own, OTHER).unwrap();
+        let later = Instant::now() + Duration::from_secs(60);
+        assert_eq!((0..100).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!(verifier.patience(later), None);
+        for inode in 0..MAX_ALLOWED as u64 {
+            verifier.expect(own, Identity { device: 9, inode }).unwrap();
+        }
+        assert_eq!(verifier.expect(own, OTHER).unwrap_err(), Errno(libc::EAGAIN));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_no_finding() {
+        assert_eq!(Verifier::default().look(u32::MAX), Finding::Gone);
+    }
+}

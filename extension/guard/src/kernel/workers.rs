@@ -1,0 +1,156 @@
+//! Threads for what may wait: a blocking connect or send on behalf of a target.
+//!
+//! They are started when first needed and bounded in number; what does not fit into the queue is refused for the
+//! moment. A worker carries out one call that was decided already, answers, and knows no policy.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::registry::Registry;
+use crate::sys::seccomp::Listener;
+use crate::sys::socket::{self, Parcel};
+use crate::sys::Errno;
+
+const MAX_THREADS: usize = 16;
+const MAX_QUEUED: usize = 256;
+const STACK: usize = 256 * 1024;
+
+/// What a worker does.
+#[derive(Debug)]
+pub enum Task {
+    /// connect(2).
+    Connect {
+        /// Address as the kernel takes it.
+        address: Vec<u8>,
+        /// Inode to let go from the registry once it is connected, for streams.
+        release: Option<u64>,
+    },
+    /// One sendmsg(2).
+    Send {
+        /// Address as the kernel takes it; may be empty.
+        address: Vec<u8>,
+        /// The data.
+        data: Vec<u8>,
+        /// `MSG_*`.
+        flags: i32,
+    },
+}
+
+/// A task, for whom, and on which socket.
+#[derive(Debug)]
+pub struct Job {
+    /// The notification to answer.
+    pub id: u64,
+    /// The target's socket.
+    pub socket: OwnedFd,
+    /// What to do.
+    pub task: Task,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    threads: usize,
+    idle: usize,
+}
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+    listener: Arc<Listener>,
+    registry: Arc<Mutex<Registry>>,
+}
+
+/// The workers.
+#[derive(Debug, Clone)]
+pub struct Workers(Arc<Shared>);
+
+/// The content of a mutex, whether or not a thread died with it.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Workers {
+    /// Workers that answer through `listener`; no thread is started yet.
+    #[must_use]
+    pub fn new(listener: Arc<Listener>, registry: Arc<Mutex<Registry>>) -> Self {
+        let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(MAX_QUEUED), ..Queue::default() });
+        Self(Arc::new(Shared { queue, work: Condvar::new(), listener, registry }))
+    }
+
+    /// Hands a job over.
+    ///
+    /// # Errors
+    /// `EAGAIN` where too many wait already, or no thread can be started.
+    pub fn submit(&self, job: Job) -> Result<(), Errno> {
+        let mut queue = lock(&self.0.queue);
+        if queue.jobs.len() >= MAX_QUEUED {
+            return Err(Errno(libc::EAGAIN));
+        }
+        if queue.idle <= queue.jobs.len() && queue.threads < MAX_THREADS && self.start() {
+            queue.threads += 1;
+        }
+        if queue.threads == 0 {
+            return Err(Errno(libc::EAGAIN));
+        }
+        queue.jobs.push_back(job);
+        drop(queue);
+        self.0.work.notify_one();
+        Ok(())
+    }
+
+    fn start(&self) -> bool {
+        let shared = Arc::clone(&self.0);
+        std::thread::Builder::new().stack_size(STACK).spawn(move || shared.work()).is_ok()
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        loop {
+            let job = self.next();
+            let id = job.id;
+            // A panic is a bug of ours; the target gets an error and the thread lives on.
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(job)));
+            let answered = match done {
+                Ok(Ok(value)) => self.listener.succeed(id, value),
+                Ok(Err(error)) => self.listener.fail(id, error),
+                Err(_) => self.listener.fail(id, Errno::EPERM),
+            };
+            drop(answered);
+        }
+    }
+
+    fn next(&self) -> Job {
+        let mut queue = lock(&self.queue);
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return job;
+            }
+            queue.idle += 1;
+            queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.idle = queue.idle.saturating_sub(1);
+        }
+    }
+
+    fn carry_out(&self, job: Job) -> Result<i64, Errno> {
+        if !self.listener.still_waits(job.id) {
+            return Err(Errno(libc::EINTR));
+        }
+        match job.task {
+            Task::Connect { address, release } => {
+                let connected = socket::connect(job.socket.as_fd(), &address);
+                if let (Ok(()) | Err(Errno(libc::EISCONN)), Some(inode)) = (connected, release) {
+                    lock(&self.registry).release(inode);
+                }
+                connected.map(|()| 0)
+            }
+            Task::Send { address, data, flags } => {
+                let parcel = Parcel { address: &address, data: &data, control: &[], flags };
+                socket::send(job.socket.as_fd(), &parcel).map(|sent| i64::try_from(sent).unwrap_or(0))
+            }
+        }
+    }
+}
