@@ -134,23 +134,25 @@ impl Door {
     }
 
     fn converse(&self, stream: TcpStream) {
-        self.service.visit();
+        let number = self.service.visit();
         if self.open.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
             self.open.fetch_sub(1, Ordering::AcqRel);
             return;
         }
         let (service, open) = (self.service.clone(), Arc::clone(&self.open));
         thread::spawn(move || {
-            let _ = service.stream(stream);
+            let _ = service.stream(stream, number);
             open.fetch_sub(1, Ordering::AcqRel);
         });
     }
 }
 
 impl Service {
-    fn visit(&self) {
-        if let Self::Count(sink) | Self::CountTls(sink, _) | Self::Http(sink, _, _) = self {
-            sink.visit();
+    /// Numbers a connection. Name servers count queries instead.
+    fn visit(&self) -> usize {
+        match self {
+            Self::Count(sink) | Self::CountTls(sink, _) | Self::Http(sink, _, _) => sink.visit(),
+            Self::NameServer(_) | Self::Resolver(_) => 0,
         }
     }
 
@@ -160,24 +162,23 @@ impl Service {
             Self::Resolver(zone) => zone.resolve(bytes),
             Self::NameServer(sink) => name_server(sink, bytes),
             Self::Count(sink) | Self::CountTls(sink, _) | Self::Http(sink, _, _) => {
-                sink.visit();
-                sink.take(bytes);
+                sink.take(sink.visit(), bytes);
                 None
             }
         }
     }
 
-    fn stream(self, stream: TcpStream) -> io::Result<()> {
+    fn stream(self, stream: TcpStream, number: usize) -> io::Result<()> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(IDLE_PATIENCE))?;
         stream.set_write_timeout(Some(IDLE_PATIENCE))?;
         match self {
-            Self::Count(sink) => read_out(Tap::new(stream, sink)),
-            Self::CountTls(sink, identity) => read_out(under_tls(stream, &sink, identity)?),
-            Self::Http(sink, None, pages) => serve_pages(Tap::new(stream, sink), &pages),
+            Self::Count(sink) => read_out(Tap::new(stream, sink, number)),
+            Self::CountTls(sink, identity) => read_out(under_tls(stream, &sink, identity, number)?),
+            Self::Http(sink, None, pages) => serve_pages(Tap::new(stream, sink, number), &pages),
             Self::Http(sink, Some(identity), pages) => {
-                serve_pages(under_tls(stream, &sink, identity)?, &pages)
+                serve_pages(under_tls(stream, &sink, identity, number)?, &pages)
             }
             Self::NameServer(sink) => serve_dns(stream, |message| name_server(&sink, message)),
             Self::Resolver(zone) => serve_dns(stream, |message| zone.resolve(message)),
@@ -189,10 +190,11 @@ fn under_tls(
     stream: TcpStream,
     sink: &Arc<Sink>,
     identity: Identity,
+    number: usize,
 ) -> io::Result<Tap<StreamOwned<ServerConnection, Tap<TcpStream>>>> {
     let session = ServerConnection::new(identity).map_err(io::Error::other)?;
     let wire = Tap::on_wire(stream, Arc::clone(sink));
-    Ok(Tap::new(StreamOwned::new(session, wire), Arc::clone(sink)))
+    Ok(Tap::new(StreamOwned::new(session, wire), Arc::clone(sink), number))
 }
 
 fn read_out(mut from: impl Read) -> io::Result<()> {
@@ -231,8 +233,7 @@ fn name_server(sink: &Sink, message: &[u8]) -> Option<Vec<u8>> {
         sink.take_query(message.len(), &query.name);
         Some(query.answer(None))
     } else {
-        sink.visit();
-        sink.take(message);
+        sink.take(sink.visit(), message);
         None
     }
 }

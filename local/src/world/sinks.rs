@@ -23,8 +23,10 @@ pub(crate) struct Sink {
 struct Counted {
     bytes: u64,
     wire_bytes: u64,
-    connections: u64,
-    data: Vec<u8>,
+    connections: usize,
+    /// The first bytes of each connection, in the order in which they were accepted.
+    data: Vec<Vec<u8>>,
+    kept: usize,
 }
 
 /// The `sink` line of the JSON output.
@@ -38,7 +40,7 @@ pub(crate) struct SinkLine {
     bytes: u64,
     data: String,
     transport: &'static str,
-    connections: u64,
+    connections: usize,
     /// Only where `data` is not text: base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     encoding: Option<&'static str>,
@@ -63,33 +65,36 @@ impl Sink {
         self.counted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes a connection, a datagram or a query.
-    pub(crate) fn visit(&self) {
-        self.counted().connections += 1;
+    /// Notes a connection, a datagram or a query, and gives it its number.
+    pub(crate) fn visit(&self) -> usize {
+        let mut counted = self.counted();
+        counted.connections += 1;
+        if counted.data.len() < KEPT {
+            counted.data.push(Vec::new());
+        }
+        counted.connections - 1
     }
 
-    /// Notes what arrived.
-    pub(crate) fn take(&self, bytes: &[u8]) {
+    /// Notes what arrived over the connection with this number.
+    pub(crate) fn take(&self, connection: usize, bytes: &[u8]) {
         let mut counted = self.counted();
         counted.bytes += bytes.len() as u64;
-        let room = KEPT.saturating_sub(counted.data.len());
-        counted.data.extend(bytes.iter().take(room));
+        counted.keep(connection, bytes);
     }
 
     /// Notes a query: `length` bytes arrived, the name is what they said.
     pub(crate) fn take_query(&self, length: usize, name: &str) {
-        self.visit();
+        let number = self.visit();
         let mut counted = self.counted();
         counted.bytes += length as u64;
-        let line = format!("{name}\n");
-        let room = KEPT.saturating_sub(counted.data.len());
-        counted.data.extend(line.bytes().take(room));
+        counted.keep(number, format!("{name}\n").as_bytes());
     }
 
     /// The state as a line of output.
     pub(crate) fn line(&self) -> SinkLine {
         let counted = self.counted();
-        let text = String::from_utf8(counted.data.clone()).or_else(|e| {
+        let data = counted.data.concat();
+        let text = String::from_utf8(data.clone()).or_else(|e| {
             // The cut at 4 KiB may go through a character.
             let cut = e.utf8_error().valid_up_to();
             if cut + 4 > KEPT {
@@ -101,7 +106,7 @@ impl Sink {
         let (data, encoding) = match text {
             Ok(text) if self.transport == "dns" => (text.trim_end().to_owned(), None),
             Ok(text) => (text, None),
-            Err(()) => (base64(&counted.data), Some("base64")),
+            Err(()) => (base64(&data), Some("base64")),
         };
         SinkLine {
             kind: "sink",
@@ -117,22 +122,34 @@ impl Sink {
     }
 }
 
+impl Counted {
+    /// Keeps bytes while there is room, over all connections.
+    fn keep(&mut self, connection: usize, bytes: &[u8]) {
+        let room = bytes.len().min(KEPT.saturating_sub(self.kept));
+        if let Some(part) = self.data.get_mut(connection) {
+            part.extend(bytes.iter().take(room));
+            self.kept += room;
+        }
+    }
+}
+
 /// A stream whose reads are counted.
 pub(crate) struct Tap<S> {
     pub(crate) stream: S,
     sink: Arc<Sink>,
+    connection: usize,
     wire: bool,
 }
 
 impl<S> Tap<S> {
     /// Counts what is read as what arrived.
-    pub(crate) fn new(stream: S, sink: Arc<Sink>) -> Self {
-        Self { stream, sink, wire: false }
+    pub(crate) fn new(stream: S, sink: Arc<Sink>, connection: usize) -> Self {
+        Self { stream, sink, connection, wire: false }
     }
 
     /// Counts what is read as what came over the wire, encrypted.
     pub(crate) fn on_wire(stream: S, sink: Arc<Sink>) -> Self {
-        Self { stream, sink, wire: true }
+        Self { stream, sink, connection: 0, wire: true }
     }
 }
 
@@ -142,7 +159,7 @@ impl<S: Read> Read for Tap<S> {
         if self.wire {
             self.sink.counted().wire_bytes += length as u64;
         } else {
-            self.sink.take(to.get(..length).unwrap_or_default());
+            self.sink.take(self.connection, to.get(..length).unwrap_or_default());
         }
         Ok(length)
     }
@@ -188,8 +205,9 @@ mod tests {
     #[test]
     fn only_the_beginning_is_kept_but_everything_counted() {
         let sink = Sink::new("h", 1, "tcp");
-        sink.take("ä".repeat(3000).as_bytes());
-        sink.take(b"x");
+        let number = sink.visit();
+        sink.take(number, "ä".repeat(3000).as_bytes());
+        sink.take(number, b"x");
         let line = sink.line();
         assert_eq!((line.bytes, line.encoding), (6001, None));
         assert_eq!(line.data.len(), 4096);
@@ -198,7 +216,8 @@ mod tests {
     #[test]
     fn bytes_that_are_no_text_are_encoded() {
         let sink = Sink::new("h", 1, "tcp");
-        sink.take(&[0xff, 0x00]);
+        let number = sink.visit();
+        sink.take(number, &[0xff, 0x00]);
         assert_eq!(sink.line().encoding, Some("base64"));
     }
 }
