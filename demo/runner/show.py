@@ -1,6 +1,6 @@
 """Puts results into words: a table that a person can read, and plain data for `--json`."""
 
-NAME_WIDTH, CELL_WIDTH = 36, 26
+NAME_WIDTH, CELL_WIDTH = 36, 25
 
 
 def table(attacks, results, profiles):
@@ -11,6 +11,7 @@ def table(attacks, results, profiles):
         cells = [[attack.title], unprotected(results[attack.name][None])]
         cells += [protected(attack, results[attack.name][profile]) for profile in profiles]
         lines += rows(cells)
+    lines.append("Under each rule: what was done, and the plane that did it.")
     return "\n".join(lines)
 
 
@@ -20,16 +21,13 @@ def unprotected(outcome):
 
 
 def protected(attack, outcome):
-    """The cell of a protected run: what was done, then rule and plane of each expected record."""
+    """The cell of a protected run: what became of it, then for each expected rule what was done by which plane."""
     first = outcome.records.get(attack.rules[0], {})
-    lines = [f"{first.get('verdict', 'UNSEEN')}, {outcome.bytes:,} bytes" + (" LEAKED" if outcome.bytes else "")]
+    lines = [f"{first.get('verdict', 'NOT SEEN')}, {outcome.bytes:,} bytes" + (" LEAKED" if outcome.bytes else "")]
     for rule in attack.rules:
-        if rule in outcome.missing:
-            lines.append(f"NO RECORD {rule}")
-        else:
-            lines.append(f"{rule}")
-            lines.append(f"  {outcome.records[rule]['verdict']} by {outcome.records[rule]['plane']} plane")
-    return lines[:1] + lines[1:]
+        record = outcome.records.get(rule)
+        lines += [rule, f"  {record['verdict']}, {record['plane']}"] if record else ["NO RECORD of", f"  {rule}"]
+    return lines
 
 
 def rows(cells):

@@ -74,7 +74,7 @@ class Table(unittest.TestCase):
         outcome = judge.outcome(AN_ATTACK, a_run(response("ok"), sink("evil.example", 9), violation("egress.allow")))
         text = show.table([AN_ATTACK], {"a": {None: outcome, "strict": outcome}}, ("strict",))
         self.assertIn("9 bytes LEAKED", text)
-        self.assertIn("NO RECORD credentials.reads", text)
+        self.assertRegex(text, r"NO RECORD of\n.*credentials.reads")
 
 
 class Attacks(unittest.TestCase):
