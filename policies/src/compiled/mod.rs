@@ -6,6 +6,7 @@
 
 pub(crate) mod layout;
 mod lists;
+mod prefixes;
 mod validate;
 mod verdict;
 
