@@ -55,6 +55,14 @@ impl Client {
         Self { address, sender: None }
     }
 
+    /// Opens the connection, if it is not open.
+    ///
+    /// # Errors
+    /// [`HttpError::Connect`]; sending tries again.
+    pub(crate) async fn open(&mut self) -> Result<(), HttpError> {
+        self.connected().await.map(|_| ())
+    }
+
     /// Sends a request and waits for the whole answer, for as long as it takes.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use ringfence_policy::Phase;
 use tokio::sync::Mutex;
+use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, add, is_alive};
@@ -87,7 +88,14 @@ async fn register(
     platform: &mut Platform,
     managed: bool,
 ) -> Result<(), crate::platform::PlatformError> {
-    let preparing = supervise(agent, "start", |agent| async move { agent.prepare() });
+    // Only a head start: registering tries again, and tells what is wrong.
+    let _ = platform.open().await;
+    let preparing = supervise(agent, "start", |agent| async move {
+        // Behind the tasks that send the request.
+        yield_now().await;
+        yield_now().await;
+        agent.prepare();
+    });
     let name = agent.settings.name.clone();
     let result = platform.register(&name, managed).await;
     let _ = preparing.await;

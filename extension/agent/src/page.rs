@@ -46,9 +46,11 @@ impl StatePage {
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         // A second description that is read-only by itself. Without /proc the seal alone has to do.
         let shared = File::open(path).or_else(|_| file.try_clone())?;
-        let region = MmapRegion::from_file(FileOffset::new(file.try_clone()?, 0), page::SIZE)?;
+        let region = MmapRegion::from_file(FileOffset::new(file, 0), page::SIZE)?;
         let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_FUTURE_WRITE;
-        let sealed = fcntl(&file, FcntlArg::F_ADD_SEALS(seals)).is_ok();
+        // Only now: the seal lets the mapping that exists be, and no other come after it.
+        let mapped = region.file_offset().map(FileOffset::file);
+        let sealed = mapped.is_some_and(|file| fcntl(file, FcntlArg::F_ADD_SEALS(seals)).is_ok());
         let page = Self { region, shared, sealed };
         let _ = page.editor();
         Ok(page)

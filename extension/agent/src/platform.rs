@@ -90,6 +90,16 @@ impl Platform {
         Self { client: Client::new(address), identifier: String::new() }
     }
 
+    /// Opens the connection, so that the next request goes out without waiting.
+    ///
+    /// # Errors
+    /// [`PlatformError`]; a request tries again.
+    pub(crate) async fn open(&mut self) -> Result<(), PlatformError> {
+        Ok(timeout(PATIENCE, self.client.open())
+            .await
+            .map_err(|_| PlatformError::Silent { request: "connect" })??)
+    }
+
     /// Registers under `name`; for INVOKE too, unless `managed`.
     ///
     /// # Errors

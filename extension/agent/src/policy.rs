@@ -110,7 +110,8 @@ fn softened_survivors(survivors: Option<Survivors>, mode: Mode) -> Survivors {
 }
 
 fn read(path: &str) -> io::Result<Vec<u8>> {
-    let mut content = Vec::new();
+    // Room for nearly every policy, so that it takes two reads and no growing.
+    let mut content = Vec::with_capacity(8 * 1024);
     File::open(path)?.take(MAX_READ).read_to_end(&mut content)?;
     Ok(content)
 }

@@ -145,7 +145,9 @@ mod tests {
         let mut buffer = [0; MAX_MESSAGE];
         let mut out = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
         out.number(tag::PID, 9);
-        lines.iter().for_each(|line| line.write(&mut out));
+        for line in lines {
+            line.write(&mut out);
+        }
         Hello::decode(out.finish()).unwrap()
     }
 
@@ -153,10 +155,9 @@ mod tests {
         let rules = Rules::from_text(policy);
         assert!(rules.failure.is_none(), "{:?}", rules.failure);
         let lines = account(&rules, hello, abilities);
-        lines
-            .iter()
-            .map(|line| format!("{} {} {}\n", line.rule.as_str(), line.status.as_str(), line.reason))
-            .collect()
+        let told =
+            |line: &CoverageLine<'_>| [line.rule.as_str(), line.status.as_str(), line.reason].join(" ");
+        lines.iter().map(told).collect::<Vec<_>>().join("\n")
     }
 
     const POLICY: &str = "version = 1\nmode = \"enforce\"\n[process]\nshells = \"deny\"\nsurvivors = \"kill\"\n[tmp]\nresidue = \"wipe\"\nsecrets = \"report\"\n";
