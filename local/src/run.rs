@@ -251,7 +251,7 @@ impl Run {
 }
 
 fn print_line(shared: &Shared, origin: Origin, line: &str) {
-    let request_id = shared.state().current();
+    let request_id = shared.state().request_of(line);
     shared.log.emit(origin, request_id.as_deref(), Content::line(line));
 }
 

@@ -127,9 +127,10 @@ def handler(event, context):
 #[test]
 fn managed_instances_run_invocations_at_the_same_time() {
     let code = "
-import time, os, pathlib
+import time, os, pathlib, logging
 def handler(event, context):
     pathlib.Path('/tmp/' + event['me']).touch()
+    logging.getLogger().warning('here is ' + event['me'])
     until = time.time() + 8
     while not os.path.exists('/tmp/' + event['other']):
         if time.time() > until: raise TimeoutError('alone')
@@ -143,4 +144,7 @@ def handler(event, context):
         .run();
     let [a, b] = seen.responses();
     assert_eq!((&a["payload"], &b["payload"]), (&json!("2"), &json!("2")), "{:#?}", seen.lines);
+    let said = seen.printed("function");
+    let of_a = said.iter().find(|(_, record)| record["message"] == "here is a").unwrap();
+    assert_eq!(of_a.0, &of_a.1["requestId"], "a line that names its request is filed under it");
 }

@@ -18,7 +18,7 @@ def errno(nr, *args):
 def handler(event, context):
     machine = os.uname().machine
     prctl, seccomp, ptrace, unshare = (157, 317, 101, 272) if machine == 'x86_64' else (167, 277, 117, 97)
-    return {'prctl': errno(prctl, 15, b'name'), 'seccomp': errno(seccomp, 2, 0, 0), 'ptrace': errno(ptrace, 0, 0, 0, 0),
+    return {'prctl': errno(prctl, 15, b'name'), 'seccomp': errno(seccomp, 2, 0, 0), 'ptrace': errno(ptrace, 1, 0, 0, 0),
             'unshare': errno(unshare, 0), 'openat2': errno(437, -100, 0, 0, 0), 'io_uring': errno(425, 1, 0),
             'children': subprocess.run(['true']).returncode}
 ";
@@ -86,6 +86,61 @@ def handler(event, context):
     );
     assert_eq!(payload["tmp"], "0o1777");
     assert_eq!(payload["key"], "ASIARINGFENCELOCAL00");
+}
+
+/// The processes of this machine that have `mark` in their command line.
+fn living(mark: &str) -> usize {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = processes.filter_map(|p| std::fs::read(p.path().join("cmdline")).ok());
+    lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
+}
+
+#[test]
+fn even_a_killed_command_takes_its_sandbox_along() {
+    let mark = format!("sleep\0{}.125", std::process::id());
+    let code = format!(
+        "
+import subprocess, time
+def handler(event, context):
+    subprocess.Popen(['sleep', '{}.125'], start_new_session=True)
+    print('running', flush=True)
+    time.sleep(60)
+",
+        std::process::id()
+    );
+    let function = python(&code).with(&["--timeout", "60"]).event("{}");
+    let mut child = function.command().stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    lines.find(|line| line.as_ref().is_ok_and(|l| l.contains("running"))).unwrap().unwrap();
+    assert_eq!(living(&mark), 1, "the control: it lives while the command does");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while living(&mark) > 0 {
+        assert!(Instant::now() < deadline, "a process of the sandbox outlives the command");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn code_in_a_private_directory_is_readable_as_on_lambda() {
+    let function = python("handler = lambda event, context: open('/var/task/data/x').read()").event("{}");
+    let code = function.directory.path().join("code");
+    std::fs::create_dir(code.join("data")).unwrap();
+    std::fs::write(code.join("data/x"), "here").unwrap();
+    std::fs::set_permissions(&code, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    assert_eq!(function.run().responses::<1>()[0]["payload"], "here");
+}
+
+#[test]
+fn no_signal_is_blocked_for_the_function() {
+    let code = "
+def handler(event, context):
+    status = dict(l.split(':', 1) for l in open('/proc/self/status').read().splitlines())
+    return status['SigBlk'].strip()
+";
+    let seen = python(code).event("{}").run();
+    assert_eq!(seen.responses::<1>()[0]["payload"], "0".repeat(16));
 }
 
 #[test]

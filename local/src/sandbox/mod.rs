@@ -21,13 +21,15 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel as queue};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::error::LocalError;
 use plan::{Report, Request, SandboxPlan, StartPlan};
 
 /// Longest time that building the name spaces and mounts may take.
 const BUILD_PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time that the end may take; a process stuck in the kernel is left to it.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest time that one request may take.
 const REQUEST_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -191,6 +193,14 @@ impl Drop for Sandbox {
     /// Closing the channel ends the first process, and with it everything in its PID name space.
     fn drop(&mut self) {
         let _ = rustix::net::shutdown(&*self.channel, rustix::net::Shutdown::Both);
+        let deadline = Instant::now() + END_PATIENCE;
+        while Instant::now() < deadline {
+            if !matches!(self.keeper.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        let _ = self.keeper.kill();
         let _ = self.keeper.wait();
     }
 }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use caps::CapSet;
 use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getuid, setgroups, setresgid, setresuid};
 
@@ -30,6 +31,8 @@ pub(super) fn start(argument: &str) -> String {
 fn prepare(argument: &str) -> Result<StartPlan, String> {
     let plan: StartPlan = serde_json::from_str(argument).map_err(|e| format!("start plan: {e}"))?;
     umask(Mode::from_bits_truncate(0o022));
+    // The service and the first process block the signals that they wait for; an exec would hand that down.
+    SigSet::empty().thread_set_mask().map_err(failed("unblock signals"))?;
     std::env::set_current_dir(&plan.cwd).map_err(|e| format!("enter {}: {e}", plan.cwd))?;
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).map_err(failed("setrlimit NOFILE"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("setrlimit CORE"))?;

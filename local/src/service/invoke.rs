@@ -87,9 +87,8 @@ impl Lifecycle {
 
     fn open(&self, request_id: &str, event: Vec<u8>) {
         let trace = format!("Root=1-{:08x}-{:024x};Parent={:016x};Sampled=0", 0x6a00_0000, 1, 1);
-        let deadline_ms = epoch_ms(SystemTime::now() + self.shared.settings.timeout);
         let invocation =
-            Invocation { payload: Arc::new(event), deadline_ms, trace, taken: None, answer: None };
+            Invocation { payload: Arc::new(event), deadline_ms: 0, trace, taken: None, answer: None };
         self.shared.change(|state| state.invocations.insert(request_id.to_owned(), invocation));
     }
 
@@ -127,8 +126,10 @@ impl Lifecycle {
     /// Hands the event to the runtime and tells the extensions.
     fn offer(&self, request_id: &str) {
         let arn = self.shared.settings.arn();
+        let deadline_ms = epoch_ms(SystemTime::now() + self.shared.settings.timeout);
         self.shared.change(|state| {
-            let Some(invocation) = state.invocations.get(request_id) else { return };
+            let Some(invocation) = state.invocations.get_mut(request_id) else { return };
+            invocation.deadline_ms = deadline_ms;
             let event = json!({"eventType": "INVOKE", "deadlineMs": invocation.deadline_ms, "requestId": request_id,
                 "invokedFunctionArn": arn,
                 "tracing": {"type": "X-Amzn-Trace-Id", "value": invocation.trace}});

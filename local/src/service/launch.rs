@@ -54,6 +54,8 @@ impl Launch {
         }
         if settings.managed {
             env.insert("AWS_LAMBDA_MAX_CONCURRENCY".into(), settings.concurrency.to_string());
+            // The only format that there is on Managed Instances.
+            env.insert("AWS_LAMBDA_LOG_FORMAT".into(), "JSON".into());
         }
         env.extend(self.runtime_env.iter().cloned());
         env.extend(self.customer_env.iter().cloned());

@@ -100,6 +100,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Invocation {
     pub(crate) payload: Arc<Vec<u8>>,
+    /// Set when it is offered to the runtime.
     pub(crate) deadline_ms: u64,
     pub(crate) trace: String,
     /// When a runtime took it.
@@ -122,10 +123,14 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// The request id that records belong to: that of the only running invocation.
-    pub(crate) fn current(&self) -> Option<String> {
+    /// The request id that a printed line belongs to: that of the only running invocation, or where several run, the
+    /// one that a JSON line names.
+    pub(crate) fn request_of(&self, line: &str) -> Option<String> {
         let mut ids = self.invocations.keys();
-        ids.next().filter(|_| ids.next().is_none()).cloned()
+        match (ids.next(), ids.next()) {
+            (only, None) => only.cloned(),
+            _ => named_request(line).filter(|id| self.invocations.contains_key(id)),
+        }
     }
 
     pub(crate) fn extension(&mut self, identifier: &str) -> Option<&mut Extension> {
@@ -141,6 +146,13 @@ impl State {
             extension.exit = Some(exit);
         }
     }
+}
+
+/// Where structured log lines of functions, and Ringfence's own records, have the request id.
+fn named_request(line: &str) -> Option<String> {
+    let json: Value = serde_json::from_str(line).ok()?;
+    let places = ["/requestId", "/AWSRequestId", "/ringfence/invocation/requestId"];
+    places.iter().find_map(|place| json.pointer(place)?.as_str().map(str::to_owned))
 }
 
 /// Why a wait ended without what was waited for.
