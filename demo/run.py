@@ -92,10 +92,10 @@ def compare_honest(runs):
         found = judge.answers(runs[mode])
         same = sum(a == b for a, b in zip(found, expected))
         alarms = judge.false_alarms(runs[mode])
-        lines[mode] = f"{same} of {len(expected)} answers are the same as without the layer, {len(alarms)} false alarms"
+        lines[mode] = f"{same} of {len(expected)} answers are the same as without the layer, {sum(alarms.values())} false alarms"
         if found != expected:
             problems.append(f"honest events, {mode}: {found} instead of {expected}")
-        problems += [f"honest events, {mode}: false alarm {body['rule']}: {json.dumps(body)}" for body in alarms]
+        problems += [f"honest events, {mode}: false alarm, {count} times: {text}" for text, count in alarms.items()]
     return lines, problems
 
 

@@ -4,6 +4,7 @@ Pure: knows nothing of how a run came about.
 """
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 
 # What `ringfence local` hands out as the role's credentials (docs/local.md): they open nothing.
@@ -73,5 +74,10 @@ def without_request_id(payload):
 
 
 def false_alarms(run):
-    """Violations in a run of honest events."""
-    return [body for _, body in run.records("violation")]
+    """Violations in a run of honest events: what they say and how often."""
+    return Counter(describe(body) for _, body in run.records("violation"))
+
+
+def describe(body):
+    """A violation in short."""
+    return f"{body['rule']} {json.dumps(body.get('subject', {}))} {body.get('detail', '')}".strip()

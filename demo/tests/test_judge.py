@@ -69,6 +69,11 @@ class Honest(unittest.TestCase):
         self.assertNotEqual(judge.answers(one), judge.answers(other))
 
 
+    def test_a_violation_in_an_honest_run_is_a_false_alarm_and_residue_is_none(self):
+        run = a_run(response("ok"), violation("egress.allow"), violation("tmp.residue", kind="residue"))
+        self.assertEqual(dict(judge.false_alarms(run)), {"egress.allow {}": 1})
+
+
 class Table(unittest.TestCase):
     def test_a_leak_and_a_missing_record_stand_out(self):
         outcome = judge.outcome(AN_ATTACK, a_run(response("ok"), sink("evil.example", 9), violation("egress.allow")))
