@@ -95,6 +95,14 @@ fn living(mark: &str) -> usize {
     lines.filter(|line| String::from_utf8_lossy(line).contains(mark)).count()
 }
 
+fn await_living(mark: &str, count: usize, otherwise: &str) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while living(mark) != count {
+        assert!(Instant::now() < deadline, "{otherwise}");
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn even_a_killed_command_takes_its_sandbox_along() {
     let mark = format!("sleep\0{}.125", std::process::id());
@@ -112,14 +120,10 @@ def handler(event, context):
     let mut child = function.command().stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     lines.find(|line| line.as_ref().is_ok_and(|l| l.contains("running"))).unwrap().unwrap();
-    assert_eq!(living(&mark), 1, "the control: it lives while the command does");
+    await_living(&mark, 1, "the control: it lives while the command does");
     child.kill().unwrap();
     child.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while living(&mark) > 0 {
-        assert!(Instant::now() < deadline, "a process of the sandbox outlives the command");
-        std::thread::yield_now();
-    }
+    await_living(&mark, 0, "a process of the sandbox outlives the command");
 }
 
 #[test]
