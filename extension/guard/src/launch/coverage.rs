@@ -78,7 +78,7 @@ impl<'a> Means<'a> {
                 self.process("set by the preload library before each exec")
             }
             Rule::ProcessSyscalls if self.child_filter => self.process("installed by the preload library before each exec"),
-            Rule::ProcessSyscalls => (None, "seccomp(2) is refused, so children cannot be given a filter"),
+            Rule::ProcessSyscalls => (None, "seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter"),
             Rule::EgressNames if self.names_in_traffic => {
                 (None, "names = \"sni\": not covered yet; only the guarded resolver's answers are believed")
             }
@@ -135,7 +135,7 @@ mod tests {
         process.shells not_covered -: no preload library
         egress.allow not_covered -: no preload library
         files.deny_read not_covered -: no preload library
-        process.syscalls not_covered -: seccomp(2) is refused, so children cannot be given a filter
+        process.syscalls not_covered -: seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter
         ");
         let missing = uncovered(&rules, &describe(&rules, &nothing));
         assert_eq!(missing, [Rule::ProcessShells, Rule::FilesDenyRead, Rule::ProcessSyscalls]);

@@ -76,20 +76,26 @@ fn refuse(settings: &Settings, hello: &Hello<'_>, reason: &str) -> i32 {
 }
 
 impl Plan {
-    fn new(settings: Settings, policy: Loaded) -> Self {
+    fn new(settings: Settings, mut policy: Loaded) -> Self {
         let runtime = Runtime::find(&settings.command, settings.variable("PATH").unwrap_or_default());
         let capabilities = Capabilities::probe();
         let no_preload = no_preload(&settings, &runtime);
         let child_filter = match (capabilities.notification, CompiledPolicy::new(&policy.compiled)) {
             (Ok(()), Ok(compiled)) => profile::compile(&compiled),
-            _ => Vec::new(),
+            _ => profile::Compiled::default(),
         };
+        let unknown = child_filter.unknown.iter().map(|name| format!("process.syscalls: {name} is not known here"));
+        policy.remarks.extend(unknown);
         let name_servers = resolvers::name_servers();
+        let child_filter = child_filter.bytes;
         Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter }
     }
 
     fn launch(mut self) -> i32 {
         let child = self.try_kernel_plane();
+        if child.is_none() && !self.capabilities.no_new_privileges {
+            self.child_filter.clear();
+        }
         let kernel = child.as_ref().map_or(0, |_| kernel::covered(&self));
         let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
         let missing = coverage::uncovered(&self.policy.rules, &lines);

@@ -1,0 +1,54 @@
+//! Attacks on the time between check and use: each is first shown to work without the guard.
+
+mod support;
+
+use support::{KERNEL, Profile, guarded, text, without};
+
+/// Tries, what reached what is allowed, what reached what is forbidden.
+fn run(mut command: std::process::Command) -> (u64, u64, u64) {
+    let output = command.output().unwrap();
+    let shown = text(&output.stdout);
+    let numbers: Vec<u64> = shown.split_whitespace().map(|word| word.parse().unwrap()).collect();
+    let [tries, allowed, forbidden] = numbers[..] else {
+        panic!("{:?}: {shown}{}", output.status, text(&output.stderr));
+    };
+    (tries, allowed, forbidden)
+}
+
+fn attack(arguments: &[&str], some_are_allowed: bool) {
+    let command = [&["@race"], arguments].concat();
+    let (_, _, reached) = run(without(Profile::Open, &command));
+    assert!(reached > 0, "{arguments:?}: the attack does not work even without the guard");
+    for profile in KERNEL {
+        let (tries, allowed, forbidden) = run(guarded(profile, "races", &command));
+        assert_eq!(forbidden, 0, "{arguments:?} in {profile:?}: {forbidden} of {tries} got through");
+        assert_eq!(allowed > 0, some_are_allowed, "{arguments:?} in {profile:?}: {allowed} of {tries}");
+    }
+}
+
+#[test]
+fn the_address_of_a_connect_is_swapped() {
+    attack(&["connect"], true);
+}
+
+#[test]
+fn the_family_of_an_address_is_swapped() {
+    attack(&["family"], false);
+}
+
+#[test]
+fn the_socket_under_a_number_is_swapped() {
+    attack(&["dup2"], false);
+}
+
+#[test]
+fn the_address_of_a_datagram_is_swapped() {
+    attack(&["sendto"], true);
+    attack(&["sendmsg"], true);
+    attack(&["sendmmsg"], true);
+}
+
+#[test]
+fn the_path_of_an_exec_is_swapped() {
+    attack(&["exec", "@mark"], false);
+}

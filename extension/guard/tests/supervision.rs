@@ -1,0 +1,133 @@
+//! The kernel plane in whole: honest programs run, attacks on the supervision fail, and the guard is a good parent.
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Command, Stdio};
+
+use support::{KERNEL, Profile, guarded, text, violations, without};
+
+fn benign(profile: Profile) -> std::process::Output {
+    guarded(profile, "tools", &["/usr/bin/python3", "@benign.py", profile.name()]).output().unwrap()
+}
+
+#[test]
+fn ordinary_programs_notice_nothing() {
+    for profile in [Profile::Open, Profile::Nested, Profile::Strict] {
+        let output = benign(profile);
+        let shown = text(&output.stdout);
+        assert!(!shown.contains("FAILED"), "{profile:?}: {shown}");
+        assert_eq!(output.status.code(), Some(42), "{profile:?}: {shown}{}", text(&output.stderr));
+        assert_eq!(violations(&output), Vec::<String>::new(), "{profile:?}");
+    }
+}
+
+#[test]
+fn the_runtime_s_end_is_the_guard_s() {
+    for profile in KERNEL {
+        let mut command = guarded(profile, "tools", &["/usr/bin/python3", "-c", "import os; os.abort()"]);
+        assert_eq!(command.output().unwrap().status.signal(), Some(6), "{profile:?}");
+        let mut command = guarded(profile, "tools", &["/usr/bin/python3", "-c", "raise SystemExit(7)"]);
+        assert_eq!(command.output().unwrap().status.code(), Some(7), "{profile:?}");
+    }
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let program = "import signal,sys\n\
+                   signal.signal(signal.SIGTERM, lambda *_: sys.exit(5))\n\
+                   print('ready', flush=True)\n\
+                   signal.pause()";
+    for profile in KERNEL {
+        let mut child = guarded(profile, "tools", &["/usr/bin/python3", "-c", program])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(5), "{profile:?}");
+    }
+}
+
+#[test]
+fn attacks_on_the_supervision_fail() {
+    let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);
+    assert!(control.contains("listener: 0\n") && control.contains("connect: 0\n"), "without the guard: {control}");
+    for profile in KERNEL {
+        let output = guarded(profile, "races", &["@escape"]).output().unwrap();
+        let shown = text(&output.stdout);
+        let worked: Vec<_> = shown.lines().filter(|line| line.ends_with(": 0")).collect();
+        assert_eq!(worked, ["own: 0"], "{profile:?}: {shown}");
+        assert!(shown.contains("memory of guard: 13\n"), "{profile:?}: it ran to its end: {shown}");
+        let records = violations(&output);
+        for call in ["kill", "tkill", "tgkill", "rt_sigqueueinfo", "prlimit64", "setpriority", "ptrace"] {
+            assert!(records.iter().any(|line| line.contains(&format!("dangerous call {call} by"))), "{call}: {records:?}");
+        }
+    }
+}
+
+#[test]
+fn death_of_the_guard_opens_nothing() {
+    // Only where prctl is refused does the runtime outlive the guard at all.
+    let mut child = guarded(Profile::Nested, "races", &["@escape", "orphan"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    child.stdin.take().unwrap().write_all(b"x").unwrap();
+    let shown: Vec<_> = lines.map_while(Result::ok).collect();
+    assert_eq!(shown, ["listener: 1", "connect: 38", "exec: 38"]);
+}
+
+#[test]
+fn the_runtime_dies_with_the_guard_where_prctl_works() {
+    let mut child = guarded(Profile::Open, "races", &["@escape", "orphan"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(lines.next().is_none(), "the pipe closes when the runtime is gone");
+}
+
+#[test]
+fn execs_are_judged_and_named() {
+    let program = "import subprocess, os\n\
+                   for command in (['sh', '-c', 'id'], ['/usr/bin/id'], ['/bin/echo', 'allowed']):\n\
+                   \x20   try: subprocess.run([command[0]] + command[1:], executable='/bin/sh' if command[0] == 'sh' else None)\n\
+                   \x20   except OSError as error: print(error.errno, flush=True)\n\
+                   copy = '/tmp/ringfence-echo-%d' % os.getpid()\n\
+                   open(copy, 'wb').write(open('/bin/echo', 'rb').read()); os.chmod(copy, 0o755)\n\
+                   try: subprocess.run([copy])\n\
+                   except OSError as error: print(error.errno, flush=True)\n\
+                   os.unlink(copy)\n\
+                   memory = os.memfd_create('x'); os.write(memory, open('/bin/echo', 'rb').read())\n\
+                   try: os.execve(memory, ['x'], {})\n\
+                   except OSError as error: print(error.errno, flush=True)\n";
+    for profile in KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "13\n13\nallowed\n13\n13\n", "{profile:?}: {}", text(&output.stderr));
+        let records = violations(&output).join("\n");
+        for expected in [
+            "blocked exec of /bin/sh by python3",
+            "(process.shells)",
+            "blocked exec of /usr/bin/id by python3",
+            "(process.from_writable)",
+            r#""argv":["sh","-c","id"]"#,
+            "exec of /proc/self/fd/",
+        ] {
+            assert!(records.contains(expected), "{profile:?}: {expected}: {records}");
+        }
+    }
+}
