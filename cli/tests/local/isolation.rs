@@ -170,3 +170,47 @@ def handler(event, context):
     assert!(begun.elapsed() < Duration::from_secs(10));
     assert_eq!(litter(scratch.path()), 0);
 }
+
+/// Everything above runs as whoever runs the tests. Root tries the other way as well: through a user name space.
+#[test]
+fn without_root_a_user_name_space_does_or_the_error_says_what_is_missing() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    use std::os::unix::process::CommandExt;
+    if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    const BOOTSTRAP: &str = "#!/usr/bin/python3
+import os, json, urllib.request as u
+api = 'http://%s/2018-06-01/runtime/invocation/' % os.environ['AWS_LAMBDA_RUNTIME_API']
+while True:
+    event = u.urlopen(api + 'next')
+    caps = [l for l in open('/proc/self/status') if l.startswith('CapBnd')][0].split()[1]
+    said = json.dumps([os.getuid(), os.getgid(), caps]).encode()
+    u.urlopen(api + event.headers['Lambda-Runtime-Aws-Request-Id'] + '/response', said).read()
+";
+    let function = python("").file("code/bootstrap", BOOTSTRAP, 0o755).event("{}");
+    let place = function.directory.path();
+    std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.join("ringfence");
+    std::fs::copy(env!("CARGO_BIN_EXE_ringfence"), &program).unwrap();
+    let mut command = Command::new(program);
+    command.args([
+        "local",
+        "invoke",
+        "--output",
+        "json",
+        "--no-layer",
+        "--runtime",
+        "provided",
+        "--handler",
+        "h",
+    ]);
+    command.args(["--code", &function.path("code"), &function.path("event-0.json")]);
+    let output = command.current_dir(place).uid(65_534).gid(65_534).output().unwrap();
+    let seen = crate::run::Seen::read(&output);
+    if seen.status == 3 {
+        assert!(seen.errors.contains("user name space"), "{}", seen.errors);
+    } else {
+        assert_eq!(seen.responses::<1>()[0]["payload"], json!([993, 990, "0".repeat(16)]));
+    }
+}
