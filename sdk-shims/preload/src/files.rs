@@ -82,10 +82,15 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     Flow::Done(result)
 }
 
-/// The cheap question first, one fstat(2): without rules on other places only procfs matters.
-fn may_matter(state: &State, opened: i32, everywhere: bool) -> bool {
-    let Ok(identity) = sys::identity(opened) else { return false };
-    everywhere || identity.device == state.proc_device
+/// The cheap question first, one fstat(2): where no rule speaks of other places, only procfs matters. Its files look
+/// empty and lie on a device without a number of its own, wherever it is mounted; the rest of those is told by the
+/// type of the file system.
+fn may_matter(state: &State, opened: i32, by_rules: bool) -> bool {
+    if by_rules && !state.rules.read_in_proc_only {
+        return true;
+    }
+    let Ok(file) = sys::identity(opened) else { return false };
+    file.device == state.proc_device || (file.size == 0 && file.device >> 8 == 0 && is_procfs(opened))
 }
 
 /// Whether what was opened may not be read; writes the verdict down.

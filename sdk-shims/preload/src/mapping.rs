@@ -41,7 +41,7 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
 /// Patches what lies in the file: pages behind its end cannot be read.
 fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [.., offset] = arguments;
-    let size = usize::try_from(sys::size(sys::descriptor(file))?).map_err(|_| Errno::INVAL)?;
+    let size = usize::try_from(sys::identity(sys::descriptor(file))?.size).map_err(|_| Errno::INVAL)?;
     let length = text.length.min(size.saturating_sub(offset));
     if length == 0 {
         return Ok(0);

@@ -87,13 +87,13 @@ fn map_handoff(file: i32) -> Option<&'static [u8]> {
     const F_GET_SEALS: usize = 1034;
     const SHRINK_AND_WRITE: usize = 2 | 8;
     let seals = sys::control(file, F_GET_SEALS, 0).ok()?;
-    let size = usize::try_from(sys::size(file).ok()?).ok()?;
+    let size = usize::try_from(sys::identity(file).ok()?.size).ok()?;
     let sound = seals & SHRINK_AND_WRITE == SHRINK_AND_WRITE && (1..=MAX_SIZE).contains(&size);
     if sound { sys::map_shared(file, size).ok() } else { None }
 }
 
 fn map_page(file: i32) -> Option<&'static [AtomicU32]> {
-    let size = usize::try_from(sys::size(file).ok()?).ok()?;
+    let size = usize::try_from(sys::identity(file).ok()?.size).ok()?;
     let words = if size >= SIZE { sys::map_words(file, WORDS).ok()? } else { return None };
     View::new(words).map(|_| words)
 }

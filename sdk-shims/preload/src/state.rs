@@ -56,6 +56,8 @@ pub(crate) struct Rules {
     pub(crate) credentials: bool,
     /// By phase: init, invoke, between, shutdown.
     pub(crate) read: [bool; 4],
+    /// Whether all rules on reading speak of procfs.
+    pub(crate) read_in_proc_only: bool,
 }
 
 impl Rules {
@@ -71,6 +73,7 @@ impl Rules {
             credentials: policy.has_credential_rules(),
             read: [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown]
                 .map(|phase| policy.has_read_rules(phase)),
+            read_in_proc_only: policy.denied_read_prefixes().all(|prefix| prefix.starts_with(b"/proc/")),
         }
     }
 

@@ -131,17 +131,18 @@ pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     pub(crate) mode: u32,
+    pub(crate) size: u64,
 }
 
 pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
     let mut status = [0_u64; 18];
     check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
-    let [device, inode, _, mode, ..] = status;
+    let [device, inode, _, mode, _, _, size, ..] = status;
     #[allow(
         clippy::cast_possible_truncation,
         reason = "st_mode is the low half of the fourth word of struct stat"
     )]
-    Ok(Identity { device, inode, mode: mode as u32 })
+    Ok(Identity { device, inode, mode: mode as u32, size })
 }
 
 /// `f_type` of `fstatfs(2)`.
@@ -292,13 +293,6 @@ pub(crate) fn map_words(file: i32, words: usize) -> Result<&'static [AtomicU32],
     // SAFETY: the mapping is page-aligned and readable; the caller checked that the file is long enough. Words are
     // only loaded, and atomically, so concurrent writes by the agent are no race.
     Ok(unsafe { core::slice::from_raw_parts(address as *const AtomicU32, words) })
-}
-
-/// Size of a file by lseek-free means: `st_size`.
-pub(crate) fn size(descriptor: i32) -> Result<u64, Errno> {
-    let mut status = [0_u64; 18];
-    check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
-    Ok(status.get(6).copied().unwrap_or(0))
 }
 
 /// Fresh memory of at least `length` bytes, near `hint` where the kernel can; page-aligned and zero.

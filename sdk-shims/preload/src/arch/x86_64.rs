@@ -303,43 +303,53 @@ pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found:
     });
 }
 
-/// Bytes that are searched in one step, and the one behind them.
-const WINDOW: usize = 17;
+/// Bytes that are searched in one step.
+const STEP: usize = 64;
+/// Bytes that are looked at for that: a pair may begin with the last of them.
+const WINDOW: usize = STEP + 1;
+const LANE: usize = 16;
 
-/// Calls `hit` with the offset of each `0f 05`, sixteen bytes at a time: text is long and this runs at every start.
+/// Calls `hit` with the offset of each `0f 05`, 64 bytes at a time: text is long and this runs at every start.
 fn each_instruction(text: &[u8], mut hit: impl FnMut(usize)) {
     let mut at = 0;
     while let Some(window) = text.get(at..).and_then(<[u8]>::first_chunk) {
         // SAFETY: SSE2 is part of the baseline of x86_64.
-        let mut found = unsafe { pairs(window) };
-        while found != 0 {
-            hit(at + found.trailing_zeros() as usize);
-            found &= found - 1;
+        if unsafe { holds_pair(window) } {
+            each_pair(window, |offset| hit(at + offset));
         }
-        at += WINDOW - 1;
+        at += STEP;
     }
-    for (index, pair) in text.get(at..).unwrap_or_default().windows(2).enumerate() {
+    each_pair(text.get(at..).unwrap_or_default(), |offset| hit(at + offset));
+}
+
+fn each_pair(bytes: &[u8], mut hit: impl FnMut(usize)) {
+    for (index, pair) in bytes.windows(2).enumerate() {
         if pair == SYSCALL {
-            hit(at + index);
+            hit(index);
         }
     }
 }
 
-/// A bit for each byte of `window` at which `0f 05` stands.
+/// Whether `0f 05` stands anywhere in `window`.
 #[target_feature(enable = "sse2")]
 #[inline]
-fn pairs(window: &[u8; WINDOW]) -> i32 {
+fn holds_pair(window: &[u8; WINDOW]) -> bool {
     use core::arch::x86_64::{
-        _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+        _mm_and_si128, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_or_si128, _mm_set1_epi8,
+        _mm_setzero_si128,
     };
-    let pointer = window.as_ptr();
-    // SAFETY: sixteen bytes can be read from here, and the load needs no alignment.
-    let low = unsafe { _mm_loadu_si128(pointer.cast()) };
-    // SAFETY: sixteen bytes can be read from the second byte of seventeen.
-    let high = unsafe { _mm_loadu_si128(pointer.wrapping_add(1).cast()) };
-    let first = _mm_cmpeq_epi8(low, _mm_set1_epi8(0x0f));
-    let second = _mm_cmpeq_epi8(high, _mm_set1_epi8(0x05));
-    _mm_movemask_epi8(_mm_and_si128(first, second))
+    let (first, second) = (_mm_set1_epi8(0x0f), _mm_set1_epi8(0x05));
+    let mut found = _mm_setzero_si128();
+    for lane in 0..STEP / LANE {
+        let pointer = window.as_ptr().wrapping_add(lane * LANE);
+        // SAFETY: lane * 16 + 16 is at most 64, so the bytes lie in the window; the load needs no alignment.
+        let low = unsafe { _mm_loadu_si128(pointer.cast()) };
+        // SAFETY: the same, one byte further: the window has 65.
+        let high = unsafe { _mm_loadu_si128(pointer.wrapping_add(1).cast()) };
+        let pairs = _mm_and_si128(_mm_cmpeq_epi8(low, first), _mm_cmpeq_epi8(high, second));
+        found = _mm_or_si128(found, pairs);
+    }
+    _mm_movemask_epi8(found) != 0
 }
 
 /// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.

@@ -32,11 +32,17 @@ const PLACEHOLDER: u32 = 0x5eed_f00d;
 const HANDOFF_FD: RawFd = 961;
 const PAGE_FD: RawFd = 960;
 
+/// Where the library and programs are built; examples have no folder of their own.
+fn scratch() -> PathBuf {
+    option_env!("CARGO_TARGET_TMPDIR")
+        .map_or_else(|| std::env::temp_dir().join("ringfence-preload-costs"), PathBuf::from)
+}
+
 /// The library as it ships, built once per run of the tests.
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("shipped");
+        let target = scratch().join("shipped");
         let status = Command::new(env!("CARGO"))
             .args(["rustc", "--quiet", "--package", "ringfence-preload", "--profile", "layer"])
             .args(["--crate-type", "cdylib", "--target-dir"])
@@ -51,13 +57,27 @@ pub fn library() -> &'static Path {
 
 /// Compiles a C program that tests need, once; gives its path.
 pub fn compiled(name: &str, source: &str, flags: &[&str]) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("programs");
+    let folder = scratch().join("programs");
     std::fs::create_dir_all(&folder).unwrap();
     let (file, program) = (folder.join(format!("{name}.c")), folder.join(name));
     std::fs::write(&file, source).unwrap();
     let status = Command::new("gcc").arg(&file).arg("-o").arg(&program).args(flags).status().unwrap();
     assert!(status.success(), "{name} does not compile");
     program
+}
+
+/// CPU time of all children that have ended: what a start costs, whatever else the machine does.
+pub fn cpu_of_children() -> std::time::Duration {
+    // SAFETY: a plain structure of numbers, filled by the call.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &raw mut usage);
+        usage
+    };
+    let time = |time: libc::timeval| {
+        std::time::Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec * 1000).unwrap())
+    };
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// An environment of the function: policy, phase, what the guard found.
@@ -110,6 +130,15 @@ impl World {
 
     /// Runs a program as the runtime.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Ran {
+        self.start(program, arguments, true)
+    }
+
+    /// Prepares everything for a program and runs it without the library: the control run of a measurement.
+    pub fn run_without(&self, program: &str, arguments: &[&str]) -> Ran {
+        self.start(program, arguments, false)
+    }
+
+    fn start(&self, program: &str, arguments: &[&str], preload: bool) -> Ran {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let address = format!("ringfence-report-test-{}-{number}", std::process::id());
@@ -121,7 +150,9 @@ impl World {
         let (page, page_file) = self.page();
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
-        command.env("LD_PRELOAD", library()).env("RINGFENCE_FDS", format!("{HANDOFF_FD},{PAGE_FD}"));
+        if preload {
+            command.env("LD_PRELOAD", library()).env("RINGFENCE_FDS", format!("{HANDOFF_FD},{PAGE_FD}"));
+        }
         command.env("RINGFENCE_REPORT", &address).envs(self.variables.iter().cloned());
         let page_number = page_file.as_raw_fd();
         // SAFETY: only system calls and copies of what was made before the fork.
