@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ringfence_policy::{Plane, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
-use world::{Guard, World, exists, inside, look_up, name_server};
+use world::{Guard, Telemetry, World, exists, inside, look_up, name_server};
 
 const POLICY: &str = r#"
 version = 1
@@ -280,9 +280,84 @@ fn a_broken_policy_is_told_and_the_function_goes_on() {
     if !inside("a_broken_policy_is_told_and_the_function_goes_on") {
         return;
     }
-    let mut world = World::start_with("version = 1\nmoed = 1\n", &[("RINGFENCE_ON_ERROR", "observe")]);
+    let mut world = World::start_with(
+        "version = 1\nmoed = 1\n",
+        &[("RINGFENCE_ON_ERROR", "observe")],
+        Telemetry::NotSupported,
+    );
     let line = world.record(|line| line["ringfence"]["part"] == "policy");
     assert!(line["ringfence"]["detail"].as_str().unwrap().contains("moed"), "{line:#}");
     world.invoke();
     assert_eq!(world.record_of("protection")["ringfence"]["mode"], "observe");
+}
+
+#[test]
+fn telemetry_tells_the_end_where_nothing_else_does() {
+    if !inside("telemetry_tells_the_end_where_nothing_else_does") {
+        return;
+    }
+    let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let request = world.invoke();
+    assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "telemetry");
+    fs::write("/tmp/left", "x").unwrap();
+    let done = format!(
+        r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
+    );
+    assert!(world.telemetry(Some("guess"), &done).contains("404"), "only the platform knows the path");
+    assert!(world.telemetry(None, "garbage").contains("200"));
+    assert!(world.telemetry(None, &done).contains("200"));
+    world.wait_until_asked();
+    assert_eq!(world.record_of("residue")["ringfence"]["invocation"]["requestId"], request.as_str());
+    assert!(!exists("/tmp/left"));
+}
+
+#[test]
+fn a_telemetry_api_that_refuses_or_talks_nonsense_is_survived() {
+    if !inside("a_telemetry_api_that_refuses_or_talks_nonsense_is_survived") {
+        return;
+    }
+    for telemetry in [Telemetry::Refused, Telemetry::Garbage] {
+        let mut world = World::start_with(POLICY, &[], telemetry);
+        world.invoke();
+        assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "nobody");
+        world.wait_until_asked();
+        assert!(world.shut_down() < Duration::from_millis(300));
+    }
+}
+
+#[test]
+fn a_managed_instance_is_asked_for_shutdown_only() {
+    if !inside("a_managed_instance_is_asked_for_shutdown_only") {
+        return;
+    }
+    let environment = [("AWS_LAMBDA_INITIALIZATION_TYPE", "lambda-managed-instances")];
+    let mut world = World::start_with(POLICY, &environment, Telemetry::Supported);
+    let registration = world.requests.lock().unwrap()[0].clone();
+    assert!(registration.contains("SHUTDOWN") && !registration.contains("INVOKE"), "{registration}");
+    let start = r#"[{"type":"platform.start","record":{"requestId":"a"}},{"type":"platform.start","record":{"requestId":"b"}}]"#;
+    assert!(world.telemetry(None, start).contains("200"));
+    assert!(world.shut_down() < Duration::from_millis(300));
+    let protection = world.record_of("protection");
+    let residue = protection["ringfence"]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|line| line["rule"] == "tmp.residue");
+    assert_eq!(residue.unwrap()["status"], "not_covered");
+    assert_eq!(world.record_of("summary")["ringfence"]["invocations"], 2);
+}
+
+#[test]
+fn a_timeout_does_not_keep_the_agent_from_shutdown() {
+    if !inside("a_timeout_does_not_keep_the_agent_from_shutdown") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    world.invoke_for(Duration::from_millis(200));
+    // The runtime never asks for more: the platform has stopped it. The deadline lets the agent go on.
+    world.wait_until_asked();
+    assert_eq!(guard.phase(), 3, "between");
+    assert!(world.shut_down() < Duration::from_millis(300));
 }

@@ -59,6 +59,15 @@ pub(crate) fn inside(test: &str) -> bool {
     false
 }
 
+/// How the platform answers a telemetry subscription.
+#[derive(Clone, Copy)]
+pub(crate) enum Telemetry {
+    Supported,
+    NotSupported,
+    Refused,
+    Garbage,
+}
+
 /// What the platform answers to a GET of the next event.
 pub(crate) enum Next {
     Invoke(String),
@@ -80,17 +89,17 @@ pub(crate) struct World {
 impl World {
     /// Starts the agent with this policy; `prepare` sees the environment before.
     pub(crate) fn start(policy: &str) -> Self {
-        Self::start_with(policy, &[])
+        Self::start_with(policy, &[], Telemetry::NotSupported)
     }
 
-    pub(crate) fn start_with(policy: &str, environment: &[(&str, &str)]) -> Self {
+    pub(crate) fn start_with(policy: &str, environment: &[(&str, &str)], telemetry: Telemetry) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = listener.local_addr().unwrap();
         let (events, queue) = channel();
         let (asks, asked) = channel();
         let requests = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&requests);
-        std::thread::spawn(move || serve(&listener, &queue, &asks, &log));
+        std::thread::spawn(move || serve(&listener, &queue, &asks, &log, telemetry));
         fs::write("/mnt/policy.toml", policy).unwrap();
         let mut agent = Command::new("/mnt/ringfence")
             .env_clear()
@@ -115,15 +124,37 @@ impl World {
 
     /// Begins an invocation.
     pub(crate) fn invoke(&mut self) -> String {
+        self.invoke_for(Duration::from_secs(30))
+    }
+
+    /// Begins an invocation with this time to its deadline.
+    pub(crate) fn invoke_for(&mut self, time: Duration) -> String {
         self.invocations += 1;
         let request = format!("request-{}", self.invocations);
         let deadline =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() + 30_000;
+            (std::time::SystemTime::now() + time).duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
         let event = format!(
             r#"{{"eventType":"INVOKE","deadlineMs":{deadline},"requestId":"{request}","tracing":{{"type":"X-Amzn-Trace-Id","value":"Root=1-abc;Sampled=0"}}}}"#
         );
         self.events.send(Next::Invoke(event)).unwrap();
         request
+    }
+
+    /// Posts telemetry to where the agent asked for it; gives the status line.
+    pub(crate) fn telemetry(&self, path: Option<&str>, body: &str) -> String {
+        let requests = self.requests.lock().unwrap();
+        let subscription = requests.iter().find(|request| request.starts_with("PUT ")).unwrap();
+        let (_, destination) = subscription.split_once("sandbox.localdomain:").unwrap();
+        let (port, own_path) = destination.split_once('/').unwrap();
+        let own_path = own_path.split_once('"').unwrap().0;
+        let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
+        let path = path.unwrap_or(own_path);
+        let request =
+            format!("POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        line
     }
 
     /// Ends the environment; gives how long the agent took to leave.
@@ -187,12 +218,18 @@ fn read_lines(output: ChildStdout) -> Receiver<serde_json::Value> {
     lines
 }
 
-fn serve(listener: &TcpListener, events: &Receiver<Next>, asks: &Sender<()>, log: &Mutex<Vec<String>>) {
+fn serve(
+    listener: &TcpListener,
+    events: &Receiver<Next>,
+    asks: &Sender<()>,
+    log: &Mutex<Vec<String>>,
+    telemetry: Telemetry,
+) {
     for stream in listener.incoming().map_while(Result::ok) {
         let mut reader = BufReader::new(stream);
         while let Some((line, body)) = read_request(&mut reader) {
             log.lock().unwrap().push(format!("{line} {body}"));
-            let answer = answer(&line, events, asks);
+            let answer = answer(&line, events, asks, telemetry);
             let Some(answer) = answer else { return };
             // Head and body in one write: two cost a delayed acknowledgement.
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
@@ -220,11 +257,18 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<(String, String)> {
     Some((line.trim().to_owned(), String::from_utf8(body).unwrap()))
 }
 
-fn answer(line: &str, events: &Receiver<Next>, asks: &Sender<()>) -> Option<String> {
+fn answer(line: &str, events: &Receiver<Next>, asks: &Sender<()>, telemetry: Telemetry) -> Option<String> {
     let (status, body) = if line.starts_with("POST /2020-01-01/extension/register") {
         ("200 OK", r#"{"functionName":"orders","functionVersion":"7","handler":"h"}"#.to_owned())
     } else if line.starts_with("PUT /2022-07-01/telemetry") {
-        ("202 Accepted", r#"{"errorType":"Telemetry.NotSupported"}"#.to_owned())
+        match telemetry {
+            Telemetry::Supported => ("200 OK", "\"OK\"".to_owned()),
+            Telemetry::NotSupported => {
+                ("202 Accepted", r#"{"errorType":"Telemetry.NotSupported"}"#.to_owned())
+            }
+            Telemetry::Refused => ("403 Forbidden", "no".to_owned()),
+            Telemetry::Garbage => ("200 \u{1}", "\r\n\r\n".to_owned()),
+        }
     } else {
         asks.send(()).ok()?;
         match events.recv().ok()? {
