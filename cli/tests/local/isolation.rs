@@ -116,7 +116,12 @@ def handler(event, context):
 ",
         std::process::id()
     );
-    let function = python(&code).with(&["--timeout", "60"]).event("{}");
+    // What a SIGKILL leaves behind is the run's directory, so that goes where it is cleaned up.
+    let scratch = tempfile::tempdir().unwrap();
+    let function = python(&code)
+        .with(&["--timeout", "60"])
+        .event("{}")
+        .variable("TMPDIR", scratch.path().to_str().unwrap());
     let mut child = function.command().stdout(std::process::Stdio::piped()).spawn().unwrap();
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
     lines.find(|line| line.as_ref().is_ok_and(|l| l.contains("running"))).unwrap().unwrap();
