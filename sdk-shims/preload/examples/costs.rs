@@ -1,7 +1,7 @@
 //! What the process plane costs: each call without the library, with it and no rule, and with rules; and a start.
 //!
 //! `cargo run --example costs -p ringfence-preload`. The library measured is the one that ships.
-#![allow(clippy::unwrap_used, reason = "a panic is how a measurement fails")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a measurement fails")]
 
 #[path = "../tests/harness/mod.rs"]
 mod harness;
@@ -28,7 +28,7 @@ fn start(run: impl Fn() -> Ran) -> Duration {
         for _ in 0..30 {
             run();
         }
-        (cpu_of_children() - before) / 30
+        cpu_of_children().checked_sub(before).unwrap() / 30
     };
     (0..10).map(batch).min().unwrap()
 }

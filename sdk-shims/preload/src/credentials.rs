@@ -1,4 +1,4 @@
-//! getenv(3) and secure_getenv(3), by symbol: reads of credential variables are seen.
+//! getenv(3) and `secure_getenv(3)`, by symbol: reads of credential variables are seen.
 //!
 //! The value is found as libc finds it. A read of a credential is judged and written down once per variable and
 //! process; in Node the language shim does this, with the line of code.
@@ -79,7 +79,7 @@ mod exported {
         value(name)
     }
 
-    /// secure_getenv(3). A process that needs the secure form does not load us (ld.so(8), LD_PRELOAD).
+    /// `secure_getenv(3)`. A process that needs the secure form does not load us (ld.so(8), LD_PRELOAD).
     ///
     /// # Safety
     /// As for `getenv`.

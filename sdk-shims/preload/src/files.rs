@@ -28,7 +28,7 @@ pub(crate) struct Open {
 }
 
 impl Open {
-    pub(crate) fn open(arguments: [usize; 6]) -> Self {
+    pub(crate) fn plain(arguments: [usize; 6]) -> Self {
         let [path, flags, ..] = arguments;
         Self { number: number::OPEN, arguments, directory: sys::CWD, path, flags }
     }

@@ -78,7 +78,7 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
     let [first, second, third, ..] = arguments;
     match call {
         number::OPENAT => files::open(state, &Open::openat(arguments)),
-        number::OPEN => files::open(state, &Open::open(arguments)),
+        number::OPEN => files::open(state, &Open::plain(arguments)),
         number::OPENAT2 => files::open(state, &Open::openat2(arguments)),
         number::CREAT => files::open(state, &Open::creat(arguments)),
         number::CLOSE => own::close(state, arguments),

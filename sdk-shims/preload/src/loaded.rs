@@ -31,7 +31,7 @@ pub(crate) fn each_object(mut visit: impl FnMut(&[u8], usize)) {
     }
 }
 
-/// First entry of the list: from `_r_debug` (glibc), else from the DT_DEBUG entry of the executable (musl).
+/// First entry of the list: from `_r_debug` (glibc), else from the `DT_DEBUG` entry of the executable (musl).
 fn link_map() -> Option<usize> {
     let list = match link_list_of_libc() {
         0 => debug_entry()?,

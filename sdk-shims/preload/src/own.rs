@@ -1,7 +1,7 @@
 //! What the library keeps from the program: its two descriptors, and signals at the agent and the guard.
 //!
 //! It decides by numbers alone, without the policy where the program could blind the protection, and by
-//! `self_protection` where it attacks it. `handler` calls it for close, dup, close_range, kill and their kin.
+//! `self_protection` where it attacks it. `handler` calls it for close, dup, `close_range`, kill and their kin.
 
 use ringfence_policy::{Action, Decision};
 use ringfence_records::message::{ActionKind, Kind, Report};
@@ -33,7 +33,7 @@ const fn hide(ours: bool) -> Flow {
     if ours { Flow::Done(Errno::BADF.result()) } else { Flow::Proceed }
 }
 
-/// close_range(2): the ranges around our descriptors.
+/// `close_range(2)`: the ranges around our descriptors.
 pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
     let [first, last, flags, ..] = arguments;
     let (Ok(first), Ok(last)) = (u32::try_from(first & 0xffff_ffff), u32::try_from(last & 0xffff_ffff))
@@ -128,7 +128,7 @@ fn reaches(protected: [u32; 2], target: i32) -> bool {
     target == -1 || (target != 0 && protected.contains(&target.unsigned_abs()))
 }
 
-/// The process behind a process descriptor, from its `fdinfo` (pidfd_open(2)).
+/// The process behind a process descriptor, from its `fdinfo` (`pidfd_open(2)`).
 fn process_of(descriptor: i32) -> Option<i32> {
     let mut path = [0; 40];
     let mut digits = [0; 12];

@@ -212,7 +212,7 @@ pub(crate) fn report_socket() -> Result<Owned, Errno> {
         .map(|fd| Owned(descriptor(fd)))
 }
 
-/// `sendto(2)` with flags MSG_DONTWAIT and MSG_NOSIGNAL.
+/// `sendto(2)` with flags `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
 pub(crate) fn send_to(socket: i32, bytes: &[u8], address: &[u8]) -> Result<usize, Errno> {
     const FLAGS: usize = 0x40 | 0x4000;
     check(pass(

@@ -73,11 +73,8 @@ fn children_run_under_their_limits_and_the_runtime_does_not() {
 
 /// BPF that answers uname(2) with EPERM and lets everything else through.
 fn no_uname() -> Vec<u8> {
-    let instruction = |code: u16, jt: u8, jf: u8, k: u32| {
-        let [a, b] = code.to_ne_bytes();
-        let [c, d, e, f] = k.to_ne_bytes();
-        [a, b, jt, jf, c, d, e, f]
-    };
+    let instruction =
+        |code: u16, jt: u8, jf: u8, k: u32| [&code.to_ne_bytes()[..], &[jt, jf], &k.to_ne_bytes()].concat();
     [
         instruction(0x20, 0, 0, 0),
         instruction(0x15, 0, 1, 63),

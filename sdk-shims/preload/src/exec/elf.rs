@@ -145,8 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn head(bytes: &[u8]) -> Head {
-        let mut head = Head::default();
-        head.length = bytes.len().min(Head::SIZE);
+        let mut head = Head { length: bytes.len().min(Head::SIZE), ..Head::default() };
         head.bytes[..head.length].copy_from_slice(&bytes[..head.length]);
         head
     }

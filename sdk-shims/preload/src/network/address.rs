@@ -60,7 +60,7 @@ impl Copied {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
-    /// Its meaning. `unspecified_is_internet`: for bind and datagrams the kernel reads AF_UNSPEC as AF_INET, while
+    /// Its meaning. `unspecified_is_internet`: for bind and datagrams the kernel reads `AF_UNSPEC` as AF_INET, while
     /// for connect it dissolves the connection.
     pub(super) fn parse(&self, unspecified_is_internet: bool) -> Address<'_> {
         let bytes = self.filled();

@@ -191,7 +191,7 @@ impl World {
         let file = memory_file("ringfence-state");
         // SAFETY: plain system calls on a descriptor that was just made; the mapping is kept by `Page`.
         let page = unsafe {
-            assert_eq!(libc::ftruncate(file.as_raw_fd(), SIZE as libc::off_t), 0);
+            assert_eq!(libc::ftruncate(file.as_raw_fd(), libc::off_t::try_from(SIZE).unwrap()), 0);
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             let address =
                 libc::mmap(std::ptr::null_mut(), SIZE, protection, libc::MAP_SHARED, file.as_raw_fd(), 0);
@@ -246,7 +246,7 @@ fn hand_over(handoff: &[u8], page: RawFd) -> std::io::Result<()> {
         let file = libc::memfd_create(c"ringfence-handoff".as_ptr(), libc::MFD_ALLOW_SEALING);
         let parts: [&[u8]; 3] = [&handoff[..at], &pid, &handoff[at + 4..]];
         for part in parts {
-            if libc::write(file, part.as_ptr().cast(), part.len()) != part.len() as isize {
+            if libc::write(file, part.as_ptr().cast(), part.len()) != part.len().cast_signed() {
                 return Err(std::io::Error::last_os_error());
             }
         }
