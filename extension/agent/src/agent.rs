@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::survivors::{Ours, Survivors};
 use crate::telemetry::Event;
 
-/// Most `degraded` records in the agent's life.
+/// Most `degraded` records in the agent's life, of its own and from inside the function each.
 const DEGRADED_TELLINGS: u32 = 64;
 
 /// Why an invocation is over.
@@ -57,6 +57,7 @@ pub(crate) struct Totals {
     pub(crate) survivors: Cell<u64>,
     garbage: Cell<u64>,
     degraded: Cell<u32>,
+    degraded_inside: Cell<u32>,
 }
 
 /// Adds to a counter.
@@ -67,6 +68,8 @@ pub(crate) fn add(counter: &Cell<u64>, more: u64) {
 /// The agent.
 pub(crate) struct Agent {
     pub(crate) settings: Settings,
+    /// Many invocations at once, none of them told to extensions (Managed Instances).
+    pub(crate) managed: Cell<bool>,
     pub(crate) page: StatePage,
     pub(crate) reports: Reports,
     pub(crate) report_name: String,
@@ -103,6 +106,7 @@ impl Agent {
         emitter: Emitter,
     ) -> Self {
         Self {
+            managed: Cell::new(settings.is_managed()),
             settings,
             page,
             reports,
@@ -134,12 +138,22 @@ impl Agent {
         }
     }
 
+    /// The same, told from inside the function. Counted apart: whoever forges these must not silence the agent's own.
+    fn degraded_inside(&self, detail: &str) {
+        let told = &self.totals.degraded_inside;
+        told.set(told.get().saturating_add(1));
+        if told.get() <= DEGRADED_TELLINGS {
+            let current = self.current.borrow();
+            self.emitter.borrow_mut().degraded("process", detail, current.moment(clock::now()));
+        }
+    }
+
     /// Takes a report as it is, with the hint that explains it.
     pub(crate) fn take_report(&self, report: &Report<'_>) {
         add(&self.totals.messages_dropped, u64::from(report.dropped));
         match report.kind {
             Kind::Violation => self.violation(report),
-            Kind::Degraded => self.degraded("process", &String::from_utf8_lossy(report.detail)),
+            Kind::Degraded => self.degraded_inside(&String::from_utf8_lossy(report.detail)),
             _ => self.count_garbage(),
         }
     }
@@ -310,7 +324,7 @@ impl Agent {
     }
 
     fn telemetry_start(&self, event: &Event) {
-        if self.settings.is_managed() {
+        if self.managed.get() {
             add(&self.totals.invocations, 1);
         }
         let mut current = self.current.borrow_mut();

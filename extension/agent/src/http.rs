@@ -8,7 +8,6 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::http::request::Builder;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -60,7 +59,8 @@ impl Client {
     /// # Errors
     /// [`HttpError::Connect`]; sending tries again.
     pub(crate) async fn open(&mut self) -> Result<(), HttpError> {
-        self.connected().await.map(|_| ())
+        self.sender = Some(self.connected().await?);
+        Ok(())
     }
 
     /// Sends a request and waits for the whole answer, for as long as it takes.
@@ -78,31 +78,26 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let result = self.exchange(request, body).await;
-        if result.is_err() {
-            self.sender = None;
-        }
-        result
-    }
-
-    async fn exchange(&mut self, request: Builder, body: String) -> Result<Answer, HttpError> {
         let request =
             if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
-        let request = request.body(Full::new(Bytes::from(body)))?;
-        let response = self.connected().await?.send_request(request).await?;
+        // Taken out until the answer is whole: one who gives up waiting must not leave it to the next request.
+        let mut sender = self.connected().await?;
+        let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
         let (head, body) = response.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|_| HttpError::Body)?;
+        self.sender = Some(sender);
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
-    async fn connected(&mut self) -> Result<&mut SendRequest<Full<Bytes>>, HttpError> {
-        let open = self.sender.take().filter(|sender| !sender.is_closed());
-        let mut sender = match open {
-            Some(sender) => sender,
-            None => connect(&self.address).await?,
-        };
+    async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
+        if let Some(mut sender) = self.sender.take()
+            && sender.ready().await.is_ok()
+        {
+            return Ok(sender);
+        }
+        let mut sender = connect(&self.address).await?;
         sender.ready().await?;
-        Ok(self.sender.insert(sender))
+        Ok(sender)
     }
 }
 

@@ -10,7 +10,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringfence_policy::Phase;
+use ringfence_policy::{Phase, Residue};
 use tokio::sync::Mutex;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -19,7 +19,7 @@ use crate::agent::{Agent, add, is_alive};
 use crate::clock;
 use crate::invocation::trace_id;
 use crate::ledger::Ledger;
-use crate::platform::{Event, Platform};
+use crate::platform::{Event, Platform, PlatformError};
 use crate::policy::Rules;
 use crate::supervise::supervise;
 use crate::telemetry::Listener;
@@ -35,8 +35,7 @@ const MANAGED_START: Duration = Duration::from_secs(3);
 /// exits fails the function.
 pub(crate) async fn live(agent: Rc<Agent>) {
     let mut platform = Platform::new(agent.settings.api.clone());
-    let managed = agent.settings.is_managed();
-    if let Err(error) = register(&agent, &mut platform, managed).await {
+    if let Err(error) = register(&agent, &mut platform).await {
         agent.degraded(
             "registration",
             &format!("the agent is not registered and sees no invocations: {error}"),
@@ -44,7 +43,7 @@ pub(crate) async fn live(agent: Rc<Agent>) {
         std::future::pending::<()>().await;
     }
     subscribe(&agent, &mut platform).await;
-    if managed {
+    if agent.managed.get() {
         supervise(&agent, "protection", |agent| async move {
             sleep(MANAGED_START).await;
             agent.give_account();
@@ -83,11 +82,7 @@ pub(crate) async fn keep_going(platform: &mut Platform) {
 }
 
 /// The request goes out first; the policy is read and /tmp looked at while the platform answers.
-async fn register(
-    agent: &Rc<Agent>,
-    platform: &mut Platform,
-    managed: bool,
-) -> Result<(), crate::platform::PlatformError> {
+async fn register(agent: &Rc<Agent>, platform: &mut Platform) -> Result<(), PlatformError> {
     // Only a head start: registering tries again, and tells what is wrong.
     let _ = platform.open().await;
     let preparing = supervise(agent, "start", |agent| async move {
@@ -97,7 +92,12 @@ async fn register(
         agent.prepare();
     });
     let name = agent.settings.name.clone();
-    let result = platform.register(&name, managed).await;
+    let mut result = platform.register(&name, agent.managed.get()).await;
+    if matches!(result, Err(PlatformError::Refused { .. })) && !agent.managed.get() {
+        // Managed Instances refuse INVOKE; perhaps this is one and does not say so.
+        agent.managed.set(true);
+        result = platform.register(&name, true).await;
+    }
     let _ = preparing.await;
     let function = result?;
     let mut emitter = agent.emitter.borrow_mut();
@@ -154,7 +154,14 @@ impl Agent {
                 if *refuse { "the start is refused" } else { "the baseline is observed instead" };
             self.degraded("policy", &format!("{consequence}: {message}"));
         }
+        let watches = rules.residue != Residue::Allow && !self.managed.get();
         let _ = self.rules.set(rules);
+        if watches {
+            self.open_ledger();
+        }
+    }
+
+    fn open_ledger(&self) {
         match Ledger::open(&self.settings.tmp) {
             Ok(ledger) => *self.ledger.borrow_mut() = Some(ledger),
             Err(error) => self.degraded("ledger", &format!("/tmp cannot be watched: {error}")),

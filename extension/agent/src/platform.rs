@@ -15,6 +15,8 @@ use crate::http::{Answer, Client, HttpError};
 const IDENTIFIER: &str = "lambda-extension-identifier";
 /// How long an answer may take, other than that to /next.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the answer to a subscription may take: init waits for it, and can do without.
+const TELEMETRY_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest text of a refusal that is kept.
 const MAX_REASON: usize = 200;
 
@@ -28,7 +30,7 @@ pub(crate) enum PlatformError {
     #[error("the platform answered {status} to {request}: {reason}")]
     Refused { request: &'static str, status: u16, reason: String },
     /// It did not answer in time.
-    #[error("the platform did not answer {request} within {} s", PATIENCE.as_secs())]
+    #[error("the platform did not answer {request} in time")]
     Silent { request: &'static str },
     /// The answer is not what the guide says.
     #[error("the platform's answer to {request} is not understood: {reason}")]
@@ -150,8 +152,9 @@ impl Platform {
             r#"{{"schemaVersion":"{schema}","types":["platform"],"buffering":{{"maxItems":1000,"maxBytes":262144,"timeoutMs":25}},"destination":{{"protocol":"HTTP","URI":"{destination}"}}}}"#
         );
         let send = self.client.send(Method::PUT, "/2022-07-01/telemetry", &headers, body);
-        let answer =
-            timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })??;
+        let answer = timeout(TELEMETRY_PATIENCE, send)
+            .await
+            .map_err(|_| PlatformError::Silent { request: REQUEST })??;
         Ok((answer.status, reason(&answer)))
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct Settings {
     pub(crate) name: String,
     /// `AWS_LAMBDA_INITIALIZATION_TYPE`.
     pub(crate) initialization: String,
+    /// Whether `AWS_LAMBDA_MAX_CONCURRENCY` is set.
+    concurrent: bool,
     /// `RINGFENCE_POLICY`.
     pub(crate) policy: Option<String>,
     /// `RINGFENCE_ON_ERROR`.
@@ -43,6 +45,7 @@ impl Settings {
             api: String::new(),
             name: name_of(argument),
             initialization: "on-demand".to_owned(),
+            concurrent: false,
             policy: None,
             on_error: None,
             secrets: Vec::new(),
@@ -62,6 +65,7 @@ impl Settings {
         match name {
             "AWS_LAMBDA_RUNTIME_API" => self.api = text,
             "AWS_LAMBDA_INITIALIZATION_TYPE" => self.initialization = text,
+            "AWS_LAMBDA_MAX_CONCURRENCY" => self.concurrent = true,
             "RINGFENCE_POLICY" => self.policy = Some(text),
             "RINGFENCE_ON_ERROR" => self.on_error = Some(text),
             _ => {}
@@ -70,7 +74,7 @@ impl Settings {
 
     /// Whether many invocations run in this environment at once and none of them is told to extensions.
     pub(crate) fn is_managed(&self) -> bool {
-        self.initialization == "lambda-managed-instances"
+        self.concurrent || self.initialization == "lambda-managed-instances"
     }
 
     /// The address of the Runtime API, where it is written as one.

@@ -312,11 +312,11 @@ fn telemetry_tells_the_end_where_nothing_else_does() {
 }
 
 #[test]
-fn a_telemetry_api_that_refuses_or_talks_nonsense_is_survived() {
-    if !inside("a_telemetry_api_that_refuses_or_talks_nonsense_is_survived") {
+fn a_telemetry_api_that_refuses_talks_nonsense_or_is_silent_is_survived() {
+    if !inside("a_telemetry_api_that_refuses_talks_nonsense_or_is_silent_is_survived") {
         return;
     }
-    for telemetry in [Telemetry::Refused, Telemetry::Garbage] {
+    for telemetry in [Telemetry::Refused, Telemetry::Garbage, Telemetry::Silent] {
         let mut world = World::start_with(POLICY, &[], telemetry);
         world.invoke();
         assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "nobody");

@@ -29,7 +29,7 @@ impl Agent {
         let abilities = Abilities {
             ledger: self.ledger.borrow().is_some(),
             knows_the_end: self.can_know_the_end(),
-            managed: self.settings.is_managed(),
+            managed: self.managed.get(),
             resolver: self.resolver_port != 0,
         };
         let lines = protection::account(rules, hello, abilities);
@@ -71,7 +71,7 @@ impl Agent {
 
     fn end_is_told_by(&self) -> &'static str {
         match () {
-            () if self.settings.is_managed() => "nobody",
+            () if self.managed.get() => "nobody",
             () if self.guarded.borrow().hello.is_some() => "runtime",
             () if self.knows_the_end() => "telemetry",
             () => "nobody",
@@ -80,7 +80,7 @@ impl Agent {
 
     /// Settles what is in /tmp, and tells.
     pub(super) fn settle_residue(&self) {
-        let (Some(rules), false) = (self.rules.get(), self.settings.is_managed()) else { return };
+        let (Some(rules), false) = (self.rules.get(), self.managed.get()) else { return };
         let mut ledger = self.ledger.borrow_mut();
         let Some(ledger) = ledger.as_mut() else { return };
         let settled = residue::settle(ledger, &self.settings.tmp, rules);
@@ -107,7 +107,7 @@ impl Agent {
     /// Settles processes that are still there, and tells.
     pub(super) fn settle_survivors(&self) {
         let wanted = self.rules.get().map_or(Survivors::Allow, |rules| rules.survivors);
-        if wanted == Survivors::Allow || self.settings.is_managed() {
+        if wanted == Survivors::Allow || self.managed.get() {
             return;
         }
         let found = self.survivors.borrow_mut().settle(wanted == Survivors::Kill, &self.ours());

@@ -66,6 +66,7 @@ pub(crate) enum Telemetry {
     NotSupported,
     Refused,
     Garbage,
+    Silent,
 }
 
 /// What the platform answers to a GET of the next event.
@@ -231,6 +232,11 @@ fn serve(
             log.lock().unwrap().push(format!("{line} {body}"));
             let answer = answer(&line, events, asks, telemetry);
             let Some(answer) = answer else { return };
+            if answer.is_empty() {
+                // Kept open and never answered: the agent has to come back by another connection.
+                std::mem::forget(reader);
+                break;
+            }
             // Head and body in one write: two cost a delayed acknowledgement.
             reader.get_mut().write_all(answer.as_bytes()).unwrap();
         }
@@ -267,6 +273,7 @@ fn answer(line: &str, events: &Receiver<Next>, asks: &Sender<()>, telemetry: Tel
                 ("202 Accepted", r#"{"errorType":"Telemetry.NotSupported"}"#.to_owned())
             }
             Telemetry::Refused => ("403 Forbidden", "no".to_owned()),
+            Telemetry::Silent => return Some(String::new()),
             Telemetry::Garbage => ("200 \u{1}", "\r\n\r\n".to_owned()),
         }
     } else {
