@@ -184,7 +184,7 @@ fn without_root_a_user_name_space_does_or_the_error_says_what_is_missing() {
     if std::fs::metadata("/proc/self").unwrap().uid() != 0 {
         return;
     }
-    const BOOTSTRAP: &str = "#!/usr/bin/python3
+    let bootstrap = "#!/usr/bin/python3
 import os, json, urllib.request as u
 api = 'http://%s/2018-06-01/runtime/invocation/' % os.environ['AWS_LAMBDA_RUNTIME_API']
 while True:
@@ -193,7 +193,7 @@ while True:
     said = json.dumps([os.getuid(), os.getgid(), caps]).encode()
     u.urlopen(api + event.headers['Lambda-Runtime-Aws-Request-Id'] + '/response', said).read()
 ";
-    let function = python("").file("code/bootstrap", BOOTSTRAP, 0o755).event("{}");
+    let function = python("").file("code/bootstrap", bootstrap, 0o755).event("{}");
     let place = function.directory.path();
     std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.join("ringfence");

@@ -105,13 +105,18 @@ impl Telemetry {
         }
     }
 
-    /// Adds a subscriber, which also gets what was published since the environment began to start.
+    /// Adds a subscriber, which also gets what was published since the environment began to start. A second
+    /// subscription of an extension replaces its first.
     pub(crate) fn subscribe(&self, subscription: Subscription) {
         let subscriber =
             Arc::new(Subscriber { subscription, queue: Mutex::default(), changed: Condvar::new() });
         let mut hub = locked(&self.hub);
         for (kind, event) in &hub.backlog {
             subscriber.offer(kind, event);
+        }
+        let name = &subscriber.subscription.name;
+        for earlier in hub.subscribers.extract_if(.., |s| s.subscription.name == *name) {
+            earlier.close();
         }
         hub.subscribers.push(Arc::clone(&subscriber));
         drop(hub);
@@ -127,8 +132,7 @@ impl Telemetry {
     pub(crate) fn begin(&self) {
         let mut hub = locked(&self.hub);
         for subscriber in hub.subscribers.drain(..) {
-            locked(&subscriber.queue).closed = true;
-            subscriber.changed.notify_all();
+            subscriber.close();
         }
         hub.backlog.clear();
     }
@@ -143,6 +147,11 @@ impl Telemetry {
 }
 
 impl Subscriber {
+    fn close(&self) {
+        locked(&self.queue).closed = true;
+        self.changed.notify_all();
+    }
+
     fn offer(&self, kind: &str, event: &str) {
         if !self.subscription.types.iter().any(|t| t == kind) {
             return;
