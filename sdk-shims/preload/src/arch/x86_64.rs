@@ -1,6 +1,6 @@
 //! `x86_64`: the system-call instruction, the entry from patched sites, and the sites that are understood.
 //!
-//! A site is `0f 05` with an anchor of exactly five bytes before it that can be replaced by a jump; the two bytes of
+//! A site is `0f 05` with an anchor of at least five bytes before it that can be replaced by a jump; the two bytes of
 //! the instruction itself stay, so that a call which is let through is made where libc makes it (its cancellation
 //! and its unwinding information stay right), and a jump into the middle of the window behaves as before.
 #![allow(unsafe_code, reason = "system calls, assembly and code bytes are what this module is for")]
@@ -279,14 +279,22 @@ const MOV_EAX: u8 = 0xb8;
 const ANCHOR: usize = 5;
 /// Bytes between the anchor and the instruction that a stub can carry along.
 const MAX_CARRIED: usize = 24;
-/// Anchors before an instruction whose number is known only when it runs: glibc's `syscall` (`mov 8(%rsp),%r9`) and
-/// the one cancellable call of musl and of glibc 2.41 (`mov %r11,8(%rsp)`).
-const GENERIC: [[u8; ANCHOR]; 2] = [[0x4c, 0x8b, 0x4c, 0x24, 0x08], [0x4c, 0x89, 0x5c, 0x24, 0x08]];
+/// What stands before an instruction whose number is known only when it runs.
+const GENERIC: [&[u8]; 4] = [
+    // glibc's `syscall`: mov 8(%rsp),%r9
+    &[0x4c, 0x8b, 0x4c, 0x24, 0x08],
+    // The one cancellable call of musl, and of glibc since 2.41: mov %r11,8(%rsp)
+    &[0x4c, 0x89, 0x5c, 0x24, 0x08],
+    // musl's `syscall`: mov 16(%rdx),%rsi; mov 24(%rdx),%rdx
+    &[0x48, 0x8b, 0x72, 0x10, 0x48, 0x8b, 0x52, 0x18],
+    // musl's `fopen`: or $O_LARGEFILE,%esi; movslq %esi,%rsi
+    &[0x81, 0xce, 0x00, 0x80, 0x00, 0x00, 0x48, 0x63, 0xf6],
+];
 
 /// A place where a call can be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Site {
-    /// Offset in the text of the anchor: five bytes that become a jump.
+    /// Offset in the text of the anchor, whose first five bytes become a jump.
     pub(crate) anchor: usize,
     /// Offset behind the `0f 05`.
     pub(crate) end: usize,
@@ -355,11 +363,11 @@ fn holds_pair(window: &[u8; WINDOW]) -> bool {
 /// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.
 fn site_before(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
     let end = at + SYSCALL.len();
-    let near = at.checked_sub(ANCHOR)?;
-    let last: [u8; ANCHOR] = text.get(near..at)?.try_into().ok()?;
-    if GENERIC.contains(&last) {
-        return Some(Site { anchor: near, end, number: None });
+    let before = text.get(..at)?;
+    if let Some(shape) = GENERIC.iter().find(|shape| before.ends_with(shape)) {
+        return Some(Site { anchor: at - shape.len(), end, number: None });
     }
+    let near = at.checked_sub(ANCHOR)?;
     for anchor in (at.saturating_sub(ANCHOR + MAX_CARRIED)..=near).rev() {
         if let Some(number) = loaded_number(text.get(anchor..anchor + ANCHOR)?) {
             let carried = text.get(anchor + ANCHOR..at)?;
