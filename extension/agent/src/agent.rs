@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use ringfence_policy::{Decision, Phase, Rule, Verdict};
 use ringfence_records::message::{Kind, Report};
+use ringfence_records::time::Timestamp;
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -84,6 +85,8 @@ pub(crate) struct Agent {
     pub(crate) totals: Totals,
     /// Set when the running invocation is over, with why.
     pub(crate) over: Cell<Option<Over>>,
+    /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
+    pub(crate) quiet_since: Cell<Timestamp>,
     /// Rings when `over` is set, a guard arrives or telemetry settles.
     pub(crate) news: Notify,
     /// Rings when a violation waits to be written.
@@ -120,6 +123,7 @@ impl Agent {
             survivors: RefCell::new(Survivors::new()),
             totals: Totals::default(),
             over: Cell::new(None),
+            quiet_since: Cell::new(Timestamp(u64::MAX)),
             news: Notify::new(),
             waiting: Notify::new(),
             telemetry: OnceCell::new(),
@@ -299,6 +303,7 @@ impl Agent {
 
     /// What runs and lies about now may stay.
     pub(crate) fn init_is_over(&self) {
+        self.quiet_since.set(clock::now());
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
             ledger.forget();
         }
@@ -306,7 +311,9 @@ impl Agent {
     }
 
     fn end(&self, over: Over) {
-        self.over.set(Some(over));
+        if self.over.replace(Some(over)).is_none() {
+            self.quiet_since.set(clock::now());
+        }
         self.news.notify_waiters();
     }
 

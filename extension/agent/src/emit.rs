@@ -15,6 +15,7 @@ use ringfence_policy::Rule;
 use ringfence_records::message::Report;
 use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation};
 use ringfence_records::redact::Redactor;
+use ringfence_records::time::Timestamp;
 
 use crate::invocation::Current;
 use bucket::Bucket;
@@ -85,6 +86,12 @@ impl Emitter {
             self.print_folded(&crowded_out);
         }
         was_empty
+    }
+
+    /// An invocation has begun, and the platform may have told the runtime sooner than the agent: what came at or
+    /// after `since` belongs to it.
+    pub(crate) fn begun(&mut self, since: Timestamp, current: &Current) {
+        self.folds.belongs_to(since, current);
     }
 
     /// Writes everything that waits.
@@ -198,6 +205,17 @@ mod tests {
         emitter.flush();
         assert!(lines.borrow()[0].contains("\"linesDropped\":7"));
         assert_eq!(emitter.untold, 0);
+    }
+
+    #[test]
+    fn what_the_runtime_did_before_the_agent_heard_of_the_invocation_belongs_to_it() {
+        let (mut emitter, lines) = emitter();
+        let mut current = Current { phase: ringfence_policy::Phase::Between, ..Current::default() };
+        emitter.violation(&report(b"/bin/sh"), &current);
+        current.begin("r-1", "");
+        emitter.begun(Timestamp(0), &current);
+        emitter.flush();
+        assert!(lines.borrow()[0].contains("\"requestId\":\"r-1\""), "{:?}", lines.borrow());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ringfence_policy::{Phase, Residue};
+use ringfence_records::time::Timestamp;
 use tokio::sync::Mutex;
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
@@ -28,6 +29,8 @@ use crate::telemetry::Listener;
 const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How long the agent stays with an invocation beyond its deadline, for the platform to end it.
 const GRACE: Duration = Duration::from_millis(20);
+/// How much sooner than the agent the runtime may have heard of an invocation.
+const LEAD: Duration = Duration::from_millis(100);
 /// How long a Managed Instance's start may take before the account is given without its guard.
 const MANAGED_START: Duration = Duration::from_secs(3);
 
@@ -183,6 +186,10 @@ impl Agent {
         self.over.set(None);
         self.current.borrow_mut().begin(request, trace_id(trace));
         self.publish();
+        // Something that woke up long before is not the invocation's.
+        let lead = Timestamp(clock::now().0.saturating_sub(to_millis(LEAD)));
+        let since = self.quiet_since.get().max(lead);
+        self.emitter.borrow_mut().begun(since, &self.current.borrow());
         add(&self.totals.invocations, 1);
         self.give_account();
     }

@@ -78,6 +78,14 @@ impl Folds {
         crowded_out
     }
 
+    /// Gives what came at or after `since` to the invocation that has begun.
+    pub(super) fn belongs_to(&mut self, since: Timestamp, current: &Current) {
+        let shared = self.shared(current);
+        for folded in self.waiting.values_mut().filter(|folded| folded.first >= since) {
+            folded.current = Rc::clone(&shared);
+        }
+    }
+
     /// Everything that waits, oldest first.
     pub(super) fn take(&mut self) -> Vec<Folded> {
         let mut waiting: Vec<_> = self.waiting.drain().map(|(_, folded)| folded).collect();

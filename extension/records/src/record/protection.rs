@@ -204,6 +204,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn the_largest_account_fits(text in proptest::collection::vec(any::<u8>(), 0..600), reason in "\\PC{0,256}") {
             let redactor = Redactor::new(&[]);

@@ -182,6 +182,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
         fn the_longest_list_fits(path in proptest::collection::vec(any::<u8>(), 0..600), count in 0..60_usize) {
             let redactor = Redactor::new(&[]);

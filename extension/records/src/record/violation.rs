@@ -271,6 +271,7 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn any_report_is_one_line_of_json_that_fits(texts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..1500), 8), count: u64) {
             let redactor = Redactor::new(&[]);
@@ -290,7 +291,7 @@ mod tests {
         }
 
         #[test]
-        fn a_secret_never_appears(secret in "[A-Za-z0-9+/]{20,40}", before in "[ -~]{0,20}") {
+        fn a_secret_never_appears(secret in "([a-z][A-Z][0-9][+/=]){5,10}", before in "[ -~]{0,20}") {
             let secrets = [secret.as_bytes()];
             let redactor = Redactor::new(&secrets);
             let text = format!("{before}{secret}");
