@@ -28,6 +28,8 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::SENDMSG
             | number::SENDMMSG
             | number::BIND
+            | number::RECVFROM
+            | number::RECVMSG
             | number::PTRACE
             | number::PROCESS_VM_READV
             | number::PROCESS_VM_WRITEV
@@ -100,6 +102,8 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::SENDMMSG => network::sendmmsg(state, arguments),
         number::CONNECT => network::connect(state, arguments),
         number::BIND => network::bind(state, arguments),
+        number::RECVFROM => network::recvfrom(state, arguments),
+        number::RECVMSG => network::recvmsg(state, arguments),
         call if wants_for_writes(call) => change(state, call, arguments),
         call => dangerous(state, call, arguments),
     }

@@ -391,6 +391,14 @@ pub(crate) fn put_number(address: usize, value: u32) {
     }
 }
 
+/// Writes into the program's memory, over bytes that the kernel has just written there.
+pub(crate) fn put_bytes(address: usize, bytes: &[u8]) {
+    if plausible(address) {
+        // SAFETY: a call of the program has just been answered there with at least as many bytes.
+        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), address as *mut u8, bytes.len()) };
+    }
+}
+
 /// The text of a loaded object, read-only.
 pub(crate) fn text_at(address: usize, length: usize) -> &'static [u8] {
     // SAFETY: callers pass the bounds of an executable segment that the loader (or the kernel, in the mmap that has

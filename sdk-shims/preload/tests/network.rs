@@ -200,3 +200,29 @@ fn where_the_kernel_plane_decides_messages_without_a_name_become_plain_sends() {
     assert_eq!(sink.recv(&mut buffer).unwrap(), 4);
     assert_eq!(&buffer[..4], b"abcd");
 }
+
+#[test]
+fn answers_seem_to_come_from_the_name_server() {
+    let (resolver, port) = udp();
+    resolver.set_nonblocking(false).unwrap();
+    let echo = std::thread::spawn(move || {
+        for _ in 0..3 {
+            let mut buffer = [0; 16];
+            let (length, from) = resolver.recv_from(&mut buffer).unwrap();
+            resolver.send_to(&buffer[..length], from).unwrap();
+        }
+    });
+    let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| {
+        world.resolver = Some(SocketAddr::from(([127, 0, 0, 1], port)));
+        world.name_server = Some("192.0.2.53:53".parse().unwrap());
+    });
+    let code = "import socket\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(5)\ns.sendto(b'q',('192.0.2.53',53)); print(s.recvfrom(9))\ns.sendto(b'q',('192.0.2.53',53)); print(s.recvmsg(9)[3])\ns=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM); s.settimeout(5)\ns.sendto(b'q',('::ffff:192.0.2.53',53)); print(s.recvfrom(9)[1][:2])";
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(
+        ran.stdout,
+        "(b'q', ('192.0.2.53', 53))\n('192.0.2.53', 53)\n('::ffff:192.0.2.53', 53)",
+        "{}",
+        ran.whole()
+    );
+    echo.join().unwrap();
+}

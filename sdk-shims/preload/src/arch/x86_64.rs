@@ -27,7 +27,9 @@ pub(crate) mod number {
     pub(crate) const SOCKET: usize = 41;
     pub(crate) const CONNECT: usize = 42;
     pub(crate) const SENDTO: usize = 44;
+    pub(crate) const RECVFROM: usize = 45;
     pub(crate) const SENDMSG: usize = 46;
+    pub(crate) const RECVMSG: usize = 47;
     pub(crate) const BIND: usize = 49;
     pub(crate) const GETSOCKOPT: usize = 55;
     pub(crate) const EXECVE: usize = 59;

@@ -56,7 +56,8 @@ impl Copied {
         (length >= 2 && sys::copy_from(address, room)).then_some(Self { bytes, length })
     }
 
-    fn filled(&self) -> &[u8] {
+    /// The bytes of the address.
+    pub(super) fn filled(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 

@@ -23,13 +23,14 @@ const MAX_ENTRIES: usize = 1024;
 const ON_STACK: usize = 4096;
 const MAX_GATHERED: usize = 64 * 1024;
 
+/// A copy of a `struct msghdr`.
 #[derive(Debug, Clone, Copy)]
-struct Head {
+pub(super) struct Head {
     words: [usize; WORDS],
 }
 
 impl Head {
-    fn read(address: usize) -> Option<Self> {
+    pub(super) fn read(address: usize) -> Option<Self> {
         let mut words = [0; WORDS];
         for (index, word) in words.iter_mut().enumerate() {
             *word = sys::word_at(address.checked_add(index * WORD)?)?;
@@ -37,7 +38,7 @@ impl Head {
         Some(Self { words })
     }
 
-    const fn name(&self) -> (usize, usize) {
+    pub(super) const fn name(&self) -> (usize, usize) {
         let [name, length, ..] = self.words;
         (name, length & 0xffff_ffff)
     }

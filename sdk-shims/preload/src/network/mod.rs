@@ -4,8 +4,10 @@
 //! the kernel plane decides, only what helps it remains: sends without a name become plain sendto(2).
 
 mod address;
+mod answer;
 mod message;
 
+pub(crate) use answer::{recvfrom, recvmsg};
 pub(crate) use message::{sendmmsg, sendmsg};
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
