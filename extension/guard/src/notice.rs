@@ -41,7 +41,8 @@ pub fn violation(report: &Report<'_>, moment: Moment<'_>, policy: &[u8]) {
 }
 
 fn print(line: impl FnOnce(Scene<'_>) -> Option<Vec<u8>>) {
-    let secrets: Vec<Vec<u8>> = CREDENTIAL_VARIABLES.iter().filter_map(env::var_os).map(OsStringExt::into_vec).collect();
+    let secrets: Vec<Vec<u8>> =
+        CREDENTIAL_VARIABLES.iter().filter_map(env::var_os).map(OsStringExt::into_vec).collect();
     let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
     let redactor = Redactor::new(&secrets);
     let function = env::var_os("AWS_LAMBDA_FUNCTION_NAME").map(OsStringExt::into_vec).unwrap_or_default();

@@ -76,7 +76,10 @@ fn linkage(file: &File, head: &[u8]) -> Linkage {
     if head.len() < ELF_HEADER {
         return Linkage::Unknown;
     }
-    if head.get(4) != Some(&CLASS_64) || head.get(5) != Some(&LITTLE_ENDIAN) || half(head, 18) != Some(MACHINE) {
+    if head.get(4) != Some(&CLASS_64)
+        || head.get(5) != Some(&LITTLE_ENDIAN)
+        || half(head, 18) != Some(MACHINE)
+    {
         return Linkage::Foreign;
     }
     by_segments(file, head).unwrap_or(Linkage::Unknown)
@@ -146,12 +149,18 @@ mod tests {
     fn a_script_names_its_interpreter_and_one_argument() {
         let program = inspect(b"#! /usr/bin/env  python3 \nprint()");
         assert_eq!(program.linkage, Linkage::Script);
-        assert_eq!((program.interpreter(), program.interpreter_argument()), (&b"/usr/bin/env"[..], &b"python3"[..]));
+        assert_eq!(
+            (program.interpreter(), program.interpreter_argument()),
+            (&b"/usr/bin/env"[..], &b"python3"[..])
+        );
     }
 
     #[test]
     fn other_machines_and_text_are_not_programs_of_ours() {
-        assert_eq!(inspect(&[b"\x7fELF\x01\x01\x01".as_slice(), &[0; 80]].concat()).linkage, Linkage::Foreign);
+        assert_eq!(
+            inspect(&[b"\x7fELF\x01\x01\x01".as_slice(), &[0; 80]].concat()).linkage,
+            Linkage::Foreign
+        );
         assert_eq!(inspect(b"hello").linkage, Linkage::Unknown);
         assert_eq!(inspect(b"").linkage, Linkage::Unknown);
     }

@@ -1,4 +1,11 @@
 //! The launcher: what is missing or broken around it never keeps the runtime from starting, unless the user says so.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod support;
 
@@ -59,7 +66,9 @@ fn a_broken_policy_is_refused_or_observed_as_the_user_says() {
     command.env("RINGFENCE_POLICY", "/nowhere.toml");
     let output = command.output().unwrap();
     assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(1), ""));
-    assert!(text(&output.stderr).contains("the start is refused\nerror: cannot read the policy /nowhere.toml"));
+    assert!(
+        text(&output.stderr).contains("the start is refused\nerror: cannot read the policy /nowhere.toml")
+    );
     let output = command.env("RINGFENCE_ON_ERROR", "observe").output().unwrap();
     assert_eq!(text(&output.stdout), "started\n");
     assert!(text(&output.stderr).contains(r#""kind":"degraded""#));
@@ -76,7 +85,8 @@ fn a_rule_that_nothing_enforces_refuses_the_start_where_the_policy_asks_for_it()
 #[test]
 fn wrappers_are_chained_and_are_not_the_function() {
     for profile in [Profile::Open, Profile::Nested] {
-        let shell = ["/bin/sh", "-c", "/usr/bin/id >/dev/null && exec \"$@\"", "sh", "/usr/bin/python3", "-c"];
+        let shell =
+            ["/bin/sh", "-c", "/usr/bin/id >/dev/null && exec \"$@\"", "sh", "/usr/bin/python3", "-c"];
         let program = "import subprocess\ntry: subprocess.run('/usr/bin/id')\nexcept OSError as error: print(error.errno)";
         let output = guarded(profile, "tools", &[&shell[..], &[program]].concat()).output().unwrap();
         assert_eq!(text(&output.stdout), "13\n", "{profile:?}: {}", text(&output.stderr));
@@ -104,7 +114,10 @@ fn a_policy_that_is_off_leaves_no_trace() {
 fn signals_are_as_the_platform_left_them() {
     let dispositions = |command: &mut std::process::Command| {
         let status = text(&command.output().unwrap().stdout);
-        status.lines().filter(|line| line.starts_with("SigIgn") || line.starts_with("SigBlk")).collect::<String>()
+        status
+            .lines()
+            .filter(|line| line.starts_with("SigIgn") || line.starts_with("SigBlk"))
+            .collect::<String>()
     };
     for profile in PROFILES {
         let words = ["/bin/cat", "/proc/self/status"];

@@ -1,4 +1,11 @@
 //! Attacks on the time between check and use: each is first shown to work without the guard.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod support;
 

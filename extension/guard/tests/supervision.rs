@@ -1,4 +1,11 @@
 //! The kernel plane in whole: honest programs run, attacks on the supervision fail, and the guard is a good parent.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
 
 mod support;
 
@@ -54,7 +61,10 @@ fn signals_are_passed_on() {
 #[test]
 fn attacks_on_the_supervision_fail() {
     let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);
-    assert!(control.contains("listener: 0\n") && control.contains("connect: 0\n"), "without the guard: {control}");
+    assert!(
+        control.contains("listener: 0\n") && control.contains("connect: 0\n"),
+        "without the guard: {control}"
+    );
     for profile in KERNEL {
         let output = guarded(profile, "races", &["@escape"]).output().unwrap();
         let shown = text(&output.stdout);
@@ -62,8 +72,13 @@ fn attacks_on_the_supervision_fail() {
         assert_eq!(worked, ["own: 0"], "{profile:?}: {shown}");
         assert!(shown.contains("memory of guard: 13\n"), "{profile:?}: it ran to its end: {shown}");
         let records = violations(&output);
-        for call in ["kill", "tkill", "tgkill", "rt_sigqueueinfo", "prlimit64", "setpriority", "process_vm_readv"] {
-            assert!(records.iter().any(|line| line.contains(&format!("dangerous call {call} by"))), "{call}: {records:?}");
+        for call in
+            ["kill", "tkill", "tgkill", "rt_sigqueueinfo", "prlimit64", "setpriority", "process_vm_readv"]
+        {
+            assert!(
+                records.iter().any(|line| line.contains(&format!("dangerous call {call} by"))),
+                "{call}: {records:?}"
+            );
         }
     }
 }
@@ -119,7 +134,12 @@ fn execs_are_judged_and_named() {
                    except OSError as error: print(error.errno, flush=True)\n";
     for profile in KERNEL {
         let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", program]).output().unwrap();
-        assert_eq!(text(&output.stdout), "13\n13\nallowed\n13\n13\n", "{profile:?}: {}", text(&output.stderr));
+        assert_eq!(
+            text(&output.stdout),
+            "13\n13\nallowed\n13\n13\n",
+            "{profile:?}: {}",
+            text(&output.stderr)
+        );
         let records = violations(&output).join("\n");
         for expected in [
             "blocked exec of /bin/sh by python3",

@@ -201,11 +201,11 @@ impl Assembler {
                 _ => at += 1,
             }
         }
-        let placed = |label: usize| places.get(label).copied().ok_or(TooFar);
+        let position = |label: usize| places.get(label).copied().ok_or(TooFar);
         let mut program = Vec::with_capacity(at);
         for step in self.steps {
             let next = program.len() + 1;
-            let distance = |label| placed(label)?.checked_sub(next).ok_or(TooFar);
+            let distance = |label| position(label)?.checked_sub(next).ok_or(TooFar);
             let short = |target| match target {
                 Target::Next => Ok(0),
                 Target::Label(label) => u8::try_from(distance(label)?).map_err(|_| TooFar),

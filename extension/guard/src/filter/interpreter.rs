@@ -17,7 +17,8 @@ impl Call {
             4 => self.architecture,
             16..64 => {
                 let argument = self.arguments[(offset as usize - 16) / 8];
-                if offset % 8 == 0 { argument as u32 } else { (argument >> 32) as u32 }
+                let shift = if offset.is_multiple_of(8) { 0 } else { 32 };
+                u32::try_from(argument >> shift & 0xffff_ffff).unwrap()
             }
             _ => panic!("the filter loads offset {offset}"),
         }

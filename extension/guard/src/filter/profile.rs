@@ -133,7 +133,7 @@ pub fn compile(policy: &CompiledPolicy<'_>) -> Compiled {
     if calls.is_empty() {
         return Compiled { bytes: Vec::new(), unknown };
     }
-    program(&calls).map_or_else(|| Compiled::default(), |program| Compiled { bytes: bytes(&program), unknown })
+    program(&calls).map_or_else(Compiled::default, |program| Compiled { bytes: bytes(&program), unknown })
 }
 
 fn denied<'p>(profile: SyscallProfile, extra: impl Iterator<Item = &'p str>) -> (Vec<c_long>, Vec<String>) {
@@ -142,7 +142,8 @@ fn denied<'p>(profile: SyscallProfile, extra: impl Iterator<Item = &'p str>) -> 
         SyscallProfile::Baseline => &[BASELINE],
         SyscallProfile::Strict => &[BASELINE, STRICT],
     };
-    let mut calls: Vec<c_long> = lists.iter().flat_map(|list| list.iter()).map(|(_, call, _)| *call).collect();
+    let mut calls: Vec<c_long> =
+        lists.iter().flat_map(|list| list.iter()).map(|(_, call, _)| *call).collect();
     let mut unknown = Vec::new();
     for name in extra {
         match number(name) {
@@ -159,7 +160,8 @@ fn number(name: &str) -> Option<c_long> {
 }
 
 fn program(calls: &[c_long]) -> Option<BpfProgram> {
-    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> = calls.iter().map(|call| (*call, Vec::new())).collect();
+    let rules: BTreeMap<i64, Vec<seccompiler::SeccompRule>> =
+        calls.iter().map(|call| (*call, Vec::new())).collect();
     let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let architecture = TargetArch::try_from(std::env::consts::ARCH).ok()?;
     SeccompFilter::new(rules, SeccompAction::Allow, refuse, architecture).ok()?.try_into().ok()
@@ -192,7 +194,8 @@ mod tests {
                 operand: u32::from_ne_bytes([chunk[4], chunk[5], chunk[6], chunk[7]]),
             })
             .collect();
-        let call = Call { number: u32::try_from(call).unwrap(), architecture: ARCHITECTURE, arguments: [0; 6] };
+        let call =
+            Call { number: u32::try_from(call).unwrap(), architecture: ARCHITECTURE, arguments: [0; 6] };
         run(&instructions, &call).0
     }
 

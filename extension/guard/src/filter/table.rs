@@ -63,16 +63,16 @@ pub struct Rule {
 pub struct Options {
     /// The runtime's process id: its threads may signal each other unasked.
     pub runtime: u32,
-    /// Whether socket() is asked about, so that the guard can make the socket itself.
+    /// Whether `socket()` is asked about, so that the guard can make the socket itself.
     pub registry: bool,
-    /// Whether bind() is asked about.
+    /// Whether `bind()` is asked about.
     pub bind: bool,
 }
 
 const EPERM: Action = Action::Fail(libc::EPERM);
 const ENOSYS: Action = Action::Fail(libc::ENOSYS);
 
-/// CLONE_NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWNS.
+/// `CLONE_NEWCGROUP`, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWNS.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
 const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_FILES: u32 = 0x400;
@@ -96,12 +96,20 @@ fn case(when: Vec<Atom>, then: Action) -> Case {
 
 /// Calls that are refused whatever their arguments, with the error that callers cope with best.
 const REFUSED: &[(c_long, Action, &str)] = &[
-    (libc::SYS_io_uring_setup, ENOSYS, "its operations pass no filter; ENOSYS makes libuv and tokio fall back"),
+    (
+        libc::SYS_io_uring_setup,
+        ENOSYS,
+        "its operations pass no filter; ENOSYS makes libuv and tokio fall back",
+    ),
     (libc::SYS_io_uring_enter, ENOSYS, "as io_uring_setup, on a ring that came from elsewhere"),
     (libc::SYS_io_uring_register, ENOSYS, "as io_uring_setup"),
     (libc::SYS_clone3, ENOSYS, "its flags are in memory; libc falls back to clone"),
     (libc::SYS_pidfd_getfd, ENOSYS, "takes descriptors out of other processes"),
-    (libc::SYS_pidfd_send_signal, ENOSYS, "names its target by descriptor, which can be swapped; callers fall back to kill"),
+    (
+        libc::SYS_pidfd_send_signal,
+        ENOSYS,
+        "names its target by descriptor, which can be swapped; callers fall back to kill",
+    ),
     (libc::SYS_kcmp, EPERM, "tells an attacker which descriptors the guard holds"),
     (libc::SYS_process_madvise, EPERM, "acts on the memory of other processes"),
     (libc::SYS_userfaultfd, EPERM, "lets the target stall the supervisor's reads"),
@@ -157,9 +165,9 @@ const ON_OTHERS: &[(c_long, &str)] = &[
 pub fn rules(options: Options) -> Vec<Rule> {
     let refused = REFUSED.iter().map(|(call, action, reason)| rule(*call, vec![], *action, reason));
     let asked = ASKED.iter().map(|(call, reason)| rule(*call, vec![], Action::Ask, reason));
-    let others = ON_OTHERS
-        .iter()
-        .map(|(call, reason)| rule(*call, vec![case(vec![Atom::Is(0, 0)], Action::Allow)], Action::Ask, reason));
+    let others = ON_OTHERS.iter().map(|(call, reason)| {
+        rule(*call, vec![case(vec![Atom::Is(0, 0)], Action::Allow)], Action::Ask, reason)
+    });
     let mut rules: Vec<_> = refused.chain(asked).chain(others).collect();
     rules.extend(sockets(options));
     rules.extend(processes(options));
@@ -173,7 +181,10 @@ fn sockets(options: Options) -> Vec<Rule> {
         rule(
             libc::SYS_socket,
             vec![
-                case(vec![Atom::Outside(0, u32::MAX, &[AF_UNIX, 2, 10, AF_NETLINK])], unsupported(libc::EAFNOSUPPORT)),
+                case(
+                    vec![Atom::Outside(0, u32::MAX, &[AF_UNIX, 2, 10, AF_NETLINK])],
+                    unsupported(libc::EAFNOSUPPORT),
+                ),
                 case(vec![Atom::IsNot(0, AF_NETLINK), Atom::Outside(1, 0xf, &[1, 2, 5])], EPERM),
                 case(
                     vec![Atom::In(0, INTERNET), Atom::Outside(2, u32::MAX, &[0, 6, 17])],
@@ -284,13 +295,19 @@ fn processes(options: Options) -> Vec<Rule> {
         ),
         rule(
             libc::SYS_setpriority,
-            vec![case(vec![Atom::Is(0, 0), Atom::Is(1, 0)], Action::Allow), case(vec![Atom::IsNot(0, 0)], EPERM)],
+            vec![
+                case(vec![Atom::Is(0, 0), Atom::Is(1, 0)], Action::Allow),
+                case(vec![Atom::IsNot(0, 0)], EPERM),
+            ],
             Action::Ask,
             "could starve the guard",
         ),
         rule(
             libc::SYS_ioprio_set,
-            vec![case(vec![Atom::Is(0, 1), Atom::Is(1, 0)], Action::Allow), case(vec![Atom::IsNot(0, 1)], EPERM)],
+            vec![
+                case(vec![Atom::Is(0, 1), Atom::Is(1, 0)], Action::Allow),
+                case(vec![Atom::IsNot(0, 1)], EPERM),
+            ],
             Action::Ask,
             "could starve the guard",
         ),

@@ -105,7 +105,9 @@ impl Encoded {
     #[must_use]
     pub fn like(like: SocketAddr, address: SocketAddr) -> Self {
         match (like, address.ip()) {
-            (SocketAddr::V6(_), IpAddr::V4(v4)) => Self::new(SocketAddr::new(v4.to_ipv6_mapped().into(), address.port())),
+            (SocketAddr::V6(_), IpAddr::V4(v4)) => {
+                Self::new(SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()))
+            }
             _ => Self::new(address),
         }
     }
@@ -179,7 +181,9 @@ mod tests {
     fn a_redirect_keeps_the_family_of_the_socket() {
         let resolver = "127.0.0.1:5300".parse().unwrap();
         let encoded = Encoded::like("[2001:db8::1]:53".parse().unwrap(), resolver);
-        let Ok(Internet::At(address)) = Internet::parse(encoded.as_bytes(), libc::AF_INET6, false) else { panic!() };
+        let Ok(Internet::At(address)) = Internet::parse(encoded.as_bytes(), libc::AF_INET6, false) else {
+            panic!()
+        };
         assert_eq!(canonical(address), resolver);
     }
 

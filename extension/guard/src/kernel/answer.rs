@@ -58,12 +58,12 @@ impl Answer {
     /// Sends the answer. A target that no longer waits is no error: it was interrupted or has died.
     pub(super) fn send(self, listener: &Listener, notification: &Notification) {
         let id = notification.id;
-        let sent = match self {
+        // A target that no longer waits was interrupted or has died.
+        let _ = match self {
             Self::Fail(error) => listener.fail(id, error),
             Self::Done(value) => listener.succeed(id, value),
             Self::Continue(_) | Self::ContinueExec(_) => listener.proceed(id),
             Self::Elsewhere => Ok(()),
         };
-        drop(sent);
     }
 }

@@ -13,10 +13,10 @@ use crate::launch::Plan;
 use crate::launch::probe::Reach;
 use crate::launch::settings::Settings;
 use crate::launch::start::{Additions, become_command};
+use crate::sys::Errno;
 use crate::sys::descriptor::{self, Wait, poll};
 use crate::sys::process::{self, Mask, Side};
 use crate::sys::seccomp::{self, Instruction, Listener};
-use crate::sys::Errno;
 
 /// How long the child may take to install the filter, in milliseconds.
 const PATIENCE: i32 = 5000;
@@ -140,7 +140,7 @@ fn wait_for(pid: u32) {
 fn installed(report: BorrowedFd<'_>) -> Result<Listener, Errno> {
     let mut wait = [Wait::readable(report.as_raw_fd())];
     poll(&mut wait, PATIENCE)?;
-    if !wait.iter().any(Wait::ready) {
+    if !wait.iter().any(|wait| wait.ready()) {
         return Err(Errno(libc::ETIMEDOUT));
     }
     let mut number = [0; 4];

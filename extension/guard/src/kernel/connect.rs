@@ -129,7 +129,8 @@ impl Supervisor<'_> {
         };
         let runtime_api = self.runtime_api == Some(target);
         let mut names = [0; MAX_NAMES];
-        let found = page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
+        let found =
+            page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
         let destination = Destination {
             address: target.ip(),
             port: target.port(),
@@ -197,19 +198,21 @@ impl Supervisor<'_> {
         let mut out = KernelAddress::new();
         let path = given.get(UNIX_PATH..).unwrap_or_default();
         match path.first() {
-            None => out.push(given),
             Some(0) if path.get(1..).is_some_and(|name| name.starts_with(CONTROL_SOCKET)) => {
                 self.refuse(caller, "connect", b"the agent's control socket");
                 return Err(Errno(libc::ECONNREFUSED));
             }
-            Some(0) => out.push(given),
+            None | Some(0) => out.push(given),
             Some(_) => return unix_path(caller, given),
         }
         Ok(out)
     }
 
     fn carry_out_connect(&mut self, id: u64, socket: Pinned, address: &[u8]) -> Answer {
-        if socket.is_stream() && socket.is_internet() && socket.is_blocking() && family(address) != Some(libc::AF_UNSPEC)
+        if socket.is_stream()
+            && socket.is_internet()
+            && socket.is_blocking()
+            && family(address) != Some(libc::AF_UNSPEC)
         {
             let task = Task::Connect { address: address.to_vec(), release: Some(socket.inode) };
             let job = Job { id, socket: socket.file, task };
@@ -237,9 +240,8 @@ impl Supervisor<'_> {
         if !self.listener.still_waits(notification.id) {
             return Answer::Elsewhere;
         }
-        self.judge_bind(caller, &socket, given.as_bytes()).map_or_else(Answer::Fail, |address| {
-            self.carry_out_bind(&socket, address.as_bytes())
-        })
+        self.judge_bind(caller, &socket, given.as_bytes())
+            .map_or_else(Answer::Fail, |address| self.carry_out_bind(&socket, address.as_bytes()))
     }
 
     fn carry_out_bind(&mut self, socket: &Pinned, address: &[u8]) -> Answer {
@@ -255,7 +257,9 @@ impl Supervisor<'_> {
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {
         let mut out = KernelAddress::new();
         if socket.is_internet() {
-            let Internet::At(address) = Internet::parse(given, socket.domain, socket.domain == libc::AF_INET)? else {
+            let Internet::At(address) =
+                Internet::parse(given, socket.domain, socket.domain == libc::AF_INET)?
+            else {
                 return Err(Errno::EINVAL);
             };
             let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };

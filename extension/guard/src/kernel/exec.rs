@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-use ringfence_policy::{Action, Decision, Exec, Linkage, Origin, Verdict};
+use ringfence_policy::{Action, Context, Decision, Exec, Linkage, Origin, Phase, Role, Verdict};
 use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, Outcome, Report};
 
 use super::Supervisor;
@@ -86,7 +86,12 @@ impl Supervisor<'_> {
     }
 
     /// Judges the file and, for scripts, each interpreter. Returns the file that would be the process's executable.
-    fn judge_chain(&mut self, notification: &Notification, caller: &Caller, request: &Request) -> Result<Identity, Errno> {
+    fn judge_chain(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<Identity, Errno> {
         let mut given = Text::<MAX_PATH>::new();
         given.push(request.path.as_bytes());
         let mut directory = request.directory;
@@ -118,8 +123,14 @@ impl Supervisor<'_> {
             origin: candidate.origin,
             linkage: candidate.program.linkage,
         };
-        let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
+        let context = self.context(caller);
+        if self.concurrent && context.phase == Phase::Init && candidate.identity == self.runtime_file {
+            // Managed Instances: the runtime starts its workers.
+            return Ok(());
+        }
+        let verdict = self.policy.verdict(&Action::Exec(exec), &context);
         if verdict.decision == Decision::Allow {
+            self.check_child_filter(caller, context);
             return Ok(());
         }
         if !self.listener.still_waits(notification.id) {
@@ -127,6 +138,22 @@ impl Supervisor<'_> {
         }
         self.report_exec(caller, request.arguments, given, &candidate.resolved, verdict);
         if verdict.decision == Decision::Deny { Err(Errno::EACCES) } else { Ok(()) }
+    }
+
+    /// Says once that children do not get the filter that the policy asks for: the preload library, which installs it
+    /// right before the exec, is not in the process that makes it.
+    fn check_child_filter(&mut self, caller: &Caller, context: Context) {
+        if !self.child_filter || caller.role == Role::Runtime || !context.launched {
+            return;
+        }
+        let base = *self.base_filters.get_or_insert_with(|| target::filters_of(self.runtime).unwrap_or(0));
+        // Before 5.9 the kernel does not tell; then nothing is said.
+        if target::filters_of(caller.thread).is_some_and(|filters| filters <= base) {
+            self.child_filter = false;
+            self.reporter.degraded(
+                "process.syscalls: a child is started without its filter; is the preload library in it?",
+            );
+        }
     }
 
     fn report_exec(
@@ -142,7 +169,8 @@ impl Supervisor<'_> {
         report.path = if given.starts_with(b"/") { given } else { resolved.as_bytes() };
         report.detail = if report.path == resolved.as_bytes() { b"" } else { resolved.as_bytes() };
         texts.iter().take(used).for_each(|text| report.arguments.push(text.as_bytes()));
-        report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+        report.outcome =
+            if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
         self.report(caller, report, verdict.rule);
     }
 
@@ -150,8 +178,11 @@ impl Supervisor<'_> {
     pub(super) fn judge_running(&mut self, caller: &Caller, file: Identity) -> bool {
         let mut path = Text::<64>::new();
         let _ = write!(path, "/proc/{}/exe", caller.process);
-        let opened = path.as_c_str().ok_or(Errno::EINVAL).and_then(|path| descriptor::open_at(None, path, libc::O_PATH));
-        let Ok(candidate) = opened.and_then(Candidate::of) else { return false };
+        let opened = path
+            .as_c_str()
+            .ok_or(Errno::EINVAL)
+            .and_then(|path| descriptor::open_at(None, path, libc::O_PATH));
+        let Ok(candidate) = opened.and_then(|file| Candidate::of(&file)) else { return false };
         let exec = Exec {
             given: candidate.resolved.as_bytes(),
             resolved: candidate.resolved.as_bytes(),
@@ -180,7 +211,7 @@ impl Supervisor<'_> {
 fn open(caller: &Caller, path: &[u8], directory: Option<i32>, no_follow: bool) -> Result<Candidate, Errno> {
     let path = as_seen_by(caller, path, directory)?;
     let flags = if no_follow { libc::O_PATH | libc::O_NOFOLLOW } else { libc::O_PATH };
-    Candidate::of(descriptor::open_at(None, &path, flags)?)
+    Candidate::of(&descriptor::open_at(None, &path, flags)?)
 }
 
 /// The path under which the guard finds what `path` means to the caller.
@@ -218,7 +249,7 @@ pub(super) fn as_seen_by(caller: &Caller, path: &[u8], directory: Option<i32>) -
 }
 
 impl Candidate {
-    fn of(file: OwnedFd) -> Result<Self, Errno> {
+    fn of(file: &OwnedFd) -> Result<Self, Errno> {
         let status = descriptor::status(file.as_fd())?;
         if !status.regular {
             return Err(Errno::EACCES);
@@ -230,7 +261,9 @@ impl Candidate {
         let mut resolved = Text::new();
         resolved.push(name);
         let program = File::open(link.as_str())
-            .map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| Program::inspect(&file));
+            .map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| {
+                Program::inspect(&file)
+            });
         Ok(Self { identity: status.identity, origin: origin(name, status.links), resolved, program })
     }
 }
@@ -250,7 +283,6 @@ fn origin(resolved: &[u8], links: u64) -> Origin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_policy::Role;
 
     const CALLER: Caller = Caller { thread: 8, process: 7, role: Role::Child };
 

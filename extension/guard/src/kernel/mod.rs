@@ -25,7 +25,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use ringfence_policy::{CompiledPolicy, Context, Plane, Rule};
+use ringfence_policy::{CompiledPolicy, Context, Phase, Plane, Role, Rule};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::Report;
 use ringfence_records::page;
@@ -70,12 +70,19 @@ pub fn binds_are_supervised(plan: &Plan) -> bool {
 
 /// Lets the child become the runtime and supervises it until it ends. Returns the status to end with.
 #[must_use]
-pub fn supervise(plan: &Plan, child: Child, agent: Option<Agent>, state: State, additions: &Additions) -> i32 {
+pub fn supervise(
+    plan: &Plan,
+    child: Child,
+    agent: Option<Agent>,
+    state: State,
+    additions: &Additions,
+) -> i32 {
     // Refused on Lambda, where the guard's file is not readable and it is not dumpable for that reason.
     let _ = process::prctl(PR_SET_DUMPABLE, 0);
     let _ = process::prctl(PR_SET_CHILD_SUBREAPER, 1);
     process::forbid_core_dumps();
     process::raise_descriptor_limit();
+    workers::prepare();
     let Ok(policy) = CompiledPolicy::new(&plan.policy.compiled) else {
         child.abandon();
         notice::degraded("the compiled policy is not valid: this is a bug");
@@ -91,6 +98,7 @@ pub fn supervise(plan: &Plan, child: Child, agent: Option<Agent>, state: State, 
 
 /// Everything that decisions need.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the launch")]
 struct Supervisor<'p> {
     listener: Arc<Listener>,
     signals: OwnedFd,
@@ -107,6 +115,9 @@ struct Supervisor<'p> {
     runtime_file: Identity,
     launched: bool,
     own_code: bool,
+    concurrent: bool,
+    child_filter: bool,
+    base_filters: Option<u32>,
     guard: u32,
     group: u32,
     agent: u32,
@@ -117,7 +128,13 @@ struct Supervisor<'p> {
 }
 
 impl<'p> Supervisor<'p> {
-    fn new(plan: &'p Plan, policy: CompiledPolicy<'p>, child: Child, agent: Option<Agent>, state: State) -> Self {
+    fn new(
+        plan: &'p Plan,
+        policy: CompiledPolicy<'p>,
+        child: Child,
+        agent: Option<Agent>,
+        state: State,
+    ) -> Self {
         let (runtime, listener, signals) = child.into_parts();
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
@@ -147,6 +164,9 @@ impl<'p> Supervisor<'p> {
             runtime_file: plan.runtime.identity,
             launched: false,
             own_code: true,
+            concurrent: plan.settings.concurrent,
+            child_filter: !plan.child_filter.is_empty(),
+            base_filters: None,
             guard: process::own(),
             group: process::group(),
             runtime_api: plan.settings.runtime_api,
@@ -161,10 +181,12 @@ impl<'p> Supervisor<'p> {
 
     fn run(mut self) -> i32 {
         while self.ended.is_none() {
-            let agent = self.reporter.agent().map_or(-1, |agent| agent.as_raw_fd());
-            let mut waits =
-                [self.listener.number(), self.signals.as_raw_fd(), agent].map(Wait::readable);
-            let patience = self.verifier.patience(Instant::now()).unwrap_or(-1);
+            let agent = self.reporter.agent().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
+            let mut waits = [self.listener.number(), self.signals.as_raw_fd(), agent].map(Wait::readable);
+            let patience = match (self.verifier.patience(Instant::now()), self.workers.patience()) {
+                (Some(one), Some(other)) => one.min(other),
+                (one, other) => one.or(other).unwrap_or(-1),
+            };
             if poll(&mut waits, patience).is_err() {
                 continue;
             }
@@ -179,6 +201,7 @@ impl<'p> Supervisor<'p> {
                 self.reporter.agent_is_gone();
             }
             self.look_at_due();
+            self.workers.interrupt_abandoned();
         }
         self.end()
     }
@@ -186,7 +209,7 @@ impl<'p> Supervisor<'p> {
     fn answer_batch(&mut self) {
         for _ in 0..BATCH {
             let mut more = [Wait::readable(self.listener.number())];
-            if poll(&mut more, 0).is_err() || !more.iter().any(Wait::ready) {
+            if poll(&mut more, 0).is_err() || !more.iter().any(|wait| wait.ready()) {
                 return;
             }
             let Ok(notification) = self.listener.receive() else { return };
@@ -201,9 +224,9 @@ impl<'p> Supervisor<'p> {
         if self.own_code && notification.thread == self.runtime {
             // The guard's file may be unreadable, and then this copy of it cannot be looked into.
             self.own_code = false;
-            return Answer::ContinueExec(self.verifier.expect_own());
+            return Answer::ContinueExec(Verifier::expect_own());
         }
-        let Ok(caller) = Caller::identify(notification.thread, self.runtime) else {
+        let Ok(caller) = self.identify(notification.thread) else {
             return Answer::Fail(Errno::EPERM);
         };
         if !self.may_go_on(&caller) {
@@ -218,12 +241,30 @@ impl<'p> Supervisor<'p> {
             libc::SYS_sendto => self.send_to(notification, &caller),
             libc::SYS_sendmsg => self.send_message(notification, &caller),
             libc::SYS_sendmmsg => self.send_messages(notification, &caller),
-            libc::SYS_seccomp => self.restrict_itself(&caller),
+            libc::SYS_seccomp => Self::restrict_itself(&caller),
             other => self.decide_dangerous(notification, &caller, other),
         }
     }
 
-    fn decide_dangerous(&mut self, notification: &Notification, caller: &Caller, call: libc::c_long) -> Answer {
+    /// Who a thread is. On Managed Instances the runtime's own workers count as the runtime.
+    fn identify(&self, thread: u32) -> Result<Caller, Errno> {
+        let mut caller = Caller::identify(thread, self.runtime)?;
+        if self.concurrent
+            && caller.role == Role::Child
+            && target::parent_of(caller.process) == Some(self.runtime)
+            && target::executable(caller.process) == Ok(self.runtime_file)
+        {
+            caller.role = Role::Runtime;
+        }
+        Ok(caller)
+    }
+
+    fn decide_dangerous(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        call: libc::c_long,
+    ) -> Answer {
         let (name, argument, groups) = match call {
             libc::SYS_kill => ("kill", 0, true),
             libc::SYS_tkill => ("tkill", 0, false),
@@ -274,7 +315,7 @@ impl<'p> Supervisor<'p> {
 
     fn look_at_due(&mut self) {
         while let Some(process) = self.verifier.due(Instant::now()) {
-            match Caller::identify(process, self.runtime) {
+            match self.identify(process) {
                 Ok(caller) => drop(self.may_go_on(&caller)),
                 Err(_) => self.verifier.forget(process),
             }
@@ -283,8 +324,8 @@ impl<'p> Supervisor<'p> {
 
     /// The circumstances of a call by `caller`, as the state page tells them now.
     fn context(&self, caller: &Caller) -> Context {
-        let (phase, launched) = page::View::new(self.state.page.words())
-            .map_or((ringfence_policy::Phase::Invoke, false), |view| view.phase());
+        let (phase, launched) =
+            page::View::new(self.state.page.words()).map_or((Phase::Invoke, false), |view| view.phase());
         Context { phase, role: caller.role, strongest: Plane::Kernel, launched: launched || self.launched }
     }
 

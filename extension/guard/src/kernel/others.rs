@@ -13,9 +13,11 @@ use super::target::{self, Caller};
 use crate::sys::Errno;
 use crate::sys::seccomp::Notification;
 
-const OUT_OF_BOUNDS: RegistersOnly = RegistersOnly::because("the target's number is a register, and is not ours");
-const RESTRICTS_ITSELF: RegistersOnly =
-    RegistersOnly::because("operation and flags are registers; a filter without a listener can only take away");
+const OUT_OF_BOUNDS: RegistersOnly =
+    RegistersOnly::because("the target's number is a register, and is not ours");
+const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
+    "operation and flags are registers; a filter without a listener can only take away",
+);
 
 impl Supervisor<'_> {
     /// Decides a call whose first argument names a process, a thread, or (`groups`) a process group.
@@ -51,8 +53,8 @@ impl Supervisor<'_> {
         process == self.guard || (self.agent != 0 && process == self.agent) || runtime
     }
 
-    /// Decides seccomp(SECCOMP_SET_MODE_FILTER) without flags.
-    pub(super) fn restrict_itself(&mut self, caller: &Caller) -> Answer {
+    /// Decides `seccomp(SECCOMP_SET_MODE_FILTER)` without flags.
+    pub(super) fn restrict_itself(caller: &Caller) -> Answer {
         if caller.role == Role::Runtime {
             return Answer::Fail(Errno::EPERM);
         }

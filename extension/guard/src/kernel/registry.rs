@@ -1,6 +1,6 @@
 //! The sockets that the guard has made for the function, found again by their inode.
 //!
-//! It serves platforms without pidfd_getfd(2): socket(2) is asked about, the guard makes the socket, puts a duplicate
+//! It serves platforms without `pidfd_getfd(2)`: socket(2) is asked about, the guard makes the socket, puts a duplicate
 //! into the target and keeps one. What is done on the kept one is done on the same open file description, whatever
 //! the target's table says meanwhile. A duplicate of a connected stream would hide the end of the connection from the
 //! peer, so those are let go. It must not know addresses or policy.
@@ -86,7 +86,8 @@ fn inodes_in_use() -> std::collections::HashSet<u64> {
         let name = entry.file_name();
         name.as_encoded_bytes().iter().all(u8::is_ascii_digit) && name.to_str() != Some(&own)
     });
-    let descriptors = processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
+    let descriptors =
+        processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
     descriptors
         .take(MAX_LOOKS)
         .flatten()
@@ -135,6 +136,10 @@ mod tests {
     #[test]
     fn links_of_other_files_are_no_sockets() {
         assert_eq!(socket_inode(b"socket:[42]"), Some(42));
-        assert!([&b"pipe:[42]"[..], b"socket:[x]", b"", b"socket:["].iter().all(|link| socket_inode(link).is_none()));
+        assert!(
+            [&b"pipe:[42]"[..], b"socket:[x]", b"", b"socket:["]
+                .iter()
+                .all(|link| socket_inode(link).is_none())
+        );
     }
 }

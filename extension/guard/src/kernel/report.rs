@@ -101,7 +101,12 @@ impl Reporter {
         let invocation = page::View::new(self.state.words()).and_then(|view| view.invocation());
         let mut moment = Moment::new(notice::now(), ringfence_policy::Phase::Invoke);
         if let Some(invocation) = &invocation {
-            moment = Moment { phase: invocation.phase, number: invocation.number, request: invocation.request(), ..moment };
+            moment = Moment {
+                phase: invocation.phase,
+                number: invocation.number,
+                request: invocation.request(),
+                ..moment
+            };
         }
         notice::violation(report, moment, self.policy.as_bytes());
         true

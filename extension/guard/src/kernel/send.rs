@@ -35,7 +35,7 @@ const HEADER_AND_LENGTH: u64 = 64;
 const CONTROL_HEADER: usize = 16;
 
 /// Control messages on internet sockets that change neither source nor destination: type of service, time to live
-/// (IP_TOS, IP_TTL, IPV6_HOPLIMIT, IPV6_TCLASS), segmentation (UDP_SEGMENT), time stamps (SO_TIMESTAMPING).
+/// (`IP_TOS`, `IP_TTL`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`), segmentation (`UDP_SEGMENT`), time stamps (`SO_TIMESTAMPING`).
 const HARMLESS: [(i32, i32); 6] = [(0, 1), (0, 2), (41, 52), (41, 67), (17, 103), (1, 37)];
 
 /// Room for one message, allocated once.
@@ -87,7 +87,8 @@ impl Header {
             return Ok(None);
         }
         // The kernel cuts an address that is too long here, unlike in sendto(2).
-        GivenAddress::read(thread, self.name, self.name_length.min(super::address::MAX_ADDRESS as u64)).map(Some)
+        GivenAddress::read(thread, self.name, self.name_length.min(super::address::MAX_ADDRESS as u64))
+            .map(Some)
     }
 }
 
@@ -182,7 +183,15 @@ impl Supervisor<'_> {
             Ok(prepared) => prepared,
             Err(missing) => return Answer::Fail(missing.error()),
         };
-        self.finish_send(notification, caller, low_word(number), &socket, Some(&given), copied, low_word(flags))
+        self.finish_send(
+            notification,
+            caller,
+            low_word(number),
+            &socket,
+            Some(&given),
+            copied,
+            low_word(flags),
+        )
     }
 
     /// Decides and carries out sendmsg(2).
@@ -228,14 +237,22 @@ impl Supervisor<'_> {
             socket::send(socket.file.as_fd(), &parcel)
         };
         drop(held);
-        let may_wait = sent == Err(Errno(libc::EAGAIN)) && flags & libc::MSG_DONTWAIT == 0 && socket.is_blocking();
+        let may_wait =
+            sent == Err(Errno(libc::EAGAIN)) && flags & libc::MSG_DONTWAIT == 0 && socket.is_blocking();
         if may_wait && copied.control == 0 {
             return self.send_later(notification.id, socket, &address, copied, flags);
         }
         sent.map(|length| i64::try_from(length).unwrap_or(0)).into()
     }
 
-    fn send_later(&self, id: u64, socket: &Pinned, address: &KernelAddress, copied: Copied, flags: i32) -> Answer {
+    fn send_later(
+        &self,
+        id: u64,
+        socket: &Pinned,
+        address: &KernelAddress,
+        copied: Copied,
+        flags: i32,
+    ) -> Answer {
         let data = self.scratch.data.get(..copied.data).unwrap_or_default().to_vec();
         let submitted = socket.file.try_clone().map_err(Errno::from).and_then(|file| {
             let task = Task::Send { address: address.as_bytes().to_vec(), data, flags };
@@ -273,7 +290,12 @@ impl Supervisor<'_> {
 
     /// Checks control messages, and replaces the target's descriptors in them by the guard's duplicates, which are
     /// returned so that they live until the message is sent.
-    fn take_over_control(&mut self, caller: &Caller, socket: &Pinned, length: usize) -> Result<Vec<OwnedFd>, Errno> {
+    fn take_over_control(
+        &mut self,
+        caller: &Caller,
+        socket: &Pinned,
+        length: usize,
+    ) -> Result<Vec<OwnedFd>, Errno> {
         let mut held = Vec::new();
         if length == 0 {
             return Ok(held);
@@ -299,7 +321,7 @@ impl Supervisor<'_> {
         Ok(held)
     }
 
-    /// Any descriptor of the caller, where pidfd_getfd(2) is there.
+    /// Any descriptor of the caller, where `pidfd_getfd(2)` is there.
     fn fetch(&self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
         let pidfd = match self.reach {
             Reach::FetchByThread => descriptor::pidfd(caller.thread, true)?,

@@ -1,15 +1,15 @@
 //! A target's socket, pinned: the open file description itself, so that the number can be swapped without effect.
 //!
-//! It decides how a socket is reached (pidfd_getfd(2) or the registry), never what may be done with it. The network
+//! It decides how a socket is reached (`pidfd_getfd(2)` or the registry), never what may be done with it. The network
 //! modules of the kernel plane call it.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use super::Supervisor;
 use super::answer::Answer;
+use super::exec::low_word;
 use super::registry::socket_inode;
 use super::target::{self, Caller};
-use super::exec::low_word;
 use crate::launch::probe::Reach;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, descriptor, socket};
@@ -109,12 +109,13 @@ impl Supervisor<'_> {
             }
             socket::create(domain, kind, protocol)
         });
-        let answered = made.and_then(|file| self.hand_out(notification.id, file, kind & libc::SOCK_CLOEXEC != 0));
+        let answered =
+            made.and_then(|file| self.hand_out(notification.id, &file, kind & libc::SOCK_CLOEXEC != 0));
         answered.unwrap_or_else(Answer::Fail)
     }
 
     /// Gives the target a duplicate of `file` as the result of its call.
-    fn hand_out(&self, id: u64, file: OwnedFd, close_on_exec: bool) -> Result<Answer, Errno> {
+    fn hand_out(&self, id: u64, file: &OwnedFd, close_on_exec: bool) -> Result<Answer, Errno> {
         self.registry().keep(file.try_clone()?)?;
         match self.listener.answer_with_descriptor(id, file.as_fd(), close_on_exec) {
             // Before 5.14 there is no answering in one step; a target interrupted in between keeps the descriptor.

@@ -10,11 +10,15 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use super::registry::Registry;
 use crate::sys::seccomp::Listener;
 use crate::sys::socket::{self, Parcel};
-use crate::sys::Errno;
+use crate::sys::{Errno, process};
 
 const MAX_THREADS: usize = 16;
 const MAX_QUEUED: usize = 256;
 const STACK: usize = 256 * 1024;
+/// Interrupts a worker's call. Nothing else sends it to the guard.
+const CALL_OFF: i32 = libc::SIGURG;
+/// How often it is looked whether somebody still waits for the workers, in milliseconds.
+const LOOK: i32 = 100;
 
 /// What a worker does.
 #[derive(Debug)]
@@ -53,6 +57,19 @@ struct Queue {
     jobs: VecDeque<Job>,
     threads: usize,
     idle: usize,
+    busy: Vec<Busy>,
+}
+
+/// A worker at work.
+#[derive(Debug, Clone, Copy)]
+struct Busy {
+    thread: u32,
+    id: u64,
+}
+
+/// Prepares the signal by which a worker is called off.
+pub fn prepare() {
+    process::make_interrupting(CALL_OFF);
 }
 
 #[derive(Debug)]
@@ -101,6 +118,20 @@ impl Workers {
         Ok(())
     }
 
+    /// Calls off work for which nobody waits any more: the target was interrupted or has died.
+    pub fn interrupt_abandoned(&self) {
+        let queue = lock(&self.0.queue);
+        for busy in queue.busy.iter().filter(|busy| !self.0.listener.still_waits(busy.id)) {
+            let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
+        }
+    }
+
+    /// When to look at the workers again, in milliseconds; `None` while they are idle.
+    #[must_use]
+    pub fn patience(&self) -> Option<i32> {
+        (!lock(&self.0.queue).busy.is_empty()).then_some(LOOK)
+    }
+
     fn start(&self) -> bool {
         let shared = Arc::clone(&self.0);
         std::thread::Builder::new().stack_size(STACK).spawn(move || shared.work()).is_ok()
@@ -111,15 +142,16 @@ impl Shared {
     fn work(&self) {
         loop {
             let job = self.next();
-            let id = job.id;
+            let (id, thread) = (job.id, process::thread_id());
+            lock(&self.queue).busy.push(Busy { thread, id });
             // A panic is a bug of ours; the target gets an error and the thread lives on.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(job)));
-            let answered = match done {
+            lock(&self.queue).busy.retain(|busy| busy.thread != thread);
+            let _ = match done {
                 Ok(Ok(value)) => self.listener.succeed(id, value),
                 Ok(Err(error)) => self.listener.fail(id, error),
                 Err(_) => self.listener.fail(id, Errno::EPERM),
             };
-            drop(answered);
         }
     }
 

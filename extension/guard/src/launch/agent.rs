@@ -150,7 +150,9 @@ impl Door {
         let mut buffer = [0_u8; wire::MAX_MESSAGE];
         let data = hello.encode(&mut buffer).unwrap_or_default();
         let parcel = socket::Parcel { data, flags: libc::MSG_DONTWAIT, ..socket::Parcel::default() };
-        socket::send(self.0.as_fd(), &parcel).map(drop).map_err(|error| AgentError::Broken { call: "sendmsg", error })
+        socket::send(self.0.as_fd(), &parcel)
+            .map(drop)
+            .map_err(|error| AgentError::Broken { call: "sendmsg", error })
     }
 }
 

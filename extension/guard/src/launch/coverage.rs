@@ -38,7 +38,8 @@ pub fn describe<'a>(rules: &[RuleUse], means: &Means<'a>) -> Vec<CoverageLine<'a
 /// The rules that should be enforced and are not covered.
 #[must_use]
 pub fn uncovered(rules: &[RuleUse], lines: &[CoverageLine<'_>]) -> Vec<Rule> {
-    let missing = |rule: Rule| lines.iter().any(|line| line.rule == rule && line.status == Coverage::NotCovered);
+    let missing =
+        |rule: Rule| lines.iter().any(|line| line.rule == rule && line.status == Coverage::NotCovered);
     let mut rules: Vec<_> = rules
         .iter()
         .filter(|rule_use| rule_use.mode == Mode::Enforce && missing(rule_use.rule))
@@ -62,23 +63,31 @@ impl<'a> Means<'a> {
     /// The plane that serves a rule, if one does, and what should be said of it. `None` for rules of the agent.
     fn plane(&self, rule: Rule) -> Option<(Option<Plane>, &'a str)> {
         Some(match rule {
-            Rule::ProcessAllow | Rule::ProcessShells | Rule::ProcessUncovered => self.either(covers::EXEC, ""),
-            Rule::ProcessFromWritable => {
-                self.either(covers::EXEC, "executable mappings: process plane, dynamically linked programs only")
+            Rule::ProcessAllow | Rule::ProcessShells | Rule::ProcessUncovered => {
+                self.either(covers::EXEC, "")
             }
+            Rule::ProcessFromWritable => self
+                .either(covers::EXEC, "executable mappings: process plane, dynamically linked programs only"),
             Rule::EgressAllow | Rule::EgressDeny | Rule::EgressRuntimeApi => self.either(covers::EGRESS, ""),
             Rule::EgressListen => self.either(covers::BIND, ""),
             Rule::SelfProtection => self.either(covers::DANGEROUS, ""),
-            Rule::TmpWrites | Rule::FilesDenyWrite => {
-                self.either(covers::OPEN_WRITE, "process plane: opens that write are not supervised by the kernel plane")
+            Rule::TmpWrites | Rule::FilesDenyWrite => self.either(
+                covers::OPEN_WRITE,
+                "process plane: opens that write are not supervised by the kernel plane",
+            ),
+            Rule::FilesDenyRead => {
+                self.process("process plane: the kernel plane does not supervise opens for reading")
             }
-            Rule::FilesDenyRead => self.process("process plane: the kernel plane does not supervise opens for reading"),
             Rule::CredentialsReads => self.process("process plane and language hooks"),
             Rule::ProcessEnvironment | Rule::CredentialsExpose | Rule::ProcessLimits => {
                 self.process("set by the preload library before each exec")
             }
-            Rule::ProcessSyscalls if self.child_filter => self.process("installed by the preload library before each exec"),
-            Rule::ProcessSyscalls => (None, "seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter"),
+            Rule::ProcessSyscalls if self.child_filter => {
+                self.process("installed by the preload library before each exec")
+            }
+            Rule::ProcessSyscalls => {
+                (None, "seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter")
+            }
             Rule::EgressNames if self.names_in_traffic => {
                 (None, "names = \"sni\": not covered yet; only the guarded resolver's answers are believed")
             }

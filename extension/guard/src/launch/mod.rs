@@ -84,7 +84,8 @@ impl Plan {
             (Ok(()), Ok(compiled)) => profile::compile(&compiled),
             _ => profile::Compiled::default(),
         };
-        let unknown = child_filter.unknown.iter().map(|name| format!("process.syscalls: {name} is not known here"));
+        let unknown =
+            child_filter.unknown.iter().map(|name| format!("process.syscalls: {name} is not known here"));
         policy.remarks.extend(unknown);
         let name_servers = resolvers::name_servers();
         let child_filter = child_filter.bytes;
@@ -108,7 +109,10 @@ impl Plan {
             return refuse(&self.settings, &hello, &reason);
         }
         let (agent, trouble) = self.greet(&hello);
-        trouble.into_iter().chain(self.policy.remarks.iter().cloned()).for_each(|text| notice::degraded(&text));
+        trouble
+            .into_iter()
+            .chain(self.policy.remarks.iter().cloned())
+            .for_each(|text| notice::degraded(&text));
         self.hand_over(child, runtime, kernel, agent)
     }
 
@@ -128,7 +132,8 @@ impl Plan {
     }
 
     fn means(&self, kernel: u32) -> Means<'_> {
-        let names = CompiledPolicy::new(&self.policy.compiled).is_ok_and(|policy| policy.checks_names_in_traffic());
+        let names =
+            CompiledPolicy::new(&self.policy.compiled).is_ok_and(|policy| policy.checks_names_in_traffic());
         Means {
             kernel,
             no_preload: &self.no_preload,
@@ -159,7 +164,13 @@ impl Plan {
         }
     }
 
-    fn hand_over(self, child: Option<kernel::child::Child>, runtime: u32, kernel: u32, agent: Option<Agent>) -> i32 {
+    fn hand_over(
+        self,
+        child: Option<kernel::child::Child>,
+        runtime: u32,
+        kernel: u32,
+        agent: Option<Agent>,
+    ) -> i32 {
         let prepared = self.prepare(runtime, kernel, agent.as_ref(), child.is_none());
         let (additions, state) = match prepared {
             Ok((additions, inherited, state)) => (additions, Some((inherited, state))),
@@ -171,13 +182,14 @@ impl Plan {
         match (child, state) {
             (None, _) => become_command(&self.settings.command, &additions.apply(&self.settings.environment)),
             (Some(child), Some((_, state))) => kernel::supervise(&self, child, agent, state, &additions),
-            (Some(child), None) => match State::own(false) {
-                Ok(state) => kernel::supervise(&self, child, agent, state, &additions),
-                Err(_) => {
+            (Some(child), None) => {
+                if let Ok(state) = State::own(false) {
+                    kernel::supervise(&self, child, agent, state, &additions)
+                } else {
                     child.abandon();
                     become_command(&self.settings.command, &self.settings.environment)
                 }
-            },
+            }
         }
     }
 
@@ -255,7 +267,10 @@ fn no_preload(settings: &Settings, runtime: &Runtime) -> String {
         return format!("no preload library at {}", library.display());
     }
     if runtime.is_static {
-        return format!("{} is statically linked: the preload library cannot enter it", runtime.path.display());
+        return format!(
+            "{} is statically linked: the preload library cannot enter it",
+            runtime.path.display()
+        );
     }
     String::new()
 }

@@ -52,9 +52,8 @@ impl State {
         state.publish(launched);
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | descriptor::SEAL_FUTURE_WRITE;
         // Kernels before 5.1 do not know the seal on writing; the others still hold there.
-        let _ = descriptor::seal(state.file.as_fd(), seals).or_else(|_| {
-            descriptor::seal(state.file.as_fd(), libc::F_SEAL_SHRINK | libc::F_SEAL_GROW)
-        });
+        let _ = descriptor::seal(state.file.as_fd(), seals)
+            .or_else(|_| descriptor::seal(state.file.as_fd(), libc::F_SEAL_SHRINK | libc::F_SEAL_GROW));
         Ok(state)
     }
 
@@ -93,7 +92,7 @@ impl Inherited {
     /// Duplicates both files to high numbers.
     ///
     /// # Errors
-    /// `EMFILE` or `EINVAL` where RLIMIT_NOFILE leaves no room.
+    /// `EMFILE` or `EINVAL` where `RLIMIT_NOFILE` leaves no room.
     pub fn place(handoff: &OwnedFd, state: &OwnedFd) -> Result<Self, Errno> {
         let lowest = lowest_number(process::descriptor_limit());
         let handoff = descriptor::duplicate_at(handoff.as_fd(), lowest)?;

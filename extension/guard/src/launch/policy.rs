@@ -51,7 +51,8 @@ pub fn load(settings: &Settings) -> Result<Loaded, String> {
 }
 
 fn compile(resolution: Resolution) -> Result<Loaded, String> {
-    let today = Date::from_unix_seconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()));
+    let today =
+        Date::from_unix_seconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()));
     let compiled = resolution.policy.compile(today).map_err(|error| format!("error: {error}"))?;
     let failure = resolution.failure.map(|failure| failure.message);
     Ok(Loaded {

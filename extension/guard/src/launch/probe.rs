@@ -10,9 +10,9 @@ use crate::sys::{Errno, descriptor, seccomp};
 /// How a target's socket is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// pidfd_getfd(2) on the thread's own descriptor table (6.9).
+    /// `pidfd_getfd(2)` on the thread's own descriptor table (6.9).
     FetchByThread,
-    /// pidfd_getfd(2) on the process's table (5.6).
+    /// `pidfd_getfd(2)` on the process's table (5.6).
     FetchByProcess,
     /// The guard makes every socket itself and keeps a duplicate.
     Registry,
@@ -59,7 +59,7 @@ fn status_says(field: &str, value: &str) -> bool {
     status.lines().any(|line| line.strip_prefix(field).is_some_and(|rest| rest.trim() == value))
 }
 
-/// pidfd_getfd needs the right to attach: the guard is an ancestor, which Yama's scope 1 still allows.
+/// `pidfd_getfd` needs the right to attach: the guard is an ancestor, which Yama's scope 1 still allows.
 fn reach(lines: &mut Vec<String>) -> Reach {
     let scope = fs::read_to_string("/proc/sys/kernel/yama/ptrace_scope").unwrap_or_default();
     let restricted = matches!(scope.trim(), "2" | "3");

@@ -25,8 +25,10 @@ fn parse(text: &str) -> Vec<SocketAddr> {
         (words.next() == Some("nameserver")).then(|| words.next()).flatten()
     });
     let addresses = servers.filter_map(|word| word.split('%').next().unwrap_or(word).parse::<IpAddr>().ok());
-    let found: Vec<_> =
-        addresses.map(|address| SocketAddr::new(address.to_canonical(), PORT)).take(MAX_NAME_SERVERS).collect();
+    let found: Vec<_> = addresses
+        .map(|address| SocketAddr::new(address.to_canonical(), PORT))
+        .take(MAX_NAME_SERVERS)
+        .collect();
     if found.is_empty() { vec![SocketAddr::from(([127, 0, 0, 1], PORT))] } else { found }
 }
 

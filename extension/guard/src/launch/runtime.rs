@@ -17,8 +17,22 @@ use crate::sys::descriptor::Identity;
 
 /// Programs whose only work is to start another one.
 const WRAPPERS: [&str; 16] = [
-    "env", "nice", "ionice", "nohup", "time", "timeout", "stdbuf", "setsid", "setpriv", "chrt", "taskset", "strace",
-    "tini", "dumb-init", "exec", "ringfence-exec",
+    "env",
+    "nice",
+    "ionice",
+    "nohup",
+    "time",
+    "timeout",
+    "stdbuf",
+    "setsid",
+    "setpriv",
+    "chrt",
+    "taskset",
+    "strace",
+    "tini",
+    "dumb-init",
+    "exec",
+    "ringfence-exec",
 ];
 /// Where commands are looked for without PATH, as a shell would.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -88,7 +102,7 @@ fn is_wrapper(path: &Path) -> bool {
 }
 
 fn candidates(command: &[CString], search: &[u8]) -> impl Iterator<Item = PathBuf> {
-    let words = command.iter().take(MAX_WORDS).map(|word| word.as_bytes());
+    let words = command.iter().take(MAX_WORDS).map(CString::as_bytes);
     let words = words.filter(|word| !word.starts_with(b"-") && !word.contains(&b'='));
     words.filter_map(|word| locate(word, search))
 }

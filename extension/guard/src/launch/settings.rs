@@ -32,6 +32,8 @@ pub struct Settings {
     pub on_error: Option<String>,
     /// `RINGFENCE_PLANE=process`: no kernel plane although there might be one.
     pub process_plane_only: bool,
+    /// Whether several worker processes of the runtime serve invocations side by side (Managed Instances).
+    pub concurrent: bool,
     /// Folder that holds `ringfence/`, beside the guard itself.
     pub layer: PathBuf,
 }
@@ -43,13 +45,18 @@ impl Settings {
         let api = text("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
         Self {
             command: command(env::var_os("RINGFENCE_EXEC_WRAPPER"), env::args_os().skip(1)),
-            environment: env::vars_os().take(MAX_STRINGS).filter_map(|(name, value)| variable(&name, &value)).collect(),
+            environment: env::vars_os()
+                .take(MAX_STRINGS)
+                .filter_map(|(name, value)| variable(&name, &value))
+                .collect(),
             runtime_api: address(&api),
             runtime_api_text: api,
             function: text("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             policy: text("RINGFENCE_POLICY"),
             on_error: text("RINGFENCE_ON_ERROR"),
             process_plane_only: text("RINGFENCE_PLANE").as_deref() == Some("process"),
+            concurrent: text("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
+                || text("AWS_LAMBDA_INITIALIZATION_TYPE").as_deref() == Some("lambda-managed-instances"),
             layer: layer(),
         }
     }
@@ -69,7 +76,9 @@ impl Settings {
     /// The value of a variable as the runtime would see it.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&[u8]> {
-        self.environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        self.environment
+            .iter()
+            .find_map(|entry| entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     }
 }
 

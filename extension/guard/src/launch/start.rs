@@ -46,9 +46,10 @@ impl Additions {
             self.0.iter().any(|(added, _)| added.as_bytes() == name)
         };
         let kept = environment.iter().filter(|entry| !replaced(entry)).cloned();
-        let added = self.0.iter().filter_map(|(name, value)| {
-            CString::new([name.as_bytes(), b"=", value].concat()).ok()
-        });
+        let added = self
+            .0
+            .iter()
+            .filter_map(|(name, value)| CString::new([name.as_bytes(), b"=", value].concat()).ok());
         kept.chain(added).collect()
     }
 
@@ -79,14 +80,16 @@ pub fn become_command(command: &[CString], environment: &[CString]) -> i32 {
         say("no command: usage: ringfence-exec RUNTIME [ARGUMENT...]");
         return NOT_FOUND;
     };
-    let search = environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+    let search =
+        environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
     let Some(path) = runtime::program_path(name, search) else {
         say(&format!("{}: command not found", name.to_string_lossy()));
         return NOT_FOUND;
     };
     let error = process::exec(&path, command, environment);
     say(&format!("{}: cannot execute: {error}", path.to_string_lossy()));
-    if error.0 == libc::ENOENT && fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))).is_err()
+    if error.0 == libc::ENOENT
+        && fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))).is_err()
     {
         return NOT_FOUND;
     }
@@ -108,7 +111,8 @@ mod tests {
         let mut additions = Additions::none();
         additions.set("LD_PRELOAD", b"/opt/x.so:/y.so");
         additions.set("A", b"b=c");
-        let environment = [c"LD_PRELOAD=/y.so".to_owned(), c"HOME=/".to_owned(), c"LD_PRELOAD_X=1".to_owned()];
+        let environment =
+            [c"LD_PRELOAD=/y.so".to_owned(), c"HOME=/".to_owned(), c"LD_PRELOAD_X=1".to_owned()];
         let expected = vec![
             c"HOME=/".to_owned(),
             c"LD_PRELOAD_X=1".to_owned(),

@@ -50,10 +50,11 @@ pub fn adopt(number: RawFd) -> OwnedFd {
 /// An anonymous memory file with sealing allowed, closed at exec.
 ///
 /// # Errors
-/// The error of memfd_create(2).
+/// The error of `memfd_create(2)`.
 pub fn memfd(name: &CStr) -> Result<OwnedFd, Errno> {
     // SAFETY: `name` is a C string that outlives the call.
-    check_int(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) }).map(owned)
+    check_int(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) })
+        .map(owned)
 }
 
 /// Adds seals to a memfd.
@@ -68,7 +69,7 @@ pub fn seal(file: BorrowedFd<'_>, seals: i32) -> Result<(), Errno> {
 /// A duplicate with the lowest free number that is at least `lowest`, kept open at exec.
 ///
 /// # Errors
-/// `EMFILE` or `EINVAL` where no such number is free below RLIMIT_NOFILE.
+/// `EMFILE` or `EINVAL` where no such number is free below `RLIMIT_NOFILE`.
 pub fn duplicate_at(file: BorrowedFd<'_>, lowest: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: F_DUPFD takes an int and touches no memory of ours.
     check_int(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD, lowest) }).map(owned)
@@ -83,7 +84,7 @@ pub fn move_up(file: &OwnedFd, lowest: RawFd) -> Result<OwnedFd, Errno> {
     check_int(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest) }).map(owned)
 }
 
-/// The file status flags (O_NONBLOCK, the access mode) of an open file description.
+/// The file status flags (`O_NONBLOCK`, the access mode) of an open file description.
 ///
 /// # Errors
 /// The error of fcntl(2).
@@ -109,11 +110,13 @@ pub fn open_at(directory: Option<BorrowedFd<'_>>, path: &CStr, flags: i32) -> Re
 /// The error of readlink(2).
 pub fn read_link<'b>(path: &CStr, into: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     // SAFETY: the buffer is valid for writes of its own length for the duration of the call.
-    let length = check(unsafe { libc::readlink(path.as_ptr(), into.as_mut_ptr().cast(), into.len()) } as libc::c_long)?;
+    let length = check(
+        unsafe { libc::readlink(path.as_ptr(), into.as_mut_ptr().cast(), into.len()) } as libc::c_long
+    )?;
     Ok(into.get(..length).unwrap_or_default())
 }
 
-/// fstat(2) of an open file (O_PATH ones too).
+/// fstat(2) of an open file (`O_PATH` ones too).
 ///
 /// # Errors
 /// The error of fstat(2).
@@ -137,7 +140,11 @@ pub fn status_of(path: &CStr) -> Result<Status, Errno> {
     Ok(read_status(&unsafe { raw.assume_init() }))
 }
 
-#[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the field types differ between targets")]
+#[allow(
+    clippy::useless_conversion,
+    clippy::unnecessary_cast,
+    reason = "the field types differ between targets"
+)]
 fn read_status(raw: &libc::stat) -> Status {
     Status {
         identity: Identity { device: raw.st_dev as u64, inode: raw.st_ino as u64 },
@@ -147,7 +154,7 @@ fn read_status(raw: &libc::stat) -> Status {
     }
 }
 
-/// A descriptor of a process (pidfd_open(2), 5.3). `thread` asks for one thread's own (PIDFD_THREAD, 6.9).
+/// A descriptor of a process (`pidfd_open(2)`, 5.3). `thread` asks for one thread's own (`PIDFD_THREAD`, 6.9).
 ///
 /// # Errors
 /// `ENOSYS`, `EPERM` or `EINVAL` where the kernel or a filter does not have it, `ESRCH` where the process is gone.
@@ -157,7 +164,7 @@ pub fn pidfd(pid: u32, thread: bool) -> Result<OwnedFd, Errno> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) }).map(owned)
 }
 
-/// A duplicate of descriptor `number` of the process behind `pidfd` (pidfd_getfd(2), 5.6).
+/// A duplicate of descriptor `number` of the process behind `pidfd` (`pidfd_getfd(2)`, 5.6).
 ///
 /// # Errors
 /// `ENOSYS` or `EPERM` where it may not be used, `EBADF` where there is no such descriptor.
@@ -183,13 +190,13 @@ impl Wait {
 
     /// Whether it can be read.
     #[must_use]
-    pub const fn ready(&self) -> bool {
+    pub const fn ready(self) -> bool {
         self.happened & libc::POLLIN != 0
     }
 
     /// Whether the other side is gone.
     #[must_use]
-    pub const fn closed(&self) -> bool {
+    pub const fn closed(self) -> bool {
         self.happened & (libc::POLLHUP | libc::POLLERR | libc::POLLNVAL) != 0
     }
 }
@@ -231,7 +238,8 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
 /// The error of write(2); `EIO` for a short write.
 pub fn write_once(file: BorrowedFd<'_>, bytes: &[u8]) -> Result<(), Errno> {
     // SAFETY: the buffer is valid for reads of its own length.
-    let length = check(unsafe { libc::write(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
+    let length =
+        check(unsafe { libc::write(file.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
     (length == bytes.len()).then_some(()).ok_or(Errno(libc::EIO))
 }
 
@@ -243,7 +251,8 @@ pub fn read_fully(file: BorrowedFd<'_>, into: &mut [u8]) -> Result<(), Errno> {
     let mut filled = 0;
     while let Some(room) = into.get_mut(filled..).filter(|room| !room.is_empty()) {
         // SAFETY: the buffer is valid for writes of its own length.
-        match check(unsafe { libc::read(file.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) } as libc::c_long) {
+        let length = unsafe { libc::read(file.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+        match check(length as libc::c_long) {
             Ok(0) => return Err(Errno(libc::EPIPE)),
             Ok(length) => filled += length,
             Err(Errno(libc::EINTR)) => {}

@@ -1,6 +1,6 @@
 //! The target's memory: copied once into ours, and in one case (the lengths of sendmmsg) written.
 //!
-//! process_vm_readv(2) first; where it is refused, `/proc/<pid>/mem`.
+//! `process_vm_readv(2)` first; where it is refused, `/proc/<pid>/mem`.
 #![allow(unsafe_code, reason = "wraps process_vm_readv(2) and pread(2)")]
 
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use crate::text::Text;
 ///
 /// # Errors
 /// `EFAULT` where nothing is mapped, `EPERM`, `ENOSYS` or `ESRCH` where the target cannot be read.
-pub fn read<'b>(pid: u32, address: u64, into: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+pub fn read(pid: u32, address: u64, into: &mut [u8]) -> Result<&[u8], Errno> {
     match read_directly(pid, address, into) {
         Ok(length) => Ok(into.get(..length).unwrap_or_default()),
         Err(Errno(libc::ENOSYS | libc::EPERM)) => {
@@ -76,7 +76,8 @@ pub fn write(pid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     let target = libc::pid_t::try_from(pid).map_err(|_| Errno(libc::ESRCH))?;
     // SAFETY: the local vector describes `bytes` and is only read; the kernel checks the remote one.
     let returned =
-        check(unsafe { libc::process_vm_writev(target, &raw const local, 1, &raw const remote, 1, 0) } as libc::c_long);
+        check(unsafe { libc::process_vm_writev(target, &raw const local, 1, &raw const remote, 1, 0) }
+            as libc::c_long);
     match returned {
         Ok(length) if length == bytes.len() => Ok(()),
         Ok(_) => Err(Errno::EFAULT),

@@ -141,7 +141,8 @@ pub fn block(signals: &[i32]) -> Result<(Mask, OwnedFd), Errno> {
     // SAFETY: both sets are initialised.
     unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, &raw mut old) };
     // SAFETY: the set is initialised; -1 asks for a new descriptor.
-    let file = check_int(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
+    let file =
+        check_int(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
     Ok((Mask(old), descriptor::adopt(RawFd::try_from(file).unwrap_or(-1))))
 }
 

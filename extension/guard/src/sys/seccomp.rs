@@ -1,4 +1,4 @@
-//! seccomp(2) with a user-notification listener (seccomp_unotify(2), kernel 5.0; ADDFD 5.9).
+//! seccomp(2) with a user-notification listener (`seccomp_unotify(2)`, kernel 5.0; ADDFD 5.9).
 //!
 //! Always the raw call, never prctl(2), which Lambda refuses.
 #![allow(unsafe_code, reason = "wraps seccomp(2) and the listener's ioctls")]
@@ -92,7 +92,9 @@ struct AddDescriptor {
     number_flags: u32,
 }
 
-const _: () = assert!(size_of::<Notification>() == 80 && size_of::<Response>() == 24 && size_of::<AddDescriptor>() == 24);
+const _: () = assert!(
+    size_of::<Notification>() == 80 && size_of::<Response>() == 24 && size_of::<AddDescriptor>() == 24
+);
 
 /// Whether the kernel knows user notification (`SECCOMP_GET_ACTION_AVAIL`).
 ///
@@ -123,7 +125,8 @@ pub fn install(program: &[Instruction], flags: u32) -> Result<RawFd, Errno> {
     let length = u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?;
     let program = Program { length, instructions: program.as_ptr() };
     // SAFETY: the program structure and its instructions outlive the call, and the length is theirs.
-    let number = check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })?;
+    let number =
+        check(unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) })?;
     RawFd::try_from(number).map_err(|_| Errno::EINVAL)
 }
 
@@ -173,7 +176,8 @@ impl Listener {
 
     fn send(&self, response: &Response) -> Result<(), Errno> {
         // SAFETY: the structure is initialised and of the size in the request.
-        check_int(unsafe { libc::ioctl(self.0.as_raw_fd(), SEND as _, std::ptr::from_ref(response)) }).map(drop)
+        check_int(unsafe { libc::ioctl(self.0.as_raw_fd(), SEND as _, std::ptr::from_ref(response)) })
+            .map(drop)
     }
 
     /// Makes the call return `value`.
@@ -204,7 +208,12 @@ impl Listener {
     ///
     /// # Errors
     /// `EINVAL` before 5.14, `EMFILE` where the target has no room, `ENOENT` where it no longer waits.
-    pub fn answer_with_descriptor(&self, id: u64, file: BorrowedFd<'_>, close_on_exec: bool) -> Result<(), Errno> {
+    pub fn answer_with_descriptor(
+        &self,
+        id: u64,
+        file: BorrowedFd<'_>,
+        close_on_exec: bool,
+    ) -> Result<(), Errno> {
         self.add(id, file, close_on_exec, ADD_SEND).map(drop)
     }
 

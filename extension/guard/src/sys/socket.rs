@@ -21,7 +21,8 @@ pub fn create(domain: i32, kind: i32, protocol: i32) -> Result<OwnedFd, Errno> {
 /// The error of connect(2).
 pub fn connect(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     // SAFETY: the address is a slice of initialised bytes and the length is its own.
-    check_int(unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length(address)) }).map(drop)
+    check_int(unsafe { libc::connect(socket.as_raw_fd(), address.as_ptr().cast(), length(address)) })
+        .map(drop)
 }
 
 /// bind(2) with an address as the kernel takes it.
@@ -68,7 +69,8 @@ pub struct Parcel<'a> {
 /// # Errors
 /// The error of sendmsg(2). Never raises SIGPIPE: `MSG_NOSIGNAL` is always added.
 pub fn send(socket: BorrowedFd<'_>, parcel: &Parcel<'_>) -> Result<usize, Errno> {
-    let mut data = libc::iovec { iov_base: parcel.data.as_ptr().cast_mut().cast(), iov_len: parcel.data.len() };
+    let mut data =
+        libc::iovec { iov_base: parcel.data.as_ptr().cast_mut().cast(), iov_len: parcel.data.len() };
     // SAFETY: all-zero is a valid msghdr (null pointers, zero lengths); musl has private padding in it.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = &raw mut data;
@@ -86,7 +88,8 @@ pub fn send(socket: BorrowedFd<'_>, parcel: &Parcel<'_>) -> Result<usize, Errno>
     }
     // SAFETY: every pointer in the message is null or to a slice of the parcel with its own length; sending only
     // reads them.
-    check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, parcel.flags | libc::MSG_NOSIGNAL) } as libc::c_long)
+    check(unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, parcel.flags | libc::MSG_NOSIGNAL) }
+        as libc::c_long)
 }
 
 /// Credentials of the process at the other end of a connected AF_UNIX socket.
@@ -137,7 +140,8 @@ pub fn receive(socket: BorrowedFd<'_>, into: &mut [u8]) -> Result<(usize, Option
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: the buffers are valid for writes of the given lengths; 24 bytes hold one descriptor, so the kernel
     // closes any more that were sent.
-    let received = check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) } as libc::c_long)?;
+    let received =
+        check(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) } as libc::c_long)?;
     let [length, _, _, _, _, _, _, _, level, _, _, _, kind, _, _, _, a, b, c, d, ..] = control.0;
     let descriptor = (message.msg_controllen as usize >= 20
         && i32::from(length) >= 20

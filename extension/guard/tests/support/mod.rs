@@ -43,7 +43,9 @@ pub fn bench() -> &'static Path {
         for program in ["outer", "mark", "race", "escape"] {
             compile(program, &folder.join(program));
         }
-        fs::copy(source("programs/benign.py"), folder.join("benign.py")).unwrap();
+        for script in ["benign.py", "agent.py"] {
+            fs::copy(source("programs").join(script), folder.join(script)).unwrap();
+        }
         for policy in ["races", "tools"] {
             let to = policy_path(policy);
             assert!(to.is_file(), "{}", to.display());
@@ -90,7 +92,8 @@ pub fn guarded(profile: Profile, policy: &str, command: &[&str]) -> Command {
 
 /// `@name` is a file of the bench.
 fn local(word: &str) -> String {
-    word.strip_prefix('@').map_or_else(|| word.to_owned(), |name| bench().join(name).to_string_lossy().into_owned())
+    word.strip_prefix('@')
+        .map_or_else(|| word.to_owned(), |name| bench().join(name).to_string_lossy().into_owned())
 }
 
 pub fn text(bytes: &[u8]) -> String {
