@@ -30,6 +30,9 @@ use crate::telemetry::Event;
 /// Most `degraded` records in the agent's life, of its own and from inside the function each.
 const DEGRADED_TELLINGS: u32 = 64;
 
+/// Later than any moment.
+const NEVER: Timestamp = Timestamp(u64::MAX);
+
 /// Why an invocation is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
@@ -85,6 +88,8 @@ pub(crate) struct Agent {
     pub(crate) totals: Totals,
     /// Set when the running invocation is over, with why.
     pub(crate) over: Cell<Option<Over>>,
+    /// When the runtime asked for more without having been seen at work.
+    early: Cell<Option<Timestamp>>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
     pub(crate) quiet_since: Cell<Timestamp>,
     /// Rings when `over` is set, a guard arrives or telemetry settles.
@@ -123,7 +128,8 @@ impl Agent {
             survivors: RefCell::new(Survivors::new()),
             totals: Totals::default(),
             over: Cell::new(None),
-            quiet_since: Cell::new(Timestamp(u64::MAX)),
+            early: Cell::new(None),
+            quiet_since: Cell::new(NEVER),
             news: Notify::new(),
             waiting: Notify::new(),
             telemetry: OnceCell::new(),
@@ -291,10 +297,20 @@ impl Agent {
                 .impersonation(pid, "a process that is not the runtime said that the invocation is over");
         }
         self.guarded.borrow_mut().preloaded = true;
-        match self.current.borrow().phase {
-            Phase::Init => self.init_is_over(),
+        let phase = self.current.borrow().phase;
+        match phase {
+            Phase::Init if self.quiet_since.get() == NEVER => self.init_is_over(),
+            // Over before the agent has heard that it began.
+            Phase::Init | Phase::Between => self.early.set(Some(clock::now())),
             _ => self.end(Over::Runtime),
         }
+    }
+
+    /// Forgets the end of the last invocation. The one that begins now is over already if the runtime asked for more
+    /// at or after `since`; an older request was a repeated one.
+    pub(crate) fn reset_end(&self, since: Timestamp) {
+        let early = self.early.take().filter(|asked| *asked >= since);
+        self.over.set(early.map(|_| Over::Runtime));
     }
 
     fn is_runtime(&self, pid: u32) -> bool {

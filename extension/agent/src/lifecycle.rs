@@ -183,11 +183,11 @@ impl Agent {
             Phase::Invoke => self.settle(),
             _ => {}
         }
-        self.over.set(None);
         self.current.borrow_mut().begin(request, trace_id(trace));
         self.publish();
-        // Something that woke up long before is not the invocation's.
+        // Something that happened long before is not the invocation's.
         let lead = Timestamp(clock::now().0.saturating_sub(to_millis(LEAD)));
+        self.reset_end(lead);
         let since = self.quiet_since.get().max(lead);
         self.emitter.borrow_mut().begun(since, &self.current.borrow());
         add(&self.totals.invocations, 1);

@@ -361,3 +361,22 @@ fn a_timeout_does_not_keep_the_agent_from_shutdown() {
     assert_eq!(guard.phase(), 3, "between");
     assert!(world.shut_down() < Duration::from_millis(300));
 }
+
+#[test]
+fn an_invocation_that_is_over_before_the_agent_hears_of_it_does_not_block() {
+    if !inside("an_invocation_that_is_over_before_the_agent_hears_of_it_does_not_block") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver);
+    for _ in 0..3 {
+        guard.report(&violation(std::process::id()));
+        guard.notice(Kind::InvocationOver); // the runtime was quicker than the agent
+        let request = world.invoke();
+        world.wait_until_asked();
+        let line = world.record(|line| line["ringfence"]["rule"] == "process.shells");
+        assert_eq!(line["ringfence"]["invocation"]["requestId"], request.as_str());
+    }
+}
