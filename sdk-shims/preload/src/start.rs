@@ -30,7 +30,7 @@ pub(crate) fn start(environment: usize) {
     if !patch_libc(state) {
         report::degraded(state, b"process plane: libc's system-call sites could not be patched");
     }
-    if is_runtime(state) {
+    if state.is_runtime() {
         report::notice(state, Kind::RuntimeUp);
     }
 }
@@ -113,14 +113,6 @@ fn proc_device() -> u64 {
 fn runs_node() -> bool {
     let mut path = [0; 512];
     sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))
-}
-
-/// Whether this process is the runtime, behind all wrappers.
-fn is_runtime(state: &State) -> bool {
-    let handoff = &state.handoff;
-    state.started_as == handoff.runtime_pid
-        && state.executable.inode == handoff.runtime_inode
-        && state.executable.device == handoff.runtime_device
 }
 
 /// Patches libc and the loader; false where that failed or nothing was found.

@@ -100,6 +100,14 @@ impl State {
         if pid == self.handoff.runtime_pid || self.is_worker() { Role::Runtime } else { Role::Child }
     }
 
+    /// Whether this is the runtime's own executable in the runtime's process, or a fork of it: the wrappers are
+    /// through, whether the agent has heard of it or not.
+    pub(crate) fn is_runtime(&self) -> bool {
+        self.started_as == self.handoff.runtime_pid
+            && self.executable.inode == self.handoff.runtime_inode
+            && self.executable.device == self.handoff.runtime_device
+    }
+
     /// Under Managed Instances the runtime's client runs workers of its own executable that serve events too.
     fn is_worker(&self) -> bool {
         self.concurrent
@@ -108,13 +116,15 @@ impl State {
             && sys::parent_id() == self.handoff.runtime_pid
     }
 
-    /// Whether this process is a fork of the process in which the constructor ran, not yet exec'ed.
-    pub(crate) fn is_fork(&self) -> bool {
-        sys::process_id() != self.started_as
+    /// Whether this process is a fork of the runtime that has not exec'ed yet. Only here do children get what they
+    /// then pass on to their own: a filter that every generation installed again would grow without end.
+    pub(crate) fn is_fork_of_runtime(&self) -> bool {
+        self.started_as == self.handoff.runtime_pid && sys::process_id() != self.started_as
     }
 
     pub(crate) fn context(&self) -> Context {
         let (phase, launched) = self.phase();
+        let launched = launched || self.is_runtime();
         Context { phase, role: self.role(), strongest: self.handoff.strongest, launched }
     }
 

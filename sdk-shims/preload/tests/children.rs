@@ -47,11 +47,15 @@ fn children_do_not_get_what_the_policy_strips() {
     assert!(world.bare(PYTHON, &["-c", code]).stdout.contains("AWS_SECRET_ACCESS_KEY=secret"));
     let ran = world.run(PYTHON, &["-c", code]);
     assert!(!ran.stdout.contains("AWS_SECRET") && ran.stdout.contains("KEPT=yes"), "{}", ran.whole());
-    let starting = world.with(|world| world.launched = false).run(PYTHON, &["-c", code]);
+    let starting = world.with(|world| {
+        world.launched = false;
+        world.runtime = Some(PYTHON.into());
+    });
+    let wrapped = starting.run("/usr/bin/env", &["/usr/bin/env"]);
     assert!(
-        starting.stdout.contains("AWS_SECRET_ACCESS_KEY=secret"),
+        wrapped.stdout.contains("AWS_SECRET_ACCESS_KEY=secret"),
         "a wrapper needs them: {}",
-        starting.whole()
+        wrapped.whole()
     );
 }
 

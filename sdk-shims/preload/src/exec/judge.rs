@@ -116,9 +116,9 @@ fn judge_file(
     let verdict = state.verdict(&Action::Exec(exec));
     if speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
-        report.path = resolved;
-        if given != resolved {
-            report.name = given;
+        report.path = if given.starts_with(b"/") { given } else { resolved };
+        if report.path != resolved {
+            report.detail = resolved;
         }
         report.arguments = arguments(argv);
         report::violation(state, verdict, &report);

@@ -66,7 +66,7 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
 /// What exec does after the verdict.
 fn run(state: &State, request: &Request) -> Flow {
     let strip = state.context().launched;
-    if strip && state.is_fork() {
+    if strip && state.is_fork_of_runtime() {
         children::prepare(state);
     }
     environment::with(state, request.envp, strip, |envp| sys::pass(request.number, request.arguments(envp)))

@@ -93,6 +93,8 @@ pub struct World {
     pub agent_pid: u32,
     pub names: Vec<(std::net::IpAddr, u16)>,
     pub child_filter: Vec<u8>,
+    /// The runtime's executable, where it is not the program that is started.
+    pub runtime: Option<PathBuf>,
     pub with_agent: bool,
     pub variables: Vec<(String, String)>,
 }
@@ -111,6 +113,7 @@ impl World {
             agent_pid: 0,
             names: Vec::new(),
             child_filter: Vec::new(),
+            runtime: None,
             with_agent: true,
             variables: Vec::new(),
         }
@@ -165,7 +168,7 @@ impl World {
     fn handoff(&self, program: &str, report: &[u8]) -> Vec<u8> {
         let parsed = Policy::parse("policy.toml", &self.policy).unwrap_or_else(|errors| panic!("{errors}"));
         let compiled = parsed.policy.compile(Date { year: 2026, month: 11, day: 22 }).unwrap();
-        let executable = std::fs::metadata(program).unwrap();
+        let executable = std::fs::metadata(self.runtime.as_deref().unwrap_or(program.as_ref())).unwrap();
         let mut handoff = Handoff::with_policy(&compiled);
         handoff.strongest = self.strongest;
         handoff.kernel_covers = self.kernel_covers;
