@@ -282,7 +282,7 @@ impl Agent {
 
     /// The runtime's own executable runs, with the preload library in it.
     pub(crate) fn runtime_up(&self, pid: u32) {
-        if !self.is_runtime(pid) {
+        if !self.is_runtime(pid) && !self.managed.get() {
             return self.impersonation(pid, "a process that is not the runtime said that it is");
         }
         self.guarded.borrow_mut().preloaded = true;
@@ -292,6 +292,10 @@ impl Agent {
 
     /// The runtime asks for the next event: what it was doing is over.
     pub(crate) fn runtime_asks_for_more(&self, pid: u32) {
+        if self.managed.get() {
+            // Many workers ask, and nothing ends.
+            return;
+        }
         if !self.is_runtime(pid) {
             return self
                 .impersonation(pid, "a process that is not the runtime said that the invocation is over");

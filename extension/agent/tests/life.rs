@@ -380,3 +380,30 @@ fn an_invocation_that_is_over_before_the_agent_hears_of_it_does_not_block() {
         assert_eq!(line["ringfence"]["invocation"]["requestId"], request.as_str());
     }
 }
+
+#[test]
+fn a_guard_that_stays_speaks_for_the_runtime_it_supervises() {
+    if !inside("a_guard_that_stays_speaks_for_the_runtime_it_supervises") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let mut runtime = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let guard = Guard::arrive_as(world.api, &[], runtime.id(), std::process::id()).unwrap();
+    guard.notice_of(Kind::RuntimeUp, runtime.id());
+    guard.notice_of(Kind::InvocationOver, runtime.id());
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    // Its own reports come by the connection that it keeps, and are written with the invocation they belong to.
+    let mut buffer = [0; ringfence_records::wire::MAX_MESSAGE];
+    let report = violation(runtime.id());
+    nix::unistd::write(&guard.control, report.encode(&mut buffer).unwrap()).unwrap();
+    guard.notice_of(Kind::InvocationOver, runtime.id());
+    world.wait_until_asked();
+    let line = world.record(|line| line["ringfence"]["rule"] == "process.shells");
+    assert_eq!(line["ringfence"]["invocation"]["phase"], "invoke");
+    assert!(world.none(|line| line["ringfence"]["rule"] == "self_protection"));
+    runtime.kill().unwrap();
+    runtime.wait().unwrap();
+}

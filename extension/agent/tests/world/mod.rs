@@ -302,13 +302,24 @@ pub(crate) struct Guard {
 impl Guard {
     /// Says Hello as this process and takes the Welcome. `None` where the agent closes the connection.
     pub(crate) fn arrive(api: SocketAddr, servers: &[SocketAddr]) -> Option<Self> {
+        Self::arrive_as(api, servers, std::process::id(), 0)
+    }
+
+    /// Says Hello as this process for a runtime, perhaps of its own, that it stays the parent of.
+    pub(crate) fn arrive_as(
+        api: SocketAddr,
+        servers: &[SocketAddr],
+        runtime: u32,
+        guard: u32,
+    ) -> Option<Self> {
         use std::os::fd::AsRawFd;
         let control = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         let name = format!("ringfence-control-{api}");
         connect(control.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let mut hello = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
-        hello.number(tag::PID, std::process::id());
+        hello.number(tag::PID, runtime);
+        hello.number(tag::PARENT, guard);
         hello.bytes(tag::POLICY_HASH, policy_hash().as_bytes(), 100);
         hello.byte(tag::STRONGEST, 2);
         hello.bytes(tag::EXE, b"/var/lang/bin/python3.13", 100);
@@ -349,8 +360,13 @@ impl Guard {
     }
 
     pub(crate) fn notice(&self, kind: Kind) {
+        self.notice_of(kind, std::process::id());
+    }
+
+    /// A notice that claims to be of process `pid`.
+    pub(crate) fn notice_of(&self, kind: Kind, pid: u32) {
         let mut report = Report::new(kind, ActionKind::Dangerous);
-        report.pid = std::process::id();
+        report.pid = pid;
         self.report(&report);
     }
 
