@@ -18,6 +18,9 @@ pub(crate) use proc::{Process, resident_kib};
 const MAX_TOLD: usize = 32;
 /// Rounds of looking and killing: a process that forks faster than it is killed needs some.
 const ROUNDS: usize = 4;
+/// Looks that may be left out in a row because no number was given out: whoever forks until the numbers have gone
+/// round to the same one is found a few invocations later.
+const MAX_SKIPPED: usize = 8;
 /// Most processes that are remembered; Lambda allows 1,024.
 const MAX_KNOWN: usize = 4096;
 
@@ -29,6 +32,10 @@ pub(crate) struct Survivors {
     known: HashMap<u32, u64>,
     /// Which of the known is looked at next, to notice that its number is another process's by now.
     turn: usize,
+    /// The number that was given out last when everything was looked at.
+    last: Option<u32>,
+    /// Invocations since then.
+    skipped: usize,
 }
 
 /// A process that should be gone.
@@ -41,7 +48,7 @@ pub(crate) struct Survivor {
 impl Survivors {
     /// Knows nobody yet.
     pub(crate) fn new() -> Self {
-        Self { proc: PathBuf::from("/proc"), known: HashMap::new(), turn: 0 }
+        Self { proc: PathBuf::from("/proc"), known: HashMap::new(), turn: 0, last: None, skipped: 0 }
     }
 
     /// Everything that runs now may stay.
@@ -53,6 +60,9 @@ impl Survivors {
     /// Looks for processes that are not known, and kills them where `kills`. `ours` are never touched, nor `root`,
     /// the platform's process above us.
     pub(crate) fn settle(&mut self, kills: bool, ours: &Ours) -> Vec<Survivor> {
+        if self.nothing_was_started() {
+            return Vec::new();
+        }
         self.recheck_one();
         let mut told: Vec<Survivor> = Vec::new();
         for _ in 0..ROUNDS {
@@ -75,7 +85,20 @@ impl Survivors {
                 break;
             }
         }
+        if !told.is_empty() {
+            // Perhaps not all of them are gone: look again next time.
+            self.last = None;
+        }
         told
+    }
+
+    /// Whether no process or thread was started since the last look: then there is nothing to find.
+    fn nothing_was_started(&mut self) -> bool {
+        let last = proc::last_id(&self.proc);
+        let same = last.is_some() && last == self.last && self.skipped < MAX_SKIPPED;
+        self.skipped = if same { self.skipped + 1 } else { 0 };
+        self.last = last;
+        same
     }
 
     fn find(&mut self, ours: &Ours) -> Vec<Process> {

@@ -45,6 +45,12 @@ pub(super) fn ids(proc: &Path) -> impl Iterator<Item = u32> + use<> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The number that was given out last, the fifth field of `loadavg`. Threads take numbers too.
+pub(super) fn last_id(proc: &Path) -> Option<u32> {
+    let text = limited(&proc.join("loadavg"))?;
+    std::str::from_utf8(&text).ok()?.split_ascii_whitespace().nth(4)?.parse().ok()
+}
+
 /// Reads `stat`.
 pub(super) fn stat(proc: &Path, id: u32) -> Option<Stat> {
     let text = limited(&proc.join(id.to_string()).join("stat"))?;
@@ -124,6 +130,13 @@ mod tests {
     fn a_name_cannot_forge_the_fields_behind_it() {
         let text = b"17 (evil) Z 1 (x) S 9 17 17 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 4711 8192 100 0";
         assert_eq!(parse_stat(text), Some(Stat { id: 17, parent: 9, started: 4711, is_dead: false }));
+    }
+
+    #[test]
+    fn a_started_process_moves_the_last_number() {
+        let before = last_id(Path::new("/proc")).unwrap();
+        assert!(std::process::Command::new("true").status().unwrap().success());
+        assert_ne!(last_id(Path::new("/proc")).unwrap(), before);
     }
 
     #[test]
