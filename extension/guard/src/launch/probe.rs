@@ -38,8 +38,13 @@ impl Capabilities {
         let mut lines = Vec::new();
         let no_new_privileges = status_says("NoNewPrivs:", "1");
         lines.push(format!("no_new_privs: {}", if no_new_privileges { "set" } else { "not set" }));
-        let notification = seccomp::notification_available().and_then(|()| seccomp::sizes_agree());
-        lines.push(line("seccomp(2)", notification));
+        let process_files = fs::metadata("/proc/self/status").map(drop).map_err(Errno::from);
+        let seccomp = seccomp::notification_available().and_then(|()| seccomp::sizes_agree());
+        lines.push(line("seccomp(2)", seccomp));
+        if process_files.is_err() {
+            lines.push(line("/proc, which the kernel plane needs", process_files));
+        }
+        let notification = seccomp.and(process_files);
         let reach = if notification.is_ok() { reach(&mut lines) } else { Reach::Registry };
         Self { no_new_privileges, notification, reach, lines }
     }
