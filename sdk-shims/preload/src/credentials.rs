@@ -27,6 +27,14 @@ fn read(name: &[u8]) -> usize {
     if state.policy.is_credential(name) && denied(state, name) { 0 } else { value }
 }
 
+/// The values of the role's credentials in this process, which no record may show. Empty where there are none.
+pub(crate) fn values() -> [&'static [u8]; CREDENTIAL_VARIABLES.len()] {
+    const LONGEST: usize = 4096;
+    let environment = arch::environment_of_libc() as usize;
+    CREDENTIAL_VARIABLES
+        .map(|name| sys::string_at(find(environment, name.as_bytes()), LONGEST).unwrap_or_default())
+}
+
 /// Walks an environment; the address behind `name=`.
 fn find(environment: usize, name: &[u8]) -> usize {
     if environment == 0 || name.is_empty() {

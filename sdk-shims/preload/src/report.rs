@@ -14,6 +14,7 @@ use ringfence_records::redact::Redactor;
 use ringfence_records::time::Timestamp;
 use ringfence_records::wire::MAX_MESSAGE;
 
+use crate::credentials;
 use crate::state::State;
 use crate::sys::{self, Errno};
 
@@ -103,7 +104,8 @@ fn print(state: &State, report: &Report<'_>) {
 
 #[inline(never)]
 fn line<'b>(state: &State, report: &Report<'_>, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
-    let redactor = Redactor::new(&[]);
+    let secrets = credentials::values();
+    let redactor = Redactor::new(&secrets);
     let handoff = &state.handoff;
     let scene =
         Scene { redactor: &redactor, function: handoff.function, version: b"", policy: handoff.policy_hash };

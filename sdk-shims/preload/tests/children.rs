@@ -235,3 +235,18 @@ fn reads_of_credentials_by_native_code_are_seen_once() {
     assert_eq!(ran.stdout, "s\ns\ns\nnone\ny", "{}", ran.whole());
     assert_eq!(ran.violations(), ["read_credential reported credentials.reads AWS_SECRET_ACCESS_KEY"]);
 }
+
+#[test]
+fn a_record_on_standard_error_shows_no_secret() {
+    let policy = "version = 1\nmode = \"enforce\"\n[process]\nallow = []\n";
+    let world = World::new(policy).with(|world| {
+        world.with_agent = false;
+        world
+            .variables
+            .push(("AWS_SECRET_ACCESS_KEY".into(), "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".into()));
+    });
+    let code = "import os\nos.spawnv(0,'/usr/bin/curl',['curl','-d',os.environ['AWS_SECRET_ACCESS_KEY']])";
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert!(ran.stderr.contains("blocked exec of /usr/bin/curl"), "{}", ran.whole());
+    assert!(!ran.stderr.contains("wJalrXUtn"), "{}", ran.whole());
+}
