@@ -288,6 +288,8 @@ pub struct Report<'a> {
     pub chain: &'a [u8],
     /// Anything else that a person should read.
     pub detail: &'a [u8],
+    /// Request id, for `InvocationOver`: the last invocation that the runtime answered; empty before the first.
+    pub request: &'a [u8],
     /// Messages that this sender could not send since its last one.
     pub dropped: u32,
 }
@@ -314,6 +316,7 @@ impl<'a> Report<'a> {
             frames: List::new(),
             chain: &[],
             detail: &[],
+            request: &[],
             dropped: 0,
         }
     }
@@ -349,6 +352,7 @@ impl<'a> Report<'a> {
             (tag::CODE, self.code, MAX_TEXT),
             (tag::CHAIN, self.chain, MAX_TEXT),
             (tag::DETAIL, self.detail, MAX_TEXT),
+            (tag::REQUEST, self.request, MAX_ARGUMENT),
         ];
         for (tag, value, limit) in texts {
             if !value.is_empty() {
@@ -396,6 +400,7 @@ impl<'a> Report<'a> {
             tag::CODE => self.code = value,
             tag::CHAIN => self.chain = value,
             tag::DETAIL => self.detail = value,
+            tag::REQUEST => self.request = value,
             tag::ARGUMENT => self.arguments.push(value),
             tag::FRAME => self.frames.push(value),
             _ => {}

@@ -39,7 +39,11 @@ pub(crate) fn degraded(state: &State, detail: &[u8]) {
 
 /// Sends one of the small notices.
 pub(crate) fn notice(state: &State, kind: Kind) {
-    let mut report = Report::new(kind, ActionKind::Dangerous);
+    deliver_notice(state, Report::new(kind, ActionKind::Dangerous));
+}
+
+/// The same for one that has something to say.
+pub(crate) fn deliver_notice(state: &State, mut report: Report<'_>) {
     report.pid = sys::process_id();
     report.parent = sys::parent_id();
     if !state.handoff.report_address.is_empty() {

@@ -1,12 +1,12 @@
 //! The runtime's connections to its API: which they are, and when it asks for the next event.
 //!
 //! It remembers the runtime's own connections by descriptor and inode, so that a second one can be told (an attacker
-//! in the process opens one to steal events), and sees the request for the next event go out, which ends the
-//! invocation. `network` calls it for connects, `handler` for writes.
+//! in the process opens one to steal events), and sees the answer to an invocation and the request for the next event
+//! go out, which ends that invocation. `network` calls it for connects, `handler` for writes.
 
-use core::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 
-use ringfence_records::message::Kind;
+use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::report;
 use crate::state::State;
@@ -14,6 +14,14 @@ use crate::sys;
 
 /// The start of the runtime's request for an event (Lambda Runtime API, 2018-06-01).
 const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
+
+/// The start of its answer, before the request id.
+const ANSWER: &[u8] = b"POST /2018-06-01/runtime/invocation/";
+/// Longest request id in bytes that is remembered; Lambda's have 36.
+const MAX_REQUEST: usize = 64;
+
+/// The request that was answered last, padded with zeros.
+static ANSWERED: [AtomicU8; MAX_REQUEST] = [const { AtomicU8::new(0) }; MAX_REQUEST];
 
 struct Connection {
     descriptor: AtomicI32,
@@ -66,10 +74,36 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     {
         return;
     }
-    let asks = sys::bytes_at(address, NEXT.len()).is_some_and(|bytes| bytes == NEXT);
-    if asks && sys::process_id() == state.handoff.runtime_pid {
-        report::notice(state, Kind::InvocationOver);
+    if sys::process_id() != state.handoff.runtime_pid {
+        return;
     }
+    let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
+    if begins(NEXT) {
+        say_that_it_is_over(state);
+    } else if begins(ANSWER) {
+        let room = MAX_REQUEST.min(length.saturating_sub(ANSWER.len()));
+        remember_answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default());
+    }
+}
+
+/// Keeps the request id, which ends at the next slash.
+fn remember_answer(rest: &[u8]) {
+    let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(0);
+    for (index, place) in ANSWERED.iter().enumerate() {
+        let byte = if index < length { rest.get(index).copied().unwrap_or(0) } else { 0 };
+        place.store(byte, Ordering::Relaxed);
+    }
+}
+
+fn say_that_it_is_over(state: &State) {
+    let mut request = [0; MAX_REQUEST];
+    for (byte, place) in request.iter_mut().zip(&ANSWERED) {
+        *byte = place.load(Ordering::Relaxed);
+    }
+    let length = request.iter().position(|byte| *byte == 0).unwrap_or(MAX_REQUEST);
+    let mut over = Report::new(Kind::InvocationOver, ActionKind::Dangerous);
+    over.request = request.get(..length).unwrap_or_default();
+    report::deliver_notice(state, over);
 }
 
 /// The same for a vector of buffers: a request's head stands in the first one.
