@@ -14,6 +14,20 @@ const MAX_SITES: usize = 160;
 /// Bytes before the first stub: the entry's address.
 const SLOT: usize = 16;
 
+/// Whether text that was written to may be executed again: tried on a copy of a page of `file` (ending in NUL), since
+/// a refusal in the middle of patching libc (`SELinux`: execmod) would leave it unable to run.
+pub(crate) fn is_permitted(file: &[u8]) -> bool {
+    let Ok(file) = sys::open_at(sys::CWD, file, sys::O_CLOEXEC) else { return false };
+    let Ok(page) = sys::map_private(file.0, PAGE) else { return false };
+    let address = page.as_ptr() as usize;
+    if let Some(first) = page.first_mut() {
+        *first ^= 0xff;
+    }
+    let permitted = sys::protect(address, PAGE, Use::Execute).is_ok();
+    sys::unmap(address, PAGE);
+    permitted
+}
+
 /// Patches every site in `text` whose number is wanted; returns how many.
 ///
 /// # Errors
@@ -117,6 +131,12 @@ fn jump(anchor: usize, stub: usize) -> Option<[u8; 5]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn permission_is_tried_on_a_file() {
+        assert!(is_permitted(b"/bin/sh\0"));
+        assert!(!is_permitted(b"/nowhere\0"));
+    }
 
     #[test]
     fn jumps_go_both_ways_and_never_too_far() {

@@ -115,8 +115,19 @@ fn runs_node() -> bool {
     sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))
 }
 
+/// The library's own file, with a NUL.
+fn own_path<'b>(state: &State, buffer: &'b mut [u8; 1024]) -> Option<&'b [u8]> {
+    let path = state.handoff.preload_path;
+    buffer.get_mut(..path.len())?.copy_from_slice(path);
+    buffer.get(..=path.len())
+}
+
 /// Patches libc and the loader; false where that failed or nothing was found.
 fn patch_libc(state: &State) -> bool {
+    let mut path = [0; 1024];
+    if !own_path(state, &mut path).is_some_and(patch::is_permitted) {
+        return false;
+    }
     let runtime = state.started_as == state.handoff.runtime_pid;
     let writes = state.rules.write;
     let wanted = |call: usize| {

@@ -305,6 +305,15 @@ pub(crate) fn memory_near(hint: usize, length: usize) -> Result<&'static mut [u8
     Ok(unsafe { core::slice::from_raw_parts_mut(address as *mut u8, length) })
 }
 
+/// A private, writable copy of the first `length` bytes of a file.
+pub(crate) fn map_private(file: i32, length: usize) -> Result<&'static mut [u8], Errno> {
+    let address =
+        check(pass(number::MMAP, [0, length, PROT_READ | PROT_WRITE, MAP_PRIVATE, argument(file), 0]))?;
+    // SAFETY: the mapping is new, readable, writable, private, and known to nobody else; callers ask for no more than
+    // the first page of a file that has one.
+    Ok(unsafe { core::slice::from_raw_parts_mut(address as *mut u8, length) })
+}
+
 /// Page-aligned memory as words.
 pub(crate) fn as_words(memory: &'static mut [u8]) -> &'static mut [usize] {
     // SAFETY: any bytes are words; `align_to_mut` keeps to the aligned middle, which is all of a page-aligned range.
