@@ -153,3 +153,54 @@ fn execs_are_judged_and_named() {
         }
     }
 }
+
+/// The runtime's first connection to its API, a second one beside it, one after the first is closed, and a child's.
+const API: &str = "import os, socket, sys
+address = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+address = (address[0], int(address[1]))
+server = socket.socket(); server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); server.bind(address); server.listen()
+first = socket.socket()
+print('first', first.connect_ex(address))
+print('second', socket.socket().connect_ex(address))
+first.close()
+again = socket.socket()
+print('again', again.connect_ex(address))
+again.close()
+sys.stdout.flush()
+child = os.fork()
+print('child' if child == 0 else 'parent', socket.socket().connect_ex(address), flush=True)
+if child: os.wait()
+";
+
+#[test]
+fn the_runtime_api_is_the_runtime_s() {
+    for (number, profile) in KERNEL.into_iter().enumerate() {
+        let api = format!("127.77.{}.{}:9001", std::process::id() % 250 + 1, number + 1);
+        let mut command = guarded(profile, "races", &["/usr/bin/python3", "-c", API]);
+        let output = command.env("AWS_LAMBDA_RUNTIME_API", &api).output().unwrap();
+        let shown = text(&output.stdout);
+        assert!(
+            shown.starts_with("first 0\nsecond 13\nagain 0\n"),
+            "{profile:?}: {shown}{}",
+            text(&output.stderr)
+        );
+        assert!(shown.contains("child 13\n") && shown.contains("parent 0\n"), "{profile:?}: {shown}");
+        let records = violations(&output);
+        assert_eq!(records.len(), 2, "{records:?}");
+        assert!(records.iter().all(|line| line.contains("(egress.runtime_api)")), "{records:?}");
+    }
+}
+
+#[test]
+fn workers_of_a_managed_instance_are_the_runtime() {
+    for (number, profile) in KERNEL.into_iter().enumerate() {
+        let api = format!("127.78.{}.{}:9001", std::process::id() % 250 + 1, number + 1);
+        let mut command = guarded(profile, "races", &["/usr/bin/python3", "-c", API]);
+        let output = command
+            .env("AWS_LAMBDA_RUNTIME_API", &api)
+            .env("AWS_LAMBDA_MAX_CONCURRENCY", "4")
+            .output()
+            .unwrap();
+        assert!(text(&output.stdout).contains("child 0\n"), "{profile:?}: {}", text(&output.stdout));
+    }
+}
