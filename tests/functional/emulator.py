@@ -189,7 +189,7 @@ class Emulator:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self.log.seek(0)
+        self.log.close()
 
 
 class Classic(unittest.TestCase):
@@ -204,8 +204,9 @@ class Classic(unittest.TestCase):
 
     def test_a_shell_is_blocked_and_the_record_names_the_request(self):
         self.assertEqual(self.emulator.invoke({"do": "shell"}), {"error": "PermissionError"})
-        record = self.emulator.await_record("violation")[0]["ringfence"]
-        self.assertEqual((record["action"], record["verdict"]), ("exec", "blocked"))
+        records = [record["ringfence"] for record in self.emulator.await_record("violation")]
+        record = records[0]
+        self.assertEqual((record["action"], record["verdict"]), ("exec", "blocked"), records)
         self.assertTrue(record["invocation"]["requestId"])
         self.assertEqual(record["subject"]["path"], "/bin/sh")
 
@@ -231,7 +232,7 @@ class ManagedInstances(unittest.TestCase):
 
     def test_the_function_answers_and_violations_appear(self):
         answer = self.emulator.invoke({"name": "Ada"})
-        self.assertEqual((answer["hello"], answer["uid"]), ("Ada", 993))
+        self.assertEqual(answer, {"hello": "Ada", "uid": 993}, self.emulator.output())
         self.assertEqual(self.emulator.invoke({"do": "shell"}), {"error": "PermissionError"})
         self.emulator.await_record("protection")
         record = self.emulator.await_record("violation")[0]["ringfence"]
