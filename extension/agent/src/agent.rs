@@ -88,8 +88,8 @@ pub(crate) struct Agent {
     pub(crate) totals: Totals,
     /// Set when the running invocation is over, with why.
     pub(crate) over: Cell<Option<Over>>,
-    /// When the runtime asked for more without having been seen at work.
-    early: Cell<Option<Timestamp>>,
+    /// The request that the runtime has answered before the agent heard of it.
+    early: RefCell<Vec<u8>>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
     pub(crate) quiet_since: Cell<Timestamp>,
     /// Rings when `over` is set, a guard arrives or telemetry settles.
@@ -128,7 +128,7 @@ impl Agent {
             survivors: RefCell::new(Survivors::new()),
             totals: Totals::default(),
             over: Cell::new(None),
-            early: Cell::new(None),
+            early: RefCell::default(),
             quiet_since: Cell::new(NEVER),
             news: Notify::new(),
             waiting: Notify::new(),
@@ -290,8 +290,8 @@ impl Agent {
         self.publish();
     }
 
-    /// The runtime asks for the next event: what it was doing is over.
-    pub(crate) fn runtime_asks_for_more(&self, pid: u32) {
+    /// The runtime asks for the next event, and `answered` is the request that it answered last: that one is over.
+    pub(crate) fn runtime_asks_for_more(&self, pid: u32, answered: &[u8]) {
         if self.managed.get() {
             // Many workers ask, and nothing ends.
             return;
@@ -304,17 +304,20 @@ impl Agent {
         let phase = self.current.borrow().phase;
         match phase {
             Phase::Init if self.quiet_since.get() == NEVER => self.init_is_over(),
-            // Over before the agent has heard that it began.
-            Phase::Init | Phase::Between => self.early.set(Some(clock::now())),
-            _ => self.end(Over::Runtime),
+            // A runtime whose answers were not seen names none.
+            Phase::Invoke if answered.is_empty() || answered == self.current.borrow().request.as_bytes() => {
+                self.end(Over::Runtime);
+            }
+            // Answered before the agent has heard that it began, or asked again: the next invocation's id tells.
+            _ => self.early.replace(answered.to_vec()).clear(),
         }
     }
 
-    /// Forgets the end of the last invocation. The one that begins now is over already if the runtime asked for more
-    /// at or after `since`; an older request was a repeated one.
-    pub(crate) fn reset_end(&self, since: Timestamp) {
-        let early = self.early.take().filter(|asked| *asked >= since);
-        self.over.set(early.map(|_| Over::Runtime));
+    /// Forgets the end of the last invocation. The one that begins now may be over already.
+    pub(crate) fn reset_end(&self) {
+        let early = std::mem::take(&mut *self.early.borrow_mut());
+        let over = !early.is_empty() && early == self.current.borrow().request.as_bytes();
+        self.over.set(over.then_some(Over::Runtime));
     }
 
     fn is_runtime(&self, pid: u32) -> bool {

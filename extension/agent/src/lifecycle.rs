@@ -187,7 +187,7 @@ impl Agent {
         self.publish();
         // Something that happened long before is not the invocation's.
         let lead = Timestamp(clock::now().0.saturating_sub(to_millis(LEAD)));
-        self.reset_end(lead);
+        self.reset_end();
         let since = self.quiet_since.get().max(lead);
         self.emitter.borrow_mut().begun(since, &self.current.borrow());
         add(&self.totals.invocations, 1);

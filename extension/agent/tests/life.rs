@@ -373,7 +373,7 @@ fn an_invocation_that_is_over_before_the_agent_hears_of_it_does_not_block() {
     guard.notice(Kind::InvocationOver);
     for _ in 0..3 {
         guard.report(&violation(std::process::id()));
-        guard.notice(Kind::InvocationOver); // the runtime was quicker than the agent
+        guard.answered(&world.upcoming()); // the runtime was quicker than the agent
         let request = world.invoke();
         world.wait_until_asked();
         let line = world.record(|line| line["ringfence"]["rule"] == "process.shells");
@@ -406,4 +406,29 @@ fn a_guard_that_stays_speaks_for_the_runtime_it_supervises() {
     assert!(world.none(|line| line["ringfence"]["rule"] == "self_protection"));
     runtime.kill().unwrap();
     runtime.wait().unwrap();
+}
+
+#[test]
+fn an_invocation_is_not_over_because_the_last_one_is() {
+    if !inside("an_invocation_is_not_over_because_the_last_one_is") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver);
+    let first = world.invoke();
+    guard.answered(&first);
+    world.wait_until_asked();
+    guard.answered(&first); // asked again, as after a broken connection
+    let second = world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    fs::write("/tmp/written-late", "x").unwrap();
+    guard.answered(&second);
+    world.wait_until_asked();
+    let residue = world.record_of("residue");
+    assert_eq!(residue["ringfence"]["invocation"]["requestId"], second.as_str());
+    assert!(!exists("/tmp/written-late"));
 }

@@ -128,6 +128,11 @@ impl World {
         self.invoke_for(Duration::from_secs(30))
     }
 
+    /// The id that the next invocation will have.
+    pub(crate) fn upcoming(&self) -> String {
+        format!("request-{}", self.invocations + 1)
+    }
+
     /// Begins an invocation with this time to its deadline.
     pub(crate) fn invoke_for(&mut self, time: Duration) -> String {
         self.invocations += 1;
@@ -361,6 +366,14 @@ impl Guard {
 
     pub(crate) fn notice(&self, kind: Kind) {
         self.notice_of(kind, std::process::id());
+    }
+
+    /// The runtime has answered this request and asks for the next event.
+    pub(crate) fn answered(&self, request: &str) {
+        let mut report = Report::new(Kind::InvocationOver, ActionKind::Dangerous);
+        report.pid = std::process::id();
+        report.request = request.as_bytes();
+        self.report(&report);
     }
 
     /// A notice that claims to be of process `pid`.
