@@ -20,7 +20,8 @@ fn it_needs_no_library_and_no_symbol() {
     assert!(dynamic.contains("INIT_ARRAY"), "{dynamic}");
     let symbols = output("readelf", &["--dyn-syms", "-W"]);
     let undefined: Vec<_> = symbols.lines().filter(|line| line.contains(" UND ")).collect();
-    let weak = |line: &&&str| line.contains("WEAK") && (line.ends_with(" environ") || line.ends_with(" _r_debug"));
+    let weak =
+        |line: &&&str| line.contains("WEAK") && (line.ends_with(" environ") || line.ends_with(" _r_debug"));
     assert_eq!(undefined.iter().skip(1).filter(weak).count(), undefined.len() - 1, "{symbols}");
     let exported = symbols.lines().filter(|line| line.contains("FUNC") && !line.contains(" UND ")).count();
     assert_eq!(exported, 2, "getenv and secure_getenv, nothing else: {symbols}");
@@ -43,6 +44,15 @@ fn no_function_takes_more_stack_than_a_small_thread_has() {
         let (size, _) = rest.trim().strip_prefix("$0x")?.split_once(",%rsp")?;
         usize::from_str_radix(size, 16).ok()
     };
-    let largest = code.lines().filter_map(frame).max().unwrap();
-    assert!(largest <= 8 * 1024, "{largest} bytes");
+    // A frame of more than a page is taken page by page, each touched: the steps stand a few lines apart.
+    let (mut largest, mut sum, mut since) = (0, 0, usize::MAX);
+    for line in code.lines() {
+        since = since.saturating_add(1);
+        if let Some(size) = frame(line) {
+            sum = if since <= 4 { sum + size } else { size };
+            since = 0;
+            largest = largest.max(sum);
+        }
+    }
+    assert!((4096..=7 * 1024).contains(&largest), "{largest} bytes");
 }
