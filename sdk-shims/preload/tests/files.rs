@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::World;
+use harness::{World, compiled};
 use ringfence_policy::{Phase, Rule};
 use ringfence_records::message::{ActionKind, Outcome};
 
@@ -129,4 +129,19 @@ fn nothing_changes_under_a_folder_that_may_not_be_written() {
         ],
     );
     assert_eq!(ran.stdout, "1", "{}", ran.whole());
+}
+
+#[test]
+fn the_sites_of_a_library_that_is_loaded_later_are_patched() {
+    let source = "long reads(const char *path) {\n  long result; register long flags __asm__(\"rdx\") = 0;\n  __asm__ volatile(\"mov $257, %%eax\\n syscall\" : \"=a\"(result) : \"D\"(-100L), \"S\"(path), \"r\"(flags) : \"rcx\", \"r11\", \"memory\");\n  return result;\n}\n";
+    let library = compiled("later.so", source, &["-shared", "-fPIC", "-O2"]);
+    let code = format!(
+        "import ctypes\nprint(ctypes.CDLL('{}').reads(b'/proc/self/environ') > 0)",
+        library.display()
+    );
+    let world = World::new("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"/proc/*/environ\"]\n");
+    assert_eq!(world.bare(PYTHON, &["-c", &code]).stdout, "True");
+    let ran = world.run(PYTHON, &["-c", &code]);
+    assert_eq!(ran.stdout, "False", "{}", ran.whole());
+    assert!(ran.saw(ActionKind::OpenRead, Outcome::Blocked, Rule::FilesDenyRead), "{}", ran.whole());
 }
