@@ -40,7 +40,7 @@ const BASELINE: &[(&str, c_long, &str)] = &[
     ("finit_module", libc::SYS_finit_module, "changes the kernel"),
     ("delete_module", libc::SYS_delete_module, "changes the kernel"),
     ("kexec_load", libc::SYS_kexec_load, "replaces the kernel"),
-    ("kexec_file_load", libc::SYS_kexec_file_load, "replaces the kernel"),
+    ("kexec_file_load", super::table::KEXEC_FILE_LOAD, "replaces the kernel"),
     ("reboot", libc::SYS_reboot, "ends the environment"),
 ];
 

@@ -86,6 +86,13 @@ const AF_NETLINK: u32 = 16;
 /// Signals by which one process stops or ends another.
 const ENDING: &[u32] = &[1, 2, 3, 9, 15, 19, 20, 21, 22];
 
+/// Which libc has for x86_64 only.
+#[cfg(target_arch = "x86_64")]
+pub(super) const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
+/// Which libc has for x86_64 only.
+#[cfg(target_arch = "aarch64")]
+pub(super) const KEXEC_FILE_LOAD: c_long = 294;
+
 fn rule(call: c_long, cases: Vec<Case>, otherwise: Action, reason: &'static str) -> Rule {
     Rule { call: u32::try_from(call).unwrap_or(u32::MAX), cases, otherwise, reason }
 }
@@ -132,7 +139,7 @@ const REFUSED: &[(c_long, Action, &str)] = &[
     (libc::SYS_chroot, EPERM, "changes what paths mean, for the supervisor's reading of them"),
     (libc::SYS_setns, EPERM, "leaves the name spaces in which the supervisor judges"),
     (libc::SYS_kexec_load, EPERM, "replaces the kernel"),
-    (libc::SYS_kexec_file_load, EPERM, "replaces the kernel"),
+    (KEXEC_FILE_LOAD, EPERM, "replaces the kernel"),
     (libc::SYS_init_module, EPERM, "changes the kernel"),
     (libc::SYS_finit_module, EPERM, "changes the kernel"),
     (libc::SYS_delete_module, EPERM, "changes the kernel"),

@@ -197,8 +197,8 @@ impl<'p> Supervisor<'p> {
             if signals.ready() {
                 self.handle_signals();
             }
-            if agent.closed() {
-                self.reporter.agent_is_gone();
+            if agent.ready() || agent.closed() {
+                self.reporter.listen();
             }
             self.look_at_due();
             self.workers.interrupt_abandoned();

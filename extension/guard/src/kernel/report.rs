@@ -14,6 +14,7 @@ use ringfence_records::wire;
 
 use super::target::{self, Caller};
 use crate::notice;
+use crate::sys::Errno;
 use crate::sys::map::StatePage;
 use crate::sys::socket::{self, Parcel};
 use crate::text::Text;
@@ -50,10 +51,16 @@ impl Reporter {
         self.agent.as_ref()
     }
 
-    /// The agent is gone: from now on standard error.
-    pub fn agent_is_gone(&mut self) {
-        self.agent = None;
-        notice::degraded("the agent closed its connection");
+    /// Takes what the agent says, which is nothing but its end: from then on standard error.
+    pub fn listen(&mut self) {
+        let Some(agent) = &self.agent else { return };
+        match socket::receive(agent.as_fd(), &mut [0; 64]) {
+            Ok((1.., _)) | Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
+            Ok((0, _)) | Err(_) => {
+                self.agent = None;
+                notice::degraded("the agent closed its connection");
+            }
+        }
     }
 
     /// Sends a report about `caller`, with who it is filled in.
