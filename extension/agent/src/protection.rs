@@ -56,7 +56,7 @@ fn line<'a>(
     hello: Option<&'a Hello>,
     abilities: Abilities,
 ) -> CoverageLine<'a> {
-    let own = own_line(rule, rules, hello.is_some(), abilities);
+    let own = own_line(rule, rules, hello, abilities);
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
     let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
     let mut line = best.unwrap_or_else(|| not_covered(rule, missing(rule, hello.is_some())));
@@ -70,11 +70,16 @@ fn line<'a>(
 }
 
 /// What the platform plane does for a rule.
-fn own_line(rule: Rule, rules: &Rules, guarded: bool, abilities: Abilities) -> Option<CoverageLine<'static>> {
+fn own_line(
+    rule: Rule,
+    rules: &Rules,
+    hello: Option<&Hello>,
+    abilities: Abilities,
+) -> Option<CoverageLine<'static>> {
     let enforces = match rule {
         Rule::TmpResidue => rules.residue == Residue::Wipe,
         Rule::ProcessSurvivors => rules.survivors == Survivors::Kill,
-        Rule::EgressNames => return Some(names(rule, guarded, abilities)),
+        Rule::EgressNames => return Some(names(rule, rules, hello, abilities)),
         _ => return None,
     };
     Some(match (rule, abilities) {
@@ -99,18 +104,24 @@ fn own_line(rule: Rule, rules: &Rules, guarded: bool, abilities: Abilities) -> O
     })
 }
 
-/// `egress.names` is in use only where names are to be checked in the traffic.
-fn names(rule: Rule, guarded: bool, abilities: Abilities) -> CoverageLine<'static> {
-    match (guarded, abilities.resolver) {
-        (true, true) => CoverageLine {
-            rule,
-            plane: Some(Plane::Platform),
-            status: Coverage::Observed,
-            reason: "names are checked by the guarded resolver only, not yet in the traffic",
-        },
-        (true, false) => not_covered(rule, "the guarded resolver could not be started"),
-        (false, _) => not_covered(rule, NO_GUARD),
+/// The resolver refuses names, but only the look-ups that a plane leads to it.
+fn names(rule: Rule, rules: &Rules, hello: Option<&Hello>, abilities: Abilities) -> CoverageLine<'static> {
+    let Some(hello) = hello else { return not_covered(rule, NO_GUARD) };
+    let led = hello.coverage().any(|line| {
+        matches!(line.rule, Rule::EgressAllow | Rule::EgressDeny) && line.status != Coverage::NotCovered
+    });
+    if !abilities.resolver {
+        return not_covered(rule, "the guarded resolver could not be started");
     }
+    if !led {
+        return not_covered(rule, "no plane leads look-ups to the guarded resolver here");
+    }
+    let (status, reason) = if rules.names_in_traffic() {
+        (Coverage::Observed, "names are checked by the guarded resolver only, not yet in the traffic")
+    } else {
+        (Coverage::Enforced, "")
+    };
+    CoverageLine { rule, plane: Some(Plane::Platform), status, reason }
 }
 
 /// What people should do where there is no guard.
@@ -204,5 +215,21 @@ mod tests {
         };
         let policy = POLICY.replace("enforce", "observe");
         assert!(!told(&policy, Some(&hello(&[shells])), ALL).contains(" enforced"));
+    }
+
+    #[test]
+    fn names_hold_where_look_ups_are_led_to_the_resolver() {
+        let allow = |status| CoverageLine { rule: Rule::EgressAllow, plane: None, status, reason: "" };
+        let names = |policy: &str, line, abilities| {
+            let account = told(policy, Some(&hello(&[line])), abilities);
+            account.lines().find(|line| line.starts_with("egress.names")).unwrap_or_default().to_owned()
+        };
+        let policy = "version = 1\n[egress]\nallow = [\"a.example\"]\n";
+        let enforced = allow(Coverage::Enforced);
+        insta::assert_snapshot!(names(policy, enforced, ALL), @"egress.names enforced ");
+        insta::assert_snapshot!(names(policy, allow(Coverage::NotCovered), ALL), @"egress.names not_covered no plane leads look-ups to the guarded resolver here");
+        insta::assert_snapshot!(names(policy, enforced, Abilities { resolver: false, ..ALL }), @"egress.names not_covered the guarded resolver could not be started");
+        let both = "version = 1\n[egress]\nallow = [\"a.example\"]\nnames = \"sni\"\n";
+        insta::assert_snapshot!(names(both, enforced, ALL), @"egress.names observed names are checked by the guarded resolver only, not yet in the traffic");
     }
 }
