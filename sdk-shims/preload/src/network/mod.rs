@@ -36,8 +36,9 @@ pub(crate) fn connect(state: &State, arguments: [usize; 6]) -> Flow {
     let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
     let socket = sys::descriptor(socket);
     match copy.parse(false) {
-        Address::Unix(name) => local(state, name),
-        Address::Other => Flow::Proceed,
+        Address::Unix(name) if is_control_socket(name) => own::dangerous(state, "connect"),
+        // With the copy, since another thread may turn the address into one of the internet meanwhile.
+        Address::Unix(_) | Address::Other => Flow::Done(with_copy(number::CONNECT, arguments, &copy)),
         Address::Internet(to) => connect_internet(state, socket, to, &copy, arguments),
     }
 }
@@ -56,9 +57,7 @@ fn connect_internet(
     if let Some(instead) = judged.instead {
         copy.set(instead);
     }
-    let [first, ..] = arguments;
-    let (pointer, length) = copy.raw();
-    let result = sys::pass(number::CONNECT, [first, pointer, length, 0, 0, 0]);
+    let result = with_copy(number::CONNECT, arguments, &copy);
     if judged.runtime_api && is_connected(result) && state.role() == Role::Runtime {
         runtime_api::remember(state, socket);
     }
@@ -71,10 +70,16 @@ const fn is_connected(result: isize) -> bool {
     result == 0 || result == EINPROGRESS
 }
 
-/// AF_UNIX: free, but for the agent's control socket, which is the guard's.
-fn local(state: &State, name: &[u8]) -> Flow {
-    let control = name.strip_prefix(b"\0").is_some_and(|name| name.starts_with(CONTROL_SOCKET));
-    if control { own::dangerous(state, "connect") } else { Flow::Proceed }
+/// AF_UNIX is free, but for the agent's control socket, which is the guard's.
+fn is_control_socket(name: &[u8]) -> bool {
+    name.strip_prefix(b"\0").is_some_and(|name| name.starts_with(CONTROL_SOCKET))
+}
+
+/// connect(2) or bind(2) with a copy of the address.
+fn with_copy(call: usize, arguments: [usize; 6], copy: &Copied) -> isize {
+    let [socket, ..] = arguments;
+    let (pointer, length) = copy.raw();
+    sys::pass(call, [socket, pointer, length, 0, 0, 0])
 }
 
 /// What an allowed destination needs.
@@ -143,9 +148,9 @@ pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
     if !state.rules.bind {
         return Flow::Proceed;
     }
-    let Some(Address::Internet(local)) = Copied::read(address, length).map(|copy| copy.parse(true).owned())
-    else {
-        return Flow::Proceed;
+    let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
+    let Address::Internet(local) = copy.parse(true).owned() else {
+        return Flow::Done(with_copy(number::BIND, arguments, &copy));
     };
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
     let verdict = state.verdict(&Action::Bind { address: local.ip(), port: local.port() });
@@ -154,7 +159,10 @@ pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
         report.address = Some(local);
         report::violation(state, verdict, &report);
     }
-    if verdict.decision == Decision::Deny { Flow::Done(Errno::ACCES.result()) } else { Flow::Proceed }
+    if verdict.decision == Decision::Deny {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    Flow::Done(with_copy(number::BIND, arguments, &copy))
 }
 
 /// sendto(2).
@@ -202,7 +210,7 @@ fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
                 Named::Copy(copy)
             }
         },
-        Address::Unix(_) | Address::Other => Named::Proceed,
+        Address::Unix(_) | Address::Other => Named::Copy(copy),
     }
 }
 
