@@ -86,10 +86,10 @@ const AF_NETLINK: u32 = 16;
 /// Signals by which one process stops or ends another.
 const ENDING: &[u32] = &[1, 2, 3, 9, 15, 19, 20, 21, 22];
 
-/// Which libc has for x86_64 only.
+/// Which libc has for `x86_64` only.
 #[cfg(target_arch = "x86_64")]
 pub(super) const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
-/// Which libc has for x86_64 only.
+/// Which libc has for `x86_64` only.
 #[cfg(target_arch = "aarch64")]
 pub(super) const KEXEC_FILE_LOAD: c_long = 294;
 
