@@ -15,8 +15,9 @@ use ringfence_records::time::Timestamp;
 use ringfence_records::wire::MAX_MESSAGE;
 
 use crate::credentials;
+use crate::exec::decimal;
 use crate::state::State;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Owned};
 
 /// Reports that could not be sent since the last one that was.
 static DROPPED: AtomicU32 = AtomicU32::new(0);
@@ -101,9 +102,26 @@ fn print(state: &State, report: &Report<'_>) {
     let Ok(buffer) = sys::memory_near(0, MAX_VIOLATION) else { return };
     let address = buffer.as_ptr() as usize;
     if let Some(line) = line(state, report, buffer) {
-        let _ = sys::write(2, line);
+        let log = standard_error_of_runtime(state);
+        let _ = sys::write(log.as_ref().map_or(2, |log| log.0), line);
     }
     sys::unmap(address, MAX_VIOLATION);
+}
+
+/// A child's own standard error may be a pipe that the function reads: the record belongs into the runtime's.
+fn standard_error_of_runtime(state: &State) -> Option<Owned> {
+    const APPEND: usize = 0o2000;
+    let runtime = state.handoff.runtime_pid;
+    if sys::process_id() == runtime {
+        return None;
+    }
+    let (mut path, mut digits, mut used) = ([0; 40], [0; 12], 0);
+    for part in [&b"/proc/"[..], decimal(runtime, &mut digits), b"/fd/2\0"] {
+        path.get_mut(used..used + part.len())?.copy_from_slice(part);
+        used += part.len();
+    }
+    let flags = sys::O_WRONLY | sys::O_CLOEXEC | sys::O_NONBLOCK | APPEND;
+    sys::open_at(sys::CWD, path.get(..used)?, flags).ok()
 }
 
 #[inline(never)]

@@ -250,3 +250,13 @@ fn a_record_on_standard_error_shows_no_secret() {
     assert!(ran.stderr.contains("blocked exec of /usr/bin/curl"), "{}", ran.whole());
     assert!(!ran.stderr.contains("wJalrXUtn"), "{}", ran.whole());
 }
+
+#[test]
+fn without_an_agent_a_childs_record_goes_to_the_runtimes_standard_error() {
+    let policy = "version = 1\nmode = \"enforce\"\n[process]\nallow = []\n";
+    let world = World::new(policy).with(|world| world.with_agent = false);
+    let code = "import subprocess\ntry: subprocess.run(['/usr/bin/id'],capture_output=True)\nexcept OSError as e: print(e.errno)";
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "13", "{}", ran.whole());
+    assert!(ran.stderr.contains("blocked exec of /usr/bin/id"), "{}", ran.whole());
+}
