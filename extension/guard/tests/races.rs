@@ -59,4 +59,6 @@ fn the_address_of_a_datagram_is_swapped() {
 #[test]
 fn the_path_of_an_exec_is_swapped() {
     attack(&["exec", "@mark"], false);
+    // The runtime's own file, which is no stranger, but was not what was allowed.
+    attack(&["exec", "@race"], false);
 }

@@ -82,6 +82,26 @@ pub fn executable(process: u32) -> Result<Identity, Errno> {
     descriptor::status_of(path.as_c_str().ok_or(Errno::EINVAL)?).map(|status| status.identity)
 }
 
+/// Where the stack of a process starts (proc(5), field 28 of `stat`): another place after each exec. 0 where that may
+/// not be seen.
+#[must_use]
+pub fn stack_start(process: u32) -> u64 {
+    read_stack_start(process).unwrap_or(0)
+}
+
+fn read_stack_start(process: u32) -> Option<u64> {
+    const FIELD: usize = 28;
+    let mut path = ProcPath::new();
+    write!(path, "/proc/{process}/stat").ok()?;
+    let mut bytes = [0; 1024];
+    let length = File::open(path.as_str()).ok()?.read(&mut bytes).ok()?;
+    let bytes = bytes.get(..length)?;
+    // The second field is a name in parentheses, which may hold anything; the third follows the last of them.
+    let after_name = bytes.get(bytes.iter().rposition(|byte| *byte == b')')? + 1..)?;
+    let field = std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(FIELD - 3)?;
+    field.parse().ok()
+}
+
 /// What a link under `/proc/<pid>` points to.
 ///
 /// # Errors
@@ -162,6 +182,7 @@ mod tests {
         assert_eq!(Caller::identify(thread, own).unwrap().role, Role::Runtime);
         assert_eq!(Caller::identify(thread, own + 1).unwrap().role, Role::Child);
         assert!(parent_of(own).is_some() && executable(own).is_ok());
+        assert!(stack_start(own) > 0 && stack_start(u32::MAX) == 0);
         assert_eq!(process_of(u32::MAX), Err(Errno(libc::ESRCH)));
     }
 

@@ -25,6 +25,7 @@ const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
 struct Pending {
     process: u32,
     before: Identity,
+    stack_before: u64,
     allowed: [Identity; MAX_ALLOWED],
     used: usize,
     noted: Instant,
@@ -76,7 +77,16 @@ impl Verifier {
         }
         let mut allowed = [Identity::default(); MAX_ALLOWED];
         allowed[0] = file;
-        self.pending.push(Pending { process, before, allowed, used: 1, noted: Instant::now(), looks: 0 });
+        let stack_before = target::stack_start(process);
+        self.pending.push(Pending {
+            process,
+            before,
+            stack_before,
+            allowed,
+            used: 1,
+            noted: Instant::now(),
+            looks: 0,
+        });
         Ok(ExpectedExec::noted())
     }
 
@@ -105,10 +115,12 @@ impl Verifier {
         };
         let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
         let allowed = pending.allowed.iter().take(pending.used).any(|allowed| *allowed == now);
-        if allowed && now != pending.before {
+        // Every exec makes a new stack, so one of the same file shows too.
+        let same = now == pending.before && target::stack_start(process) == pending.stack_before;
+        if allowed && !same {
             self.pending.swap_remove(at);
         }
-        if allowed || now == pending.before { Finding::Expected } else { Finding::Unexpected(now) }
+        if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
     }
 
     /// Forgets a process: it is gone, or was judged anew.
