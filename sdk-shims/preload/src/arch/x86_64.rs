@@ -9,73 +9,7 @@ use core::arch::{asm, global_asm};
 
 use super::Flow;
 
-/// System call numbers that the library handles or makes.
-pub(crate) mod number {
-    #![allow(missing_docs, reason = "names of the kernel's table")]
-    pub(crate) const READ: usize = 0;
-    pub(crate) const WRITE: usize = 1;
-    pub(crate) const OPEN: usize = 2;
-    pub(crate) const CLOSE: usize = 3;
-    pub(crate) const FSTAT: usize = 5;
-    pub(crate) const MMAP: usize = 9;
-    pub(crate) const MPROTECT: usize = 10;
-    pub(crate) const MUNMAP: usize = 11;
-    pub(crate) const PREAD64: usize = 17;
-    pub(crate) const WRITEV: usize = 20;
-    pub(crate) const DUP2: usize = 33;
-    pub(crate) const GETPID: usize = 39;
-    pub(crate) const SOCKET: usize = 41;
-    pub(crate) const CONNECT: usize = 42;
-    pub(crate) const SENDTO: usize = 44;
-    pub(crate) const RECVFROM: usize = 45;
-    pub(crate) const SENDMSG: usize = 46;
-    pub(crate) const RECVMSG: usize = 47;
-    pub(crate) const BIND: usize = 49;
-    pub(crate) const GETSOCKOPT: usize = 55;
-    pub(crate) const EXECVE: usize = 59;
-    pub(crate) const KILL: usize = 62;
-    pub(crate) const FCNTL: usize = 72;
-    pub(crate) const TRUNCATE: usize = 76;
-    pub(crate) const RENAME: usize = 82;
-    pub(crate) const RMDIR: usize = 84;
-    pub(crate) const MKDIR: usize = 83;
-    pub(crate) const CREAT: usize = 85;
-    pub(crate) const LINK: usize = 86;
-    pub(crate) const UNLINK: usize = 87;
-    pub(crate) const SYMLINK: usize = 88;
-    pub(crate) const PTRACE: usize = 101;
-    pub(crate) const GETEUID: usize = 107;
-    pub(crate) const GETPPID: usize = 110;
-    pub(crate) const RT_SIGQUEUEINFO: usize = 129;
-    pub(crate) const FSTATFS: usize = 138;
-    pub(crate) const GETTID: usize = 186;
-    pub(crate) const TKILL: usize = 200;
-    pub(crate) const CLOCK_GETTIME: usize = 228;
-    pub(crate) const TGKILL: usize = 234;
-    pub(crate) const OPENAT: usize = 257;
-    pub(crate) const MKDIRAT: usize = 258;
-    pub(crate) const UNLINKAT: usize = 263;
-    pub(crate) const RENAMEAT: usize = 264;
-    pub(crate) const LINKAT: usize = 265;
-    pub(crate) const SYMLINKAT: usize = 266;
-    pub(crate) const READLINKAT: usize = 267;
-    pub(crate) const FACCESSAT: usize = 269;
-    pub(crate) const DUP3: usize = 292;
-    pub(crate) const RT_TGSIGQUEUEINFO: usize = 297;
-    pub(crate) const PRLIMIT64: usize = 302;
-    pub(crate) const SENDMMSG: usize = 307;
-    pub(crate) const PROCESS_VM_READV: usize = 310;
-    pub(crate) const PROCESS_VM_WRITEV: usize = 311;
-    pub(crate) const RENAMEAT2: usize = 316;
-    pub(crate) const SECCOMP: usize = 317;
-    pub(crate) const MEMFD_CREATE: usize = 319;
-    pub(crate) const EXECVEAT: usize = 322;
-    pub(crate) const PIDFD_SEND_SIGNAL: usize = 424;
-    pub(crate) const IO_URING_SETUP: usize = 425;
-    pub(crate) const CLOSE_RANGE: usize = 436;
-    pub(crate) const OPENAT2: usize = 437;
-    pub(crate) const PIDFD_GETFD: usize = 438;
-}
+pub(crate) mod number;
 
 /// The caller's registers at a patched site, as the entry saves them. The order is that of the pushes in the entry.
 #[repr(C)]
