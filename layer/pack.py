@@ -6,6 +6,7 @@ compiled for every interpreter that this machine has: /opt is read-only, so what
 anew at every cold start.
 """
 
+import os
 import pathlib
 import shutil
 import stat
@@ -58,7 +59,7 @@ def members(arguments, scratch):
 def main():
     target, *arguments = sys.argv[1:]
     target = pathlib.Path(target)
-    unfinished = target.with_suffix(".unfinished")
+    unfinished = target.with_suffix(f".{os.getpid()}")
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(unfinished, "w") as archive:
         for name, file, mode in sorted(members(arguments, pathlib.Path(scratch))):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
