@@ -202,8 +202,11 @@ fn the_runtime_api_is_the_runtimes_own() {
         assert_eq!(judge(text, &Action::Connect(api), CHILD), (Decision::Deny, Rule::EgressRuntimeApi));
         assert_eq!(judge(text, &Action::Connect(api), RUNTIME), (Decision::Allow, Rule::EgressRuntimeApi));
         assert_eq!(judge(text, &Action::Connect(second), RUNTIME), (Decision::Deny, Rule::EgressRuntimeApi));
+        // The agent hears of an invocation a little later than the runtime: "between" may be its beginning.
         let between = Context { phase: Phase::Between, ..RUNTIME };
-        assert_eq!(judge(text, &Action::Connect(second), between), (Decision::Allow, Rule::EgressRuntimeApi));
+        assert_eq!(judge(text, &Action::Connect(second), between), (Decision::Deny, Rule::EgressRuntimeApi));
+        let init = Context { phase: Phase::Init, ..RUNTIME };
+        assert_eq!(judge(text, &Action::Connect(second), init), (Decision::Allow, Rule::EgressRuntimeApi));
     }
     assert_eq!(judge("egress.runtime_api = \"any\"", &Action::Connect(api), CHILD), ALLOWED);
     assert_eq!(judge("mode = \"off\"", &Action::Connect(api), CHILD), ALLOWED);

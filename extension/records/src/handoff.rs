@@ -10,8 +10,12 @@ use ringfence_policy::Plane;
 
 use crate::message::{self, List};
 
-/// Variable that tells the preload library the descriptors: `handoff,state`, decimal, for example `961,960`.
+/// Variable that tells the preload library the descriptors: `handoff,state`, decimal, for example `961,960`. A third
+/// part, `invoked`, says that the runtime had asked for an event before this process began: init is over, even where
+/// the agent has not yet written so.
 pub const ENVIRONMENT: &str = "RINGFENCE_FDS";
+/// See [`ENVIRONMENT`]: what follows the descriptors once init is over.
+pub const INVOKED: &str = ",invoked";
 /// Largest handoff in bytes.
 pub const MAX_SIZE: usize = 160 * 1024;
 const MAGIC: &[u8; 8] = b"RFHAND01";
@@ -54,6 +58,8 @@ pub struct Handoff<'a> {
     pub runtime_inode: u64,
     /// Abstract name of the report socket; empty where there is no agent, and violations go to standard error.
     pub report_address: &'a [u8],
+    /// Whether the runtime's client runs workers that serve events too (Managed Instances).
+    pub concurrent: bool,
     /// Address of the Runtime API.
     pub runtime_api: Option<SocketAddr>,
     /// The guarded resolver; `None` where there is none.
@@ -87,6 +93,7 @@ mod tag {
     pub(super) const CHILD_FILTER: u8 = 14;
     pub(super) const FUNCTION: u8 = 15;
     pub(super) const POLICY_HASH: u8 = 16;
+    pub(super) const CONCURRENT: u8 = 17;
 }
 
 impl<'a> Handoff<'a> {
@@ -106,6 +113,7 @@ impl<'a> Handoff<'a> {
         field(tag::AGENT_PID, &self.agent_pid.to_le_bytes());
         field(tag::RUNTIME_DEVICE, &self.runtime_device.to_le_bytes());
         field(tag::RUNTIME_INODE, &self.runtime_inode.to_le_bytes());
+        field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
             if let Some(address) = address {
                 field(tag, &message::encode_address(address));
@@ -156,6 +164,7 @@ impl<'a> Handoff<'a> {
             agent_pid: 0,
             runtime_device: 0,
             runtime_inode: 0,
+            concurrent: false,
             report_address: &[],
             runtime_api: None,
             resolver: None,
@@ -176,6 +185,7 @@ impl<'a> Handoff<'a> {
             tag::AGENT_PID => self.agent_pid = number(value)?,
             tag::RUNTIME_DEVICE => self.runtime_device = crate::wire::long(value)?,
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
+            tag::CONCURRENT => self.concurrent = *value.first()? != 0,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
             tag::RESOLVER => self.resolver = Some(message::decode_address(value)?),
             tag::REPORT_ADDRESS => self.report_address = value,
@@ -228,6 +238,7 @@ mod tests {
         handoff.kernel_covers = covers::EXEC | covers::EGRESS;
         handoff.runtime_pid = 9;
         handoff.runtime_inode = 1 << 40;
+        handoff.concurrent = true;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());
         handoff.report_address = b"ringfence-report-x";

@@ -2,8 +2,8 @@
 //!
 //! The preload library asks once at start: where all of them lie in procfs, every other file is let through unseen.
 
-use super::layout::{header, view};
 use super::CompiledPolicy;
+use super::layout::{header, view};
 
 impl<'a> CompiledPolicy<'a> {
     /// What every path that `files.deny_read` matches begins with, one entry per glob and view, in any phase.
@@ -23,10 +23,12 @@ mod tests {
 
     #[test]
     fn prefixes_end_at_the_first_wildcard() {
-        let text = "version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"/proc/*/environ\", \"/var/task/**\"]\n";
+        let text =
+            "version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"/proc/*/environ\", \"/var/task/**\"]\n";
         let policy = Policy::parse("policy.toml", text).unwrap().policy;
         let compiled = policy.compile(Date { year: 2026, month: 11, day: 22 }).unwrap();
-        let prefixes: Vec<_> = CompiledPolicy::new(&compiled).unwrap().denied_read_prefixes().map(<[u8]>::to_vec).collect();
+        let prefixes: Vec<_> =
+            CompiledPolicy::new(&compiled).unwrap().denied_read_prefixes().map(<[u8]>::to_vec).collect();
         assert!(prefixes.iter().any(|prefix| prefix == b"/proc/"));
         assert!(prefixes.iter().any(|prefix| prefix == b"/var/task"));
         assert!(prefixes.iter().all(|prefix| prefix == b"/proc/" || prefix == b"/var/task"));

@@ -162,7 +162,7 @@ impl View<'_> {
         match context.role {
             Role::Child if guarded => Some((DENY, Rule::EgressRuntimeApi)),
             Role::Child if denied => Some((DENY, Rule::EgressDeny)),
-            Role::Runtime if guarded && to.second_connection && context.phase == Phase::Invoke => {
+            Role::Runtime if guarded && to.second_connection && serves(context.phase) => {
                 Some((DENY, Rule::EgressRuntimeApi))
             }
             _ if guarded => Some((0, Rule::EgressRuntimeApi)),
@@ -231,6 +231,12 @@ impl View<'_> {
     fn lists(self, field: usize, path: &[u8]) -> bool {
         self.entries(field).any(|entry| entry.matches(path))
     }
+}
+
+/// Whether an invocation may be running. The agent hears of one a little later than the runtime, so the time between
+/// two invocations counts.
+const fn serves(phase: Phase) -> bool {
+    matches!(phase, Phase::Invoke | Phase::Between)
 }
 
 /// Whether the path that the caller gave may stand for the file (`/usr/bin/convert` for what it links to).

@@ -248,7 +248,9 @@ impl<'p> View<'p> {
         let guarded = self.runtime_api() == RuntimeApi::Runtime;
         let intrudes = match self.context.role {
             Role::Child => true,
-            Role::Runtime => to.second_connection && self.context.phase == Phase::Invoke,
+            Role::Runtime => {
+                to.second_connection && !matches!(self.context.phase, Phase::Init | Phase::Shutdown)
+            }
         };
         if guarded {
             return Some(self.egress(allow_if(!intrudes), Rule::EgressRuntimeApi));

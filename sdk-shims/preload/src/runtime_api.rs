@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::report;
-use crate::state::State;
+use crate::state::{self, State};
 use crate::sys;
 
 /// The start of the runtime's request for an event (Lambda Runtime API, 2018-06-01).
@@ -45,7 +45,7 @@ static CONNECTIONS: [Connection; 2] = [Connection::none(), Connection::none()];
 
 /// Connections that the runtime's client keeps.
 fn expected(state: &State) -> impl Iterator<Item = &'static Connection> {
-    let count = if state.two_connections || state.concurrent { 2 } else { 1 };
+    let count = if state.two_connections || state.handoff.concurrent { 2 } else { 1 };
     CONNECTIONS.iter().take(count)
 }
 
@@ -74,13 +74,14 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     {
         return;
     }
-    if sys::process_id() != state.handoff.runtime_pid {
-        return;
-    }
     let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
+    let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
     if begins(NEXT) {
-        say_that_it_is_over(state);
-    } else if begins(ANSWER) {
+        state::note_invoked();
+        if speaks_for_all {
+            say_that_it_is_over(state);
+        }
+    } else if speaks_for_all && begins(ANSWER) {
         let room = MAX_REQUEST.min(length.saturating_sub(ANSWER.len()));
         remember_answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default());
     }

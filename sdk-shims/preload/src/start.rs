@@ -6,7 +6,7 @@
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
-use ringfence_records::handoff::{ENVIRONMENT, Handoff, MAX_SIZE};
+use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE};
 use ringfence_records::message::Kind;
 use ringfence_records::page::{SIZE, View, WORDS};
 
@@ -17,16 +17,20 @@ use crate::{handler, loaded, patch, report, sys};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Told {
     descriptors: Option<[i32; 2]>,
-    concurrent: bool,
+    /// Whether init was over when this process began.
+    invoked: bool,
 }
 
 /// Starts the library in a process whose environment is `environment`, a vector of pointers.
 pub(crate) fn start(environment: usize) {
     let told = told(environment);
-    let Some(state) = told.descriptors.and_then(|descriptors| load(descriptors, told.concurrent)) else {
+    let Some(state) = told.descriptors.and_then(|descriptors| load(descriptors)) else {
         return;
     };
     let state = state::publish(state);
+    if told.invoked {
+        state::note_invoked();
+    }
     if !patch_libc(state) {
         report::degraded(state, b"process plane: libc's system-call sites could not be patched");
     }
@@ -43,13 +47,17 @@ fn told(environment: usize) -> Told {
         let Some(text) = sys::string_at(variable, 64).and_then(|text| core::str::from_utf8(text).ok()) else {
             continue;
         };
-        match text.split_once('=') {
-            Some((ENVIRONMENT, value)) => told.descriptors = descriptors(value),
-            Some(("AWS_LAMBDA_MAX_CONCURRENCY", value)) => told.concurrent = value != "1",
-            _ => {}
+        if let Some((ENVIRONMENT, value)) = text.split_once('=') {
+            told = tell(value);
         }
     }
     told
+}
+
+/// The variable's value: `handoff,state` and perhaps `invoked`.
+fn tell(value: &str) -> Told {
+    let pages = value.strip_suffix(INVOKED);
+    Told { descriptors: descriptors(pages.unwrap_or(value)), invoked: pages.is_some() }
 }
 
 /// `handoff,state` in decimal.
@@ -59,7 +67,7 @@ fn descriptors(value: &str) -> Option<[i32; 2]> {
     Some([number(handoff)?, number(page)?])
 }
 
-fn load([handoff, page]: [i32; 2], concurrent: bool) -> Option<State> {
+fn load([handoff, page]: [i32; 2]) -> Option<State> {
     let handoff = Descriptor { number: handoff, inode: sys::identity(handoff).ok()?.inode };
     let page = Descriptor { number: page, inode: sys::identity(page).ok()?.inode };
     let handoff_bytes = map_handoff(handoff.number)?;
@@ -76,7 +84,6 @@ fn load([handoff, page]: [i32; 2], concurrent: bool) -> Option<State> {
         started_as: sys::process_id(),
         executable,
         proc_device: proc_device(),
-        concurrent,
         two_connections: runs_node(),
         rules: Rules::of(&policy, decoded.kernel_covers),
     })
@@ -179,10 +186,10 @@ mod tests {
 
     #[test]
     fn only_our_variables_are_read() {
-        let strings = [c"PATH=/bin", c"RINGFENCE_FDS=961,960", c"AWS_LAMBDA_MAX_CONCURRENCY=4", c"NOVALUE"];
+        let strings = [c"PATH=/bin", c"RINGFENCE_FDS=961,960,invoked", c"NOVALUE"];
         let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
         vector.push(0);
-        let expected = Told { descriptors: Some([961, 960]), concurrent: true };
+        let expected = Told { descriptors: Some([961, 960]), invoked: true };
         assert_eq!(told(vector.as_ptr() as usize), expected);
         assert_eq!(told(0), Told::default());
     }

@@ -37,8 +37,6 @@ pub(crate) struct State {
     pub(crate) executable: sys::Identity,
     /// Device of the procfs at /proc.
     pub(crate) proc_device: u64,
-    /// Whether several workers of the runtime are to be expected (Managed Instances).
-    pub(crate) concurrent: bool,
     /// Whether the runtime keeps two connections to its API (Node's client has one for events, one for answers).
     pub(crate) two_connections: bool,
     pub(crate) rules: Rules,
@@ -89,9 +87,14 @@ impl Rules {
 }
 
 impl State {
-    /// Phase and launch state, two loads.
+    /// Phase and launch state, three loads. The agent hears of the first invocation a little later than the runtime,
+    /// so init is over here as soon as the runtime has asked for an event.
     pub(crate) fn phase(&self) -> (Phase, bool) {
-        View::new(self.words).map_or((Phase::Invoke, true), |view| view.phase())
+        let (phase, launched) = View::new(self.words).map_or((Phase::Invoke, true), |view| view.phase());
+        if phase == Phase::Init && has_been_invoked() {
+            return (Phase::Invoke, true);
+        }
+        (phase, launched)
     }
 
     /// Whether this process, by its id, is the runtime or one of its workers.
@@ -108,12 +111,9 @@ impl State {
             && self.executable.device == self.handoff.runtime_device
     }
 
-    /// Under Managed Instances the runtime's client runs workers of its own executable that serve events too.
+    /// Under Managed Instances the runtime's client forks workers that serve events too.
     fn is_worker(&self) -> bool {
-        self.concurrent
-            && self.executable.inode == self.handoff.runtime_inode
-            && self.executable.device == self.handoff.runtime_device
-            && sys::parent_id() == self.handoff.runtime_pid
+        self.handoff.concurrent && self.is_runtime() && sys::parent_id() == self.handoff.runtime_pid
     }
 
     /// Whether this process is a fork of the runtime that has not exec'ed yet. Only here do children get what they
@@ -136,6 +136,19 @@ impl State {
     pub(crate) const fn kernel_decides(&self, bit: u32) -> bool {
         self.handoff.kernel_covers & bit != 0
     }
+}
+
+/// Whether the runtime has asked for an event, as far as this process and its ancestors know.
+static INVOKED: AtomicBool = AtomicBool::new(false);
+
+/// Init is over.
+pub(crate) fn note_invoked() {
+    INVOKED.store(true, Ordering::Relaxed);
+}
+
+/// See [`note_invoked`].
+pub(crate) fn has_been_invoked() -> bool {
+    INVOKED.load(Ordering::Relaxed)
 }
 
 /// Whether a verdict is worth a record.

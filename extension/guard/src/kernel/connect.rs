@@ -142,6 +142,10 @@ impl Supervisor<'_> {
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
         self.note_internet(caller, action, target, verdict)?;
+        if runtime_api && caller.role == Role::Runtime {
+            // Its first request is for an event. The agent hears of the first invocation a little later.
+            self.invoked = true;
+        }
         if runtime_api && socket.is_stream() {
             self.remember_api_connection(caller, number, socket.inode);
         }

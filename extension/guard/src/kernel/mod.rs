@@ -116,6 +116,8 @@ struct Supervisor<'p> {
     launched: bool,
     own_code: bool,
     concurrent: bool,
+    /// Whether the runtime has turned to its API: init is over, even where the agent has not written so yet.
+    invoked: bool,
     child_filter: bool,
     base_filters: Option<u32>,
     guard: u32,
@@ -165,6 +167,7 @@ impl<'p> Supervisor<'p> {
             launched: false,
             own_code: true,
             concurrent: plan.settings.concurrent,
+            invoked: false,
             child_filter: !plan.child_filter.is_empty(),
             base_filters: None,
             guard: process::own(),
@@ -326,6 +329,7 @@ impl<'p> Supervisor<'p> {
     fn context(&self, caller: &Caller) -> Context {
         let (phase, launched) =
             page::View::new(self.state.page.words()).map_or((Phase::Invoke, false), |view| view.phase());
+        let phase = if phase == Phase::Init && self.invoked { Phase::Invoke } else { phase };
         Context { phase, role: caller.role, strongest: Plane::Kernel, launched: launched || self.launched }
     }
 

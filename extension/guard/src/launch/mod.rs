@@ -221,6 +221,7 @@ impl Plan {
         handoff.runtime_pid = runtime;
         handoff.runtime_device = self.runtime.identity.device;
         handoff.runtime_inode = self.runtime.identity.inode;
+        handoff.concurrent = self.settings.concurrent;
         handoff.runtime_api = self.settings.runtime_api;
         handoff.child_filter = &self.child_filter;
         handoff.function = self.settings.function.as_bytes();

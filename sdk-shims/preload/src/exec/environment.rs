@@ -4,13 +4,13 @@
 //! it is long. The strings stay where they are. It runs in vfork children.
 
 use ringfence_policy::{Action, Decision};
-use ringfence_records::handoff::ENVIRONMENT;
+use ringfence_records::handoff::{ENVIRONMENT, INVOKED};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::judge::decimal;
 use crate::own;
 use crate::report;
-use crate::state::{State, speaks};
+use crate::state::{self, State, speaks};
 use crate::sys::{self, Errno};
 
 /// Variables up to which the new vector lies on the stack.
@@ -151,7 +151,8 @@ impl Added {
         let (mut first, mut second) = ([0; 12], [0; 12]);
         let first = decimal(handoff.unsigned_abs(), &mut first);
         let second = decimal(page.unsigned_abs(), &mut second);
-        join(&mut self.descriptors, &[ENVIRONMENT.as_bytes(), b"=", first, b",", second]);
+        let invoked: &[u8] = if state::has_been_invoked() { INVOKED.as_bytes() } else { b"" };
+        join(&mut self.descriptors, &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked]);
         if !state.handoff.report_address.is_empty() {
             join(&mut self.report, &[REPORT, b"=", state.handoff.report_address]);
         }
