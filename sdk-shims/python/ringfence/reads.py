@@ -20,6 +20,15 @@ MAX_REMEMBERED = 256
 # Modules through which every read of os.environ goes.
 _PLUMBING = ("os", "collections.abc", "ringfence.start")
 
+# Functions of the standard library that go through the environment for reasons of their own: the look-up of proxies, and
+# the start of a child, whose environment is judged at its exec.
+_INNOCENT = frozenset((
+    ("collections.abc", "__contains__"),
+    ("urllib.request", "getproxies_environment"),
+    ("subprocess", "_posix_spawn"),
+    ("subprocess", "_execute_child"),
+))
+
 _reported = {}
 _walked = {}
 
@@ -43,12 +52,10 @@ def note(key, frame):
 
 
 def reader(frame):
-    """The frame that asked; None where it only tests for presence, or is the proxy look-up of urllib."""
+    """The frame that asked; None where it only tests for presence, or is one of the innocent."""
     while frame is not None:
         code, module = frame.f_code, frame.f_globals.get("__name__")
-        if module == "collections.abc" and code.co_name == "__contains__":
-            return None
-        if module == "urllib.request" and code.co_name == "getproxies_environment":
+        if (module, code.co_name) in _INNOCENT:
             return None
         if module not in _PLUMBING and origin.kind_of(code.co_filename) not in (origin.STANDARD, origin.HOOK):
             return frame

@@ -62,6 +62,11 @@ class Reads(unittest.TestCase):
             """
         self.assertEqual(self.reads(code), [])
 
+    def test_a_child_that_inherits_the_environment_is_no_read(self):
+        for options in ("", ", close_fds=False", ", env=os.environ", ", env=os.environ, close_fds=False"):
+            with self.subTest(options):
+                self.assertEqual(self.reads("import os, subprocess\nsubprocess.run(['/bin/true']%s)\n" % options), [])
+
     def test_an_sdk_and_the_runtime_client_may(self):
         sdk = "import os\ndef load():\n    return os.environ['AWS_SECRET_ACCESS_KEY']\n"
         files = {"botocore/__init__.py": sdk, "lib/site-packages/aws_lambda_powertools/__init__.py": sdk}
