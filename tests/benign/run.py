@@ -1,0 +1,85 @@
+"""Runs functions that behave, without the layer and with it, and says which of them noticed.
+
+    run.py --program target/debug/ringfence --layer build/ringfence-layer-x86_64.zip
+           [--only WORD…] [--quick] [--profiles strict,nested,open] [--cache build/cache/benign]
+
+Started by scripts/benign. Prints a table; exit status 1 if any function noticed the layer.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from runner.case import NotHere, corpus
+from runner.judge import differences, unfit
+from runner.service import CannotRun, Service
+
+ALL_PROFILES = "strict,nested,open"
+
+
+def main():
+    options = parse()
+    service = Service(options.program.resolve(), options.layer.resolve())
+    profiles = options.profiles.split(",")
+    cases = [case for case in corpus(options.only) if not options.quick or case.settings.get("quick")]
+    if not cases:
+        sys.exit(f"no function's name contains {' or '.join(options.only)}")
+    print(f"{'function':<24}" + "".join(f"{profile:<18}" for profile in profiles))
+    results = [run_case(service, case, profiles, options.cache) for case in cases]
+    noticed = [line for result in results for line in result["noticed"]]
+    skipped = [line for result in results for line in result["skipped"]]
+    for title, lines in (("skipped", skipped), ("noticed", noticed)):
+        print(*([f"\n{title}:"] + lines if lines else []), sep="\n  ")
+    print(f"{len(cases)} functions, {len(profiles)} profiles: {len(noticed)} differences, {len(skipped)} skipped")
+    sys.exit(1 if noticed else 0)
+
+
+def parse():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--program", type=Path, required=True, help="the ringfence command")
+    parser.add_argument("--layer", type=Path, required=True, help="the layer zip")
+    parser.add_argument("--cache", type=Path, default=Path("build/cache/benign"), help="where packages are kept")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="functions whose name contains a word")
+    parser.add_argument("--quick", action="store_true", help="the few functions that scripts/test runs")
+    parser.add_argument("--profiles", default=ALL_PROFILES, help=f"some of {ALL_PROFILES}")
+    return parser.parse_args()
+
+
+def run_case(service, case, profiles, cache):
+    """One line of the table, and what is to be said below it."""
+    cells, noticed, skipped = [], [], []
+    print(f"{case.name:<24}", end="", flush=True)
+    try:
+        code = case.prepare(cache.resolve())
+    except NotHere as reason:
+        print("skipped")
+        return {"noticed": [], "skipped": [f"{case.name}: {reason}"]}
+    for profile in profiles:
+        cell, found = run_profile(service, case, code, profile)
+        if cell == "skipped":
+            skipped += [f"{case.name} in {profile}: {line}" for line in found]
+        else:
+            noticed += [f"{case.name} in {profile}: {line}" for line in found]
+        cells.append(cell)
+        print(f"{cell:<18}", end="", flush=True)
+    print()
+    return {"noticed": noticed, "skipped": skipped}
+
+
+def run_profile(service, case, code, profile):
+    """The cell of the table and the differences of one function in one profile."""
+    if profile in case.settings.get("skip", {}):
+        return "skipped", [case.settings["skip"][profile]]
+    try:
+        plain = service.invoke(case, code, profile, protected=False)
+        if reason := unfit(case, plain):
+            return "broken", [f"fails without the layer too: {reason}"]
+        protected = service.invoke(case, code, profile, protected=True)
+    except CannotRun as error:
+        return "cannot run", [str(error)]
+    found = differences(case, profile, plain, protected)
+    return (f"NOTICED ({len(found)})" if found else f"same, {plain.seconds:.1f}/{protected.seconds:.1f} s"), found
+
+
+if __name__ == "__main__":
+    main()

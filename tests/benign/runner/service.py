@@ -1,0 +1,83 @@
+"""Runs a case through `ringfence local invoke` and sorts what it prints.
+
+Decides how the command line is spelt and how its JSON lines are read; judges nothing. Called by run.py.
+"""
+
+import json
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+# A run that takes longer than this is broken: every wait of a function has a limit of its own.
+DEADLINE_SECONDS = 240
+
+
+class CannotRun(Exception):
+    """The environment could not be built; the text says why."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that one environment said, from its start to its end."""
+
+    # In the order of the events: {"requestId", "status", "payload", …}.
+    responses: list
+    # The log stream: {"type", "requestId", "record"}.
+    log: list
+    seconds: float
+
+    def answers(self):
+        """Status and payload of each event, as a caller would see them."""
+        return [(answer["status"], answer["payload"]) for answer in self.responses]
+
+    def records(self, *kinds):
+        """Ringfence's records of these kinds."""
+        bodies = [line["record"].get("ringfence", {}) for line in self.log if line["type"] == "extension" and isinstance(line["record"], dict)]
+        return [body for body in bodies if body.get("kind") in kinds]
+
+    def stray_lines(self):
+        """What the extension's stream holds that is no record: nothing, or something went wrong inside."""
+        return [line["record"] for line in self.log
+                if line["type"] == "extension" and not (isinstance(line["record"], dict) and "ringfence" in line["record"])]
+
+
+@dataclass(frozen=True)
+class Service:
+    """The local Lambda and the layer."""
+
+    program: Path
+    layer: Path
+
+    def command(self, case, code, profile, protected):
+        """The command line of one environment."""
+        settings = case.settings
+        world = case.folder / "world.toml"
+        layer = ["--layer", self.layer, "--policy", case.folder / "policy.toml"] if protected else ["--no-layer"]
+        variables = dict(settings.get("env", {}))
+        if protected:
+            variables |= settings.get("protected_env", {})
+        for name, length in settings.get("filler", {}).items():
+            variables[name] = "x" * length
+        return [str(part) for part in (
+            self.program, "local", "invoke", "--code", code, "--handler", case.handler, "--runtime", case.runtime, *layer,
+            "--profile", profile, "--network", f"world:{world}" if world.exists() else "none",
+            *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
+            "--timeout", settings.get("timeout", 20), "--memory", settings.get("memory", 512), "--output", "json", *case.events,
+        )]
+
+    def invoke(self, case, code, profile, protected):
+        """The case's events in order, in one fresh environment."""
+        command = self.command(case, code, profile, protected)
+        begun = time.monotonic()
+        try:
+            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired as error:
+            raise CannotRun(f"no end after {DEADLINE_SECONDS} s") from error
+        # 1 says that a function failed, which some of the corpus do on purpose.
+        if ended.returncode not in (0, 1):
+            raise CannotRun(f"exit status {ended.returncode}: {ended.stderr.strip()[-400:]}")
+        items = [json.loads(line) for line in ended.stdout.splitlines()]
+        responses = [item for item in items if item["type"] == "response"]
+        log = [item for item in items if item["type"] not in ("response", "sink")]
+        return Run(responses, log, time.monotonic() - begun)
