@@ -24,7 +24,7 @@ struct Told {
 /// Starts the library in a process whose environment is `environment`, a vector of pointers.
 pub(crate) fn start(environment: usize) {
     let told = told(environment);
-    let Some(state) = told.descriptors.and_then(|descriptors| load(descriptors)) else {
+    let Some(state) = told.descriptors.and_then(load) else {
         return;
     };
     let state = state::publish(state);

@@ -1,20 +1,49 @@
-/* Stands in for the platform: drops to an unprivileged uid, sets no_new_privs and, with "nested", refuses prctl and ptrace with
+/* Stands in for the platform: lays the folder "policies" beside this program over /mnt in a mount name space of its own
+   (the guard takes no policy from /tmp, where the tests work), drops to an unprivileged uid, sets no_new_privs and, with "nested", refuses prctl and ptrace with
    EPERM and answers ENOSYS from number 425 on; with "strict", seccomp(2) is refused too. Then runs the command. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/filter.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define REFUSE(nr, error) {0x15, 0, 1, nr}, {0x06, 0, 0, 0x50000 | error}
 
+static void map(const char *file, unsigned id) {
+    char line[32];
+    int descriptor = open(file, O_WRONLY);
+    int length = snprintf(line, sizeof line, "%u %u 1", id, id);
+    if (descriptor < 0 || write(descriptor, line, length) != length) perror(file);
+    close(descriptor);
+}
+
+static int lay_policies(char *self) {
+    char folder[512];
+    unsigned uid = getuid(), gid = getgid();
+    if (unshare(uid == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER)) return -1;
+    if (uid != 0) {
+        int descriptor = open("/proc/self/setgroups", O_WRONLY);
+        if (descriptor < 0 || write(descriptor, "deny", 4) != 4) return -1;
+        close(descriptor);
+        map("/proc/self/uid_map", uid);
+        map("/proc/self/gid_map", gid);
+    }
+    snprintf(folder, sizeof folder, "%.*s/policies", (int)(strrchr(self, '/') - self), self);
+    if (mount("none", "/", 0, MS_REC | MS_PRIVATE, 0)) return -1;
+    return mount(folder, "/mnt", 0, MS_BIND, 0);
+}
+
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     int strict = !strcmp(argv[1], "strict"), open_profile = !strcmp(argv[1], "open");
+    if (lay_policies(argv[0])) return perror("policies"), 3;
     if (geteuid() == 0 && (setgroups(0, 0) || setgid(64990) || setuid(64993))) return perror("setuid"), 3;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return perror("prctl"), 3;
     struct sock_filter filter[] = {

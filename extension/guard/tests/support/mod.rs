@@ -46,9 +46,10 @@ pub fn bench() -> &'static Path {
         for script in ["benign.py", "agent.py"] {
             fs::copy(source("programs").join(script), folder.join(script)).unwrap();
         }
-        for policy in ["races", "tools"] {
-            let to = policy_path(policy);
-            assert!(to.is_file(), "{}", to.display());
+        fs::create_dir(folder.join("policies")).unwrap();
+        for policy in ["degraded", "off", "races", "tools"] {
+            let name = format!("{policy}.toml");
+            fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();
         }
         folder
     })
@@ -68,9 +69,9 @@ fn compile(program: &str, to: &Path) {
     assert!(status.success(), "{program}.c");
 }
 
-/// A policy of the tests. The guard takes none from /tmp, so it is used where it lies.
+/// A policy of the tests, where `programs/outer.c` lays it: the guard takes none from /tmp.
 pub fn policy_path(name: &str) -> PathBuf {
-    source(&format!("policies/{name}.toml"))
+    PathBuf::from(format!("/mnt/{name}.toml"))
 }
 
 /// A command without the guard, in the same surroundings.
