@@ -139,3 +139,26 @@ fn the_control_socket_is_closed_to_the_function() {
         assert!(agent.heard().contains("the agent's control socket"));
     }
 }
+
+#[test]
+fn node_loads_its_hook_first_and_has_a_way_to_the_agent() {
+    let program = "console.log(process.env.NODE_OPTIONS.split(' ').slice(2).join(' '), process.env.RINGFENCE_REPORT_FD >= 900)";
+    for profile in [Profile::Nested, Profile::Strict] {
+        let agent = Agent::start("2", &["reports"]);
+        let mut command = agent.guarded(profile, "tools", &["/usr/bin/node", "-e", program]);
+        let output =
+            command.env("NODE_OPTIONS", "--no-warnings --max-http-header-size=9000").output().unwrap();
+        let shown = text(&output.stdout);
+        assert_eq!(shown, "--no-warnings --max-http-header-size=9000 true\n", "{}", text(&output.stderr));
+        assert!(agent.heard().contains(r#"{"report": "the hook"}"#), "{profile:?}");
+    }
+}
+
+#[test]
+fn hooks_can_be_left_out() {
+    let agent = Agent::start("2", &["reports"]);
+    let program = "console.log(process.env.NODE_OPTIONS, process.env.RINGFENCE_REPORT_FD)";
+    let mut command = agent.guarded(Profile::Strict, "tools", &["/usr/bin/node", "-e", program]);
+    let output = command.env("RINGFENCE_SHIMS", "off").output().unwrap();
+    assert_eq!(text(&output.stdout), "undefined undefined\n", "{}", text(&output.stderr));
+}

@@ -12,6 +12,7 @@ pub mod probe;
 pub mod resolvers;
 pub mod runtime;
 pub mod settings;
+pub mod shims;
 pub mod start;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -207,8 +208,10 @@ impl Plan {
         let mut handoff = self.handoff(runtime, kernel, agent);
         let preload = self.settings.preload_library();
         handoff.preload_path = preload.as_os_str().as_encoded_bytes();
-        let inherited = Inherited::place(&pages::seal_handoff(&handoff)?, &state.file)?;
-        Ok((self.additions(agent, &inherited), inherited, state))
+        let mut inherited = Inherited::place(&pages::seal_handoff(&handoff)?, &state.file)?;
+        let mut additions = self.additions(agent, &inherited);
+        inherited.report = shims::add(&mut additions, &self.settings, &self.runtime, agent);
+        Ok((additions, inherited, state))
     }
 
     fn handoff<'a>(&'a self, runtime: u32, kernel: u32, agent: Option<&'a Agent>) -> Handoff<'a> {
@@ -246,10 +249,6 @@ impl Plan {
         let preload = self.settings.preload_library();
         if preload.is_file() {
             additions.prepend(&self.settings, "LD_PRELOAD", &preload);
-        }
-        let hook = self.settings.python_hook();
-        if self.runtime.is_python() && hook.is_dir() {
-            additions.prepend(&self.settings, "PYTHONPATH", &hook);
         }
         additions
     }

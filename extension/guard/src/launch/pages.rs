@@ -85,6 +85,8 @@ pub fn seal_handoff(handoff: &Handoff<'_>) -> Result<OwnedFd, Errno> {
 pub struct Inherited {
     /// `handoff,state` as `RINGFENCE_FDS` has it.
     pub numbers: String,
+    /// The language hook's way to the agent, where it needs one.
+    pub report: Option<OwnedFd>,
     _files: [OwnedFd; 2],
 }
 
@@ -98,8 +100,16 @@ impl Inherited {
         let handoff = descriptor::duplicate_at(handoff.as_fd(), lowest)?;
         let state = descriptor::duplicate_at(state.as_fd(), lowest)?;
         let numbers = format!("{},{}", handoff.as_raw_fd(), state.as_raw_fd());
-        Ok(Self { numbers, _files: [handoff, state] })
+        Ok(Self { numbers, report: None, _files: [handoff, state] })
     }
+}
+
+/// Duplicates one more file to a high number, kept open at exec.
+///
+/// # Errors
+/// As [`Inherited::place`].
+pub fn keep(file: &OwnedFd) -> Result<OwnedFd, Errno> {
+    descriptor::duplicate_at(file.as_fd(), lowest_number(process::descriptor_limit()))
 }
 
 /// Makes the descriptor table large enough for the inherited descriptors. A table that two processes share grows only

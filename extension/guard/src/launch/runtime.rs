@@ -94,6 +94,12 @@ impl Runtime {
     pub fn is_python(&self) -> bool {
         self.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"python"))
     }
+
+    /// Whether it is Node, going by its name.
+    #[must_use]
+    pub fn is_node(&self) -> bool {
+        self.path.file_name().is_some_and(|name| matches!(name.as_bytes(), b"node" | b"nodejs"))
+    }
 }
 
 fn is_wrapper(path: &Path) -> bool {

@@ -32,6 +32,8 @@ pub struct Settings {
     pub on_error: Option<String>,
     /// `RINGFENCE_PLANE=process`: no kernel plane although there might be one.
     pub process_plane_only: bool,
+    /// Whether language hooks are loaded: `RINGFENCE_SHIMS=off` leaves them out.
+    pub shims: bool,
     /// Whether several worker processes of the runtime serve invocations side by side (Managed Instances).
     pub concurrent: bool,
     /// Folder that holds `ringfence/`, beside the guard itself.
@@ -55,6 +57,7 @@ impl Settings {
             policy: text("RINGFENCE_POLICY"),
             on_error: text("RINGFENCE_ON_ERROR"),
             process_plane_only: text("RINGFENCE_PLANE").as_deref() == Some("process"),
+            shims: text("RINGFENCE_SHIMS").as_deref() != Some("off"),
             concurrent: text("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
                 || text("AWS_LAMBDA_INITIALIZATION_TYPE").as_deref() == Some("lambda-managed-instances"),
             layer: layer(),
@@ -71,6 +74,12 @@ impl Settings {
     #[must_use]
     pub fn python_hook(&self) -> PathBuf {
         self.layer.join("ringfence/python")
+    }
+
+    /// The file that Node is to load first, whether it is there or not.
+    #[must_use]
+    pub fn node_hook(&self) -> PathBuf {
+        self.layer.join("ringfence/node/ringfence.cjs")
     }
 
     /// The value of a variable as the runtime would see it.

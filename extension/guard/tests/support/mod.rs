@@ -46,6 +46,9 @@ pub fn bench() -> &'static Path {
         for script in ["benign.py", "agent.py"] {
             fs::copy(source("programs").join(script), folder.join(script)).unwrap();
         }
+        let hook = folder.join("ringfence/node");
+        fs::create_dir_all(&hook).unwrap();
+        fs::copy(source("programs").join("hook.cjs"), hook.join("ringfence.cjs")).unwrap();
         fs::create_dir(folder.join("policies")).unwrap();
         for policy in ["degraded", "off", "races", "tools"] {
             let name = format!("{policy}.toml");
