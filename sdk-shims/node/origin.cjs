@@ -1,0 +1,132 @@
+// Says which line of the function's own code stands behind an event, by walking the stack.
+//
+// It knows where Node, installed packages, the runtime client and the function live, and nothing of events. A frame's
+// file name can be forged by code that already runs in the process: it is evidence, not proof. `hints.cjs` and
+// `reads.cjs` call it.
+'use strict';
+
+const { readFileSync, statSync } = require('fs');
+
+const TASK_ROOT = (process.env.LAMBDA_TASK_ROOT || '/var/task').replace(/\/+$/, '') + '/';
+const OWN = __dirname + '/';
+
+// What a file is.
+const FUNCTION = 0;
+const EVALUATED = 1;
+const LIBRARY = 2;
+const STANDARD = 3;
+const RUNTIME = 4;
+const HOOK = 5;
+
+const MAX_DEPTH = 64;
+const MAX_FRAMES = 8;
+
+const SDKS = /\/node_modules\/(?:@aws-sdk|@smithy|@aws-crypto|@aws|@aws-lambda-powertools|aws-sdk|aws-crt|aws-xray-sdk[a-z-]*|aws-lambda-ric)\//;
+/** Texts that stand beside the reads of credential variables in SDK v3 and survive bundlers. */
+const SDK_TEXTS = ['Unable to find environment variable credentials', 'Multiple credential sources detected'];
+const MAX_BUNDLE = 32 << 20;
+const NEAR = 2000;
+const MAX_KNOWN = 256;
+
+/** The call sites behind `below`, or behind the caller. */
+function sites(below = sites) {
+  const own = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
+  const limit = Error.stackTraceLimit;
+  const holder = {};
+  try {
+    Error.prepareStackTrace = (_, found) => found;
+    Error.stackTraceLimit = MAX_DEPTH;
+    Error.captureStackTrace(holder, below);
+    return Array.isArray(holder.stack) ? holder.stack : [];
+  } finally {
+    Error.stackTraceLimit = limit;
+    if (own) Object.defineProperty(Error, 'prepareStackTrace', own);
+    else delete Error.prepareStackTrace;
+  }
+}
+
+/** The file of a call site as a path; empty for what is built in. */
+function file(site) {
+  const name = site.getFileName() || '';
+  if (!name.startsWith('file://')) return name;
+  const path = name.slice(7);
+  return path.includes('%') ? decoded(path) : path;
+}
+
+function decoded(path) {
+  try {
+    return decodeURIComponent(path);
+  } catch {
+    return path;
+  }
+}
+
+/** What the code of a call site is. */
+function kindOf(site) {
+  if (site.isEval()) return EVALUATED;
+  const path = file(site);
+  if (path === '' || path.startsWith('node:')) return STANDARD;
+  if (path.startsWith(OWN)) return HOOK;
+  if (!path.startsWith('/')) return EVALUATED;
+  if (path.startsWith('/var/runtime/') || path.includes('/aws-lambda-ric/')) return RUNTIME;
+  return path.includes('/node_modules/') || path.startsWith('/opt/nodejs/') ? LIBRARY : FUNCTION;
+}
+
+/** Whether a call site belongs to an AWS SDK or the runtime client, in a place that the function cannot write. */
+function isSdk(site) {
+  const path = file(site);
+  if (site.isEval() || !path.startsWith('/') || /^\/(?:tmp|dev|proc)\//.test(path)) return false;
+  return path.startsWith('/var/runtime/') || SDKS.test(path) || isBundledSdk(path, site.getLineNumber(), site.getColumnNumber());
+}
+
+const bundled = new Map();
+
+/** Bundlers put the SDK into the function's own file: then its error messages stand beside the read. */
+function isBundledSdk(path, line, column) {
+  const place = `${path}:${line}:${column}`;
+  if (!bundled.has(place)) {
+    if (bundled.size >= MAX_KNOWN) bundled.clear();
+    bundled.set(place, hasSdkTexts(path, line, column));
+  }
+  return bundled.get(place);
+}
+
+function hasSdkTexts(path, line, column) {
+  try {
+    if (statSync(path).size > MAX_BUNDLE) return false;
+    const text = readFileSync(path, 'utf8');
+    let at = 0;
+    for (let skipped = 1; skipped < line; skipped += 1) at = text.indexOf('\n', at) + 1;
+    const around = text.slice(Math.max(0, at + column - NEAR), at + column + NEAR);
+    return SDK_TEXTS.some((known) => around.includes(known));
+  } catch {
+    return false;
+  }
+}
+
+/** `{ code, frames }`: the nearest line of the function's own, and the way from there to the handler. */
+function locate(found) {
+  const frames = [];
+  let code = '';
+  let fallback = '';
+  for (const site of found) {
+    const kind = kindOf(site);
+    if (kind === RUNTIME && frames.length) break;
+    if (kind === FUNCTION || kind === EVALUATED) {
+      const where = place(site);
+      frames.push(`${where} ${site.getFunctionName() || '<anonymous>'}`);
+      if (kind === FUNCTION && !code) code = where;
+    } else if (kind === LIBRARY && !fallback) {
+      fallback = place(site);
+    }
+  }
+  return { own: code !== '', code: code || (frames[0] || '').split(' ')[0] || fallback, frames: frames.slice(0, MAX_FRAMES) };
+}
+
+/** `file:line`, below the function's folder without it. */
+function place(site) {
+  const path = site.isEval() ? '<eval>' : file(site);
+  return `${path.startsWith(TASK_ROOT) ? path.slice(TASK_ROOT.length) : path}:${site.getLineNumber() || 0}`;
+}
+
+module.exports = { STANDARD, HOOK, sites, file, kindOf, isSdk, locate, place };

@@ -1,0 +1,216 @@
+// Puts Ringfence's watches into a Node process: on the few native functions that every way to a child process, a
+// connection, a name or a library goes through, and on process.env.
+//
+// It decides only what is worth a look; `hints.cjs` and `reads.cjs` say what about it and are loaded when there is
+// something to say for the first time. `node --require` (NODE_OPTIONS) runs this file before the function's code, in
+// every thread, so everything here counts as init time. Nothing here prints, and none of its faults goes outside.
+'use strict';
+
+const DESCRIPTOR = /^[0-9]{1,6}$/;
+
+/** Loads the part that speaks, once. */
+const speaker = once(() => require('./hints.cjs'));
+const reader = once(() => require('./reads.cjs'));
+
+start();
+
+function start() {
+  if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return;
+  for (const watch of [children, streams, datagrams, names, files, libraries, signals, debuggers, requests, environment]) {
+    try {
+      watch();
+    } catch {
+      // A runtime that lacks the function, or forbids it (the permission model): the others still stand.
+    }
+  }
+}
+
+function once(load) {
+  let loaded;
+  return () => (loaded === undefined ? (loaded = load()) : loaded);
+}
+
+/** Node's own binding object. Its deprecation is for documentation only, and must not show as a warning. */
+function binding(name) {
+  const own = Object.getOwnPropertyDescriptor(process, 'noDeprecation');
+  process.noDeprecation = true;
+  try {
+    return process.binding(name);
+  } finally {
+    if (own) Object.defineProperty(process, 'noDeprecation', own);
+    else delete process.noDeprecation;
+  }
+}
+
+/** Replaces `holder[name]` by a function that first calls `before` with the same `this` and arguments. */
+function precede(holder, name, before) {
+  const original = holder[name];
+  if (typeof original !== 'function') return;
+  const replacement = function (...given) {
+    try {
+      before.apply(this, given);
+    } catch {
+      // What cannot be said is not said.
+    }
+    return Reflect.apply(original, this, given);
+  };
+  for (const property of ['name', 'length']) {
+    Object.defineProperty(replacement, property, { value: original[property], configurable: true });
+  }
+  const { writable = true, enumerable = true, configurable = true } = Object.getOwnPropertyDescriptor(holder, name) || {};
+  Object.defineProperty(holder, name, { value: replacement, writable, enumerable, configurable });
+}
+
+/** Lets `made` see each object that `new holder[name](…)` gives. */
+function onConstruction(holder, name, made) {
+  holder[name] = new Proxy(holder[name], {
+    construct(target, given, newTarget) {
+      const object = Reflect.construct(target, given, newTarget);
+      try {
+        made(object, given);
+      } catch {
+        // As above.
+      }
+      return object;
+    },
+  });
+}
+
+/** child_process, cluster: spawn, exec, execFile, fork, and their synchronous forms. */
+function children() {
+  // One object of options, or (in late 24) one argument each.
+  const spawned = (options, given) =>
+    typeof options === 'object' ? speaker().executed(options.file, options.args) : speaker().executed(options, given);
+  precede(binding('process_wrap').Process.prototype, 'spawn', spawned);
+  precede(binding('spawn_sync'), 'spawn', spawned);
+  precede(process, 'execve', (path, given) => speaker().executed(path, given));
+}
+
+/** net, tls, http, https, http2, fetch: where a connection's handle is made, the function is still on the stack. */
+function streams() {
+  const tcp = binding('tcp_wrap');
+  const { prototype } = tcp.TCP;
+  for (const name of ['connect', 'connect6']) {
+    precede(prototype, name, function (_request, address, port) {
+      speaker().connected(this, address, port);
+    });
+  }
+  for (const name of ['bind', 'bind6']) precede(prototype, name, (address, port) => speaker().bound(address, port));
+  onConstruction(tcp, 'TCP', (handle, [kind]) => {
+    if (kind === tcp.constants.SOCKET) speaker().remember(handle);
+  });
+}
+
+/** dgram: a send looks its address up first, so its place is taken where the function calls it. */
+function datagrams() {
+  const udp = binding('udp_wrap');
+  const { prototype } = udp.UDP;
+  for (const name of ['send', 'send6']) {
+    precede(prototype, name, function (_request, _list, _length, port, address) {
+      if (typeof address === 'string') speaker().sent(this, address, port);
+    });
+  }
+  for (const name of ['connect', 'connect6']) {
+    precede(prototype, name, function (address, port) {
+      speaker().connected(this, address, port);
+    });
+  }
+  for (const name of ['bind', 'bind6']) precede(prototype, name, (address, port) => speaker().bound(address, port));
+  const calls = once(() => {
+    const { Socket } = require('dgram');
+    for (const name of ['send', 'connect']) {
+      precede(Socket.prototype, name, function () {
+        speaker().remember(this);
+      });
+    }
+    return true;
+  });
+  onConstruction(udp, 'UDP', (handle) => {
+    calls();
+    speaker().remember(handle);
+  });
+}
+
+/** dns.lookup by way of the C library, dns.resolve* by c-ares. */
+function names() {
+  const cares = binding('cares_wrap');
+  precede(cares, 'getaddrinfo', (_request, name) => speaker().resolved(name));
+  const { prototype } = cares.ChannelWrap;
+  for (const name of Object.getOwnPropertyNames(prototype)) {
+    if (name.startsWith('query')) precede(prototype, name, (_request, asked) => speaker().resolved(asked));
+  }
+}
+
+/** fs: opens below /proc. All others cost one test. */
+function files() {
+  const fs = binding('fs');
+  const opened = (path) => {
+    const text = typeof path === 'string' ? path : path instanceof Uint8Array ? Buffer.from(path).toString('latin1') : '';
+    if (text.includes('proc/')) speaker().opened(text);
+  };
+  for (const name of ['open', 'openFileHandle', 'readFileUtf8']) precede(fs, name, opened);
+}
+
+/** Native addons. */
+function libraries() {
+  precede(process, 'dlopen', (_module, path) => speaker().mapped(path));
+}
+
+/** Signals to other processes. */
+function signals() {
+  precede(process, '_kill', () => speaker().dangerous('kill'));
+}
+
+/** inspector.open listens. */
+function debuggers() {
+  precede(binding('inspector'), 'open', (port, host) => speaker().bound(host || '127.0.0.1', port || 9229));
+}
+
+/** fetch connects when the function has long left the stack. */
+function requests() {
+  precede(globalThis, 'fetch', (input) => {
+    const text = typeof input === 'string' ? input : input instanceof URL ? input.href : input instanceof Request ? input.url : '';
+    if (text) speaker().expect(new URL(text).hostname);
+  });
+}
+
+/** Puts an object in the place of process.env that is the same in all but that reads of credentials are seen. */
+function environment() {
+  const variables = process.env;
+  const credentials = new Set(['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_CONTAINER_AUTHORIZATION_TOKEN']);
+  const see = (key) => {
+    try {
+      reader().note(variables, key);
+    } catch {
+      // As above.
+    }
+  };
+  // What util.inspect finds when it looks behind the proxy.
+  const shown = {};
+  Object.defineProperty(shown, Symbol.for('nodejs.util.inspect.custom'), {
+    configurable: true,
+    value: () => {
+      see('all');
+      return variables;
+    },
+  });
+  const watched = new Proxy(shown, {
+    get(_, key) {
+      if (credentials.has(key)) see(key);
+      return Reflect.get(variables, key);
+    },
+    set: (_, key, value) => Reflect.set(variables, key, value),
+    has: (_, key) => Reflect.has(variables, key),
+    deleteProperty: (_, key) => Reflect.deleteProperty(variables, key),
+    defineProperty: (_, key, descriptor) => Reflect.defineProperty(variables, key, descriptor),
+    getOwnPropertyDescriptor: (_, key) => Reflect.getOwnPropertyDescriptor(variables, key),
+    getPrototypeOf: () => Reflect.getPrototypeOf(variables),
+    setPrototypeOf: (_, prototype) => Reflect.setPrototypeOf(variables, prototype),
+    ownKeys() {
+      see('names');
+      return Reflect.ownKeys(variables);
+    },
+  });
+  const { writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(process, 'env');
+  Object.defineProperty(process, 'env', { value: watched, writable, enumerable, configurable });
+}

@@ -1,0 +1,133 @@
+// The encoding of messages to the agent, as extension/records/src/wire.rs and message.rs define it.
+//
+// It decides nothing. Texts are cut to the limits that the agent's side has, so a message always fits one datagram.
+// `hints.cjs` and `reads.cjs` call it.
+'use strict';
+
+const { isIPv4, isIPv6 } = addresses();
+
+const MAX_MESSAGE = 4096;
+const HEAD = [0x52, 0x46, 1];
+
+const kind = { VIOLATION: 1, HINT: 2 };
+const action = {
+  EXEC: 1,
+  MAP_EXECUTABLE: 2,
+  CONNECT: 3,
+  SEND: 4,
+  RESOLVE: 5,
+  BIND: 6,
+  OPEN_READ: 7,
+  READ_CREDENTIAL: 9,
+  DANGEROUS: 11,
+};
+const tag = {
+  PID: 1,
+  PARENT: 2,
+  ACTION: 4,
+  OUTCOME: 5,
+  RULE: 6,
+  PLANE: 7,
+  PATH: 8,
+  ARGUMENT: 9,
+  ADDRESS: 10,
+  NAME: 11,
+  EXE: 12,
+  CODE: 13,
+  FRAME: 14,
+  DROPPED: 17,
+};
+const OUTCOME_REPORTED = 1;
+const RULE_CREDENTIALS_READS = 21;
+const PLANE_PROCESS = 2;
+
+const MAX_ARGUMENTS = 8;
+const MAX_TEXT = 256;
+const LIMITS = { [tag.PATH]: 1024, [tag.ARGUMENT]: 128, [tag.FRAME]: 128 };
+/** A text of more characters than this is cut before it is encoded: it may be megabytes long. */
+const MAX_CHARACTERS = 1024;
+
+/** Node's own tests for addresses, without loading `net` for them. */
+function addresses() {
+  const four = /^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)(?:\.(?!$)|$)){4}$/;
+  return { isIPv4: (text) => four.test(text), isIPv6: (text) => text.includes(':') };
+}
+
+/** One field: a text or bytes. */
+function field(which, value) {
+  const bytes = typeof value === 'string' ? Buffer.from(value.slice(0, MAX_CHARACTERS)) : value;
+  const cut = bytes.subarray(0, LIMITS[which] || MAX_TEXT);
+  return Buffer.concat([Buffer.from([which, cut.length & 255, cut.length >> 8]), cut]);
+}
+
+/** A field of four bytes. */
+function number(which, value) {
+  const bytes = Buffer.alloc(7);
+  bytes[0] = which;
+  bytes[1] = 4;
+  bytes.writeUInt32LE(value >>> 0, 3);
+  return bytes;
+}
+
+/** A field of one byte. */
+function byte(which, value) {
+  return Buffer.from([which, 1, 0, value]);
+}
+
+/** A message; fields that have no more room are left out. Room for a DROPPED field is kept. */
+function message(which, fields) {
+  const parts = [Buffer.from([...HEAD, which])];
+  let room = MAX_MESSAGE - 4 - 7;
+  for (const part of fields) {
+    room -= part.length;
+    if (room < 0) break;
+    parts.push(part);
+  }
+  return Buffer.concat(parts);
+}
+
+/** An address as 16 bytes of IPv6 (IPv4 mapped) and the port, or null where `host` is a name. */
+function address(host, port) {
+  if (typeof host !== 'string' || host.length > 64) return null;
+  const bytes = Buffer.alloc(18);
+  bytes.writeUInt16LE(port & 0xffff, 16);
+  if (isIPv4(host)) {
+    bytes[10] = bytes[11] = 255;
+    bytes.set(host.split('.').map(Number), 12);
+    return bytes;
+  }
+  return isIPv6(host) && groups(host.split('%')[0], bytes) ? bytes : null;
+}
+
+/** Writes the eight groups of an IPv6 address (RFC 4291, section 2.2). */
+function groups(text, bytes) {
+  const dotted = /^(.*:)([0-9.]+)$/.exec(text);
+  if (dotted && isIPv4(dotted[2])) {
+    const [a, b, c, d] = dotted[2].split('.').map(Number);
+    text = dotted[1] + ((a << 8) | b).toString(16) + ':' + ((c << 8) | d).toString(16);
+  }
+  const halves = text.split('::');
+  if (halves.length > 2) return false;
+  const [front, back] = halves.map((half) => (half ? half.split(':') : []));
+  const missing = 8 - front.length - (back ? back.length : 0);
+  if (back ? missing < 1 : missing !== 0) return false;
+  const all = back ? [...front, ...Array(missing).fill('0'), ...back] : front;
+  if (!all.every((group) => /^[0-9a-fA-F]{1,4}$/.test(group))) return false;
+  all.forEach((group, index) => bytes.writeUInt16BE(parseInt(group, 16), index * 2));
+  return true;
+}
+
+module.exports = {
+  kind,
+  action,
+  tag,
+  OUTCOME_REPORTED,
+  RULE_CREDENTIALS_READS,
+  PLANE_PROCESS,
+  MAX_ARGUMENTS,
+  field,
+  number,
+  byte,
+  message,
+  address,
+};
