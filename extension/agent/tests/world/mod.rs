@@ -35,7 +35,7 @@ pub(crate) fn inside(test: &str) -> bool {
     }
     let script = "mount -t tmpfs world /mnt && cp \"$1\" /mnt/test && cp \"$2\" /mnt/ringfence && \
         mount -t tmpfs tmp /tmp && exec /mnt/test --exact \"$3\" --nocapture --test-threads=1";
-    let status = Command::new("unshare")
+    let output = Command::new("unshare")
         .args([
             "--user",
             "--map-root-user",
@@ -53,9 +53,14 @@ pub(crate) fn inside(test: &str) -> bool {
         .arg(test)
         .env(INSIDE, "1")
         .current_dir("/")
-        .status()
+        .output()
         .expect("unshare(1) of util-linux");
-    assert!(status.success(), "{test} failed inside its own name spaces");
+    let said = [output.stdout, output.stderr].concat();
+    assert!(
+        output.status.success(),
+        "{test} failed inside its own name spaces:\n{}",
+        String::from_utf8_lossy(&said)
+    );
     false
 }
 
