@@ -141,15 +141,15 @@ fn the_control_socket_is_closed_to_the_function() {
 }
 
 #[test]
-fn node_loads_its_hook_first_and_has_a_way_to_the_agent() {
-    let program = "console.log(process.env.NODE_OPTIONS.split(' ').slice(2).join(' '), process.env.RINGFENCE_REPORT_FD >= 900)";
+fn node_is_told_to_load_its_hook_first_and_has_a_way_to_the_agent() {
+    let program =
+        "echo \"${NODE_OPTIONS%% /*} ${NODE_OPTIONS##*/}\"; printf 'the hook' >&\"$RINGFENCE_REPORT_FD\"";
     for profile in [Profile::Nested, Profile::Strict] {
         let agent = Agent::start("2", &["reports"]);
-        let mut command = agent.guarded(profile, "tools", &["/usr/bin/node", "-e", program]);
-        let output =
-            command.env("NODE_OPTIONS", "--no-warnings --max-http-header-size=9000").output().unwrap();
+        let mut command = agent.guarded(profile, "tools", &["@node", "-c", program]);
+        let output = command.env("NODE_OPTIONS", "--no-warnings").output().unwrap();
         let shown = text(&output.stdout);
-        assert_eq!(shown, "--no-warnings --max-http-header-size=9000 true\n", "{}", text(&output.stderr));
+        assert_eq!(shown, "--require ringfence.cjs --no-warnings\n", "{}", text(&output.stderr));
         assert!(agent.heard().contains(r#"{"report": "the hook"}"#), "{profile:?}");
     }
 }
@@ -157,8 +157,8 @@ fn node_loads_its_hook_first_and_has_a_way_to_the_agent() {
 #[test]
 fn hooks_can_be_left_out() {
     let agent = Agent::start("2", &["reports"]);
-    let program = "console.log(process.env.NODE_OPTIONS, process.env.RINGFENCE_REPORT_FD)";
-    let mut command = agent.guarded(Profile::Strict, "tools", &["/usr/bin/node", "-e", program]);
+    let program = "echo \"<$NODE_OPTIONS$RINGFENCE_REPORT_FD>\"";
+    let mut command = agent.guarded(Profile::Strict, "tools", &["@node", "-c", program]);
     let output = command.env("RINGFENCE_SHIMS", "off").output().unwrap();
-    assert_eq!(text(&output.stdout), "undefined undefined\n", "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "<>\n", "{}", text(&output.stderr));
 }
