@@ -26,12 +26,14 @@ py_compile.compile(source, f"{target}.{sys.implementation.cache_tag}.pyc", name,
 
 
 def tree(name, root, scratch):
-    """Yields the modules of a folder and their compiled forms."""
-    for file in sorted(root.rglob("*.py")):
+    """Yields the modules of a folder, and the compiled forms of those in Python."""
+    for file in sorted(root.rglob("*")):
         relative = file.relative_to(root)
-        if "tests" in relative.parts:
+        if "tests" in relative.parts or file.suffix not in (".py", ".cjs"):
             continue
         yield f"{name}/{relative.as_posix()}", file, 0o644
+        if file.suffix != ".py":
+            continue
         for compiled in compile_module(file, f"/opt/{name}/{relative.as_posix()}", scratch / relative.parent):
             yield f"{name}/{(relative.parent / '__pycache__' / compiled.name).as_posix()}", compiled, 0o644
 
