@@ -55,8 +55,7 @@ class Service:
         world = case.folder / "world.toml"
         layer = ["--layer", self.layer, "--policy", case.folder / "policy.toml"] if protected else ["--no-layer"]
         variables = dict(settings.get("env", {}))
-        if protected:
-            variables |= settings.get("protected_env", {})
+        variables |= settings.get("protected_env" if protected else "plain_env", {})
         for name, length in settings.get("filler", {}).items():
             variables[name] = "x" * length
         return [str(part) for part in (

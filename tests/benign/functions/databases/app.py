@@ -1,0 +1,59 @@
+"""PostgreSQL and Redis through their usual clients, against real servers that the function starts on loopback."""
+
+import os
+import shutil
+import subprocess
+import time
+
+import psycopg
+import psycopg2
+import redis
+
+BIN = "/usr/lib/postgresql/15/bin"
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def postgres():
+    shutil.rmtree("/tmp/pg", ignore_errors=True)
+    made = subprocess.run([f"{BIN}/initdb", "-D", "/tmp/pg", "-A", "trust", "-U", "shop", "--no-locale", "-N"], capture_output=True, text=True)
+    if made.returncode:
+        raise RuntimeError(made.stderr)
+    options = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=/tmp", "-c", "fsync=off"]
+    return subprocess.Popen([f"{BIN}/postgres", "-D", "/tmp/pg", "-p", "5433", *options], stdout=subprocess.DEVNULL, stderr=open("/tmp/pg.log", "w"))
+
+
+def patiently(work):
+    for _ in range(100):
+        try:
+            return work()
+        except (OSError, psycopg2.OperationalError, redis.ConnectionError, redis.BusyLoadingError) as error:
+            last = error
+            time.sleep(0.1)
+    raise last
+
+
+servers = [subprocess.Popen(["/usr/bin/redis-server", "--port", "6380", "--bind", "127.0.0.1", "--save", "", "--dir", "/tmp"], **quiet), postgres()]
+
+
+def handler(event, context):
+    store = redis.Redis(port=6380)
+    patiently(store.ping)
+    with store.pipeline() as pipe:
+        answers = pipe.set("a", 1).incr("a").get("a").execute()
+    subscription = store.pubsub()
+    subscription.subscribe("news")
+    subscription.get_message(timeout=5)
+    store.publish("news", "x")
+    message = subscription.get_message(timeout=5)["data"].decode()
+
+    def rows(connect, **where):
+        connection = patiently(lambda: connect(dbname="postgres", user="shop", port=5433, **where))
+        with connection, connection.cursor() as cursor:
+            cursor.execute("select sum(n), current_user from generate_series(1, 1000) n")
+            return [str(cell) for cell in cursor.fetchone()]
+
+    return {
+        "redis": [str(answer) for answer in answers], "message": message, "by tcp": rows(psycopg2.connect, host="127.0.0.1"),
+        "by name": rows(psycopg2.connect, host="localhost"), "by unix": rows(psycopg2.connect, host="/tmp"),
+        "psycopg 3": rows(psycopg.connect, host="127.0.0.1"), "running": [server.poll() for server in servers],
+    }
