@@ -20,13 +20,15 @@ MAX_REMEMBERED = 256
 # Modules through which every read of os.environ goes.
 _PLUMBING = ("os", "collections.abc", "ringfence.start")
 
-# Functions of the standard library that go through the environment for reasons of their own: the look-up of proxies, and
-# the start of a child, whose environment is judged at its exec.
+# Functions of the standard library that go through the environment for reasons of their own: the look-up of proxies,
+# the start of a child, whose environment is judged at its exec, and the copy that wsgiref makes when it is imported
+# (Django imports it).
 _INNOCENT = frozenset((
     ("collections.abc", "__contains__"),
     ("urllib.request", "getproxies_environment"),
     ("subprocess", "_posix_spawn"),
     ("subprocess", "_execute_child"),
+    ("wsgiref.handlers", "read_environ"),
 ))
 
 _reported = {}

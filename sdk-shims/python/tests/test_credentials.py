@@ -57,6 +57,7 @@ class Reads(unittest.TestCase):
             "AWS_SECRET_ACCESS_KEY" in os.environ, b"AWS_SESSION_TOKEN" in os.environb
             list(os.environ), len(os.environ), sorted(os.environ.keys())
             urllib.request.getproxies()
+            import wsgiref.handlers
             os.environ["AWS_SECRET_ACCESS_KEY"] = "other"
             del os.environ["AWS_SECRET_ACCESS_KEY"]
             """
