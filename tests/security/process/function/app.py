@@ -1,0 +1,115 @@
+"""A function with the worst of flaws: it runs what the event says. Stands for an eval'd template, a pickle, a dependency.
+
+An attack is one or more snippets of pure Python. A snippet sets `won` where it got what it wanted, and may set `said`
+(any JSON) for honest programs, whose answers are compared. What reaches a host of the attacker is counted there: `mark`
+is the text that a snippet sends.
+"""
+
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+EVIL = "198.51.100.66"
+SHELL = ["/bin/sh", "-c", "echo pwned"]
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+# A static program for x86_64, 158 bytes: write(1, "pwned", 5); exit(0).
+_CODE = bytes.fromhex("b801000000bf01000000488d3510000000ba050000000f0531ffb83c0000000f05") + b"pwned"
+STATIC = (
+    b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+    + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120 + len(_CODE), 120 + len(_CODE), 4096) + _CODE
+)
+
+
+def write(path, content, mode=0o755):
+    with open(path, "wb") as file:
+        file.write(content)
+    os.chmod(path, mode)
+    return path
+
+
+def output(command, **settings):
+    """What a command printed; nothing where it could not be started."""
+    try:
+        return subprocess.run(command, capture_output=True, timeout=5, **settings).stdout
+    except (OSError, subprocess.SubprocessError):
+        return b""
+
+
+def spawned(start):
+    """Bytes that a child wrote to its standard output; `start` starts it with that output and returns its id."""
+    reader, writer = os.pipe()
+    os.set_inheritable(writer, True)
+    child = start(writer)
+    os.close(writer)
+    with open(reader, "rb") as pipe:
+        found = pipe.read()
+    os.waitpid(child, 0)
+    return found
+
+
+def forked(work):
+    """Runs `work` in a fork; what it returned (bytes), or nothing where it failed."""
+    def start(writer):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(writer, work() or b"")
+            finally:
+                os._exit(0)
+        return child
+    return spawned(start)
+
+
+def agent():
+    """The agent's process id, found as anybody can: by the name that proc(5) shows."""
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/comm") as file:
+                if file.read().strip() in ("ringfence", "ringfence-agent"):
+                    return int(pid)
+        except OSError:
+            pass
+    return 0
+
+
+def report_socket():
+    """The agent's report socket, as the environment names it."""
+    return b"\0" + os.environ.get("RINGFENCE_REPORT", "none").encode()
+
+
+def notice(kind, request):
+    """A message to the agent as the library would send it (extension/records/src/wire.rs)."""
+    fields = ((1, os.getpid().to_bytes(4, "little")), (15, request.encode()))
+    return b"RF\x01" + bytes([kind]) + b"".join(struct.pack("<BH", tag, len(value)) + value for tag, value in fields)
+
+
+def mapped(name):
+    """(start, end, permissions, path) of each mapping whose path contains `name`."""
+    found = []
+    with open("/proc/self/maps") as maps:
+        for line in maps:
+            parts = line.split(None, 5)
+            if name in (parts[5].strip() if len(parts) > 5 else ""):
+                start, end = (int(part, 16) for part in parts[0].split("-"))
+                found.append((start, end, parts[1], parts[5].strip(), int(parts[2], 16)))
+    return found
+
+
+TOOLS = dict(globals())
+
+
+def handler(event, context):
+    names = {**TOOLS, "context": context, "mark": event["name"], "won": False, "said": None}
+    error = None
+    try:
+        exec(compile(event["code"], event["name"], "exec"), names)
+    except BaseException as raised:  # a snippet may raise anything
+        error = repr(raised)
+    return {"won": bool(names["won"]), "said": names["said"], "error": error}
