@@ -6,17 +6,18 @@
 'use strict';
 
 const { writeSync, fstatSync } = require('fs');
-const { number, tag } = require('./wire.cjs');
+const { number, finish, tag } = require('./wire.cjs');
 
 const descriptor = Number(process.env.RINGFENCE_REPORT_FD);
 let inode = null;
 let dropped = 0;
 
-/** Sends or drops. */
-function send(message) {
+/** Sends the message that was written, or drops it. */
+function send() {
   if (!isOurs()) return;
   try {
-    writeSync(descriptor, dropped ? Buffer.concat([message, number(tag.DROPPED, dropped)]) : message);
+    if (dropped) number(tag.DROPPED, dropped);
+    writeSync(descriptor, finish());
     dropped = 0;
   } catch {
     dropped += 1;

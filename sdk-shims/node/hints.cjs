@@ -9,7 +9,7 @@ const origin = require('./origin.cjs');
 const wire = require('./wire.cjs');
 const { send } = require('./channel.cjs');
 
-const { action, tag, field } = wire;
+const { action, tag } = wire;
 
 /** Handle or socket → place. */
 const places = new WeakMap();
@@ -22,18 +22,27 @@ function here() {
   return origin.locate(origin.sites(here));
 }
 
-/** Who speaks: process, parent and executable. */
-function identity() {
-  return [wire.number(tag.PID, process.pid), wire.number(tag.PARENT, process.ppid), field(tag.EXE, process.execPath)];
+/** Begins a message: who speaks, and what was or will be done. */
+function begin(kind, which) {
+  wire.begin(kind);
+  wire.number(tag.PID, process.pid);
+  wire.number(tag.PARENT, process.ppid);
+  wire.byte(tag.ACTION, which);
 }
 
-/** Where in the code. */
-function place(where) {
-  return [field(tag.CODE, where.code), ...where.frames.map((frame) => field(tag.FRAME, frame))];
+/** Ends it: where in the code, and by which executable. */
+function end(where) {
+  wire.field(tag.CODE, where.code);
+  wire.field(tag.EXE, process.execPath);
+  for (const frame of where.frames) wire.field(tag.FRAME, frame);
+  send();
 }
 
-function hint(which, subject, where) {
-  send(wire.message(wire.kind.HINT, [...identity(), wire.byte(tag.ACTION, which), ...subject, ...place(where)]));
+/** A hint with one subject. */
+function hint(which, subject, value, where) {
+  begin(wire.kind.HINT, which);
+  wire.field(subject, value);
+  end(where);
 }
 
 function bytes(value) {
@@ -42,9 +51,11 @@ function bytes(value) {
 
 /** A program is started. */
 function executed(path, given) {
-  const subject = [field(tag.PATH, bytes(path))];
-  for (const argument of (given || []).slice(0, wire.MAX_ARGUMENTS)) subject.push(field(tag.ARGUMENT, bytes(argument)));
-  hint(action.EXEC, subject, here());
+  const where = here();
+  begin(wire.kind.HINT, action.EXEC);
+  wire.field(tag.PATH, bytes(path));
+  for (const argument of (given || []).slice(0, wire.MAX_ARGUMENTS)) wire.field(tag.ARGUMENT, bytes(argument));
+  end(where);
 }
 
 /** Keeps where the function is now with an object that it will connect or send by. */
@@ -81,7 +92,7 @@ function whereOf(handle, host) {
 
 function towards(which, handle, host, port) {
   const address = wire.address(host, port);
-  if (address) hint(which, [field(tag.ADDRESS, address)], whereOf(handle, host));
+  if (address) hint(which, tag.ADDRESS, address, whereOf(handle, host));
 }
 
 /** A stream or a datagram socket is connected. */
@@ -97,7 +108,8 @@ function sent(handle, host, port) {
 /** An address is bound. */
 function bound(host, port) {
   const address = wire.address(host, port);
-  hint(action.BIND, [address ? field(tag.ADDRESS, address) : field(tag.NAME, bytes(host))], here());
+  if (address) hint(action.BIND, tag.ADDRESS, address, here());
+  else hint(action.BIND, tag.NAME, bytes(host), here());
 }
 
 /** A name is looked up. */
@@ -107,22 +119,22 @@ function resolved(name) {
   let where = here();
   if (where.own) keep(host, where);
   else where = expected.get(host) || where;
-  hint(action.RESOLVE, [field(tag.NAME, name)], where);
+  hint(action.RESOLVE, tag.NAME, name, where);
 }
 
 /** A file that rules speak of is opened. */
 function opened(path) {
-  hint(action.OPEN_READ, [field(tag.PATH, path)], here());
+  hint(action.OPEN_READ, tag.PATH, path, here());
 }
 
 /** A native library is opened. */
 function mapped(path) {
-  hint(action.MAP_EXECUTABLE, [field(tag.PATH, bytes(path))], here());
+  hint(action.MAP_EXECUTABLE, tag.PATH, bytes(path), here());
 }
 
 /** A call that policies may deny by its name. */
 function dangerous(name) {
-  hint(action.DANGEROUS, [field(tag.NAME, name)], here());
+  hint(action.DANGEROUS, tag.NAME, name, here());
 }
 
-module.exports = { identity, place, executed, remember, expect, connected, sent, bound, resolved, opened, mapped, dangerous };
+module.exports = { begin, end, executed, remember, expect, connected, sent, bound, resolved, opened, mapped, dangerous };

@@ -61,10 +61,21 @@ function decoded(path) {
   }
 }
 
+const kinds = new Map();
+
 /** What the code of a call site is. */
 function kindOf(site) {
   if (site.isEval()) return EVALUATED;
-  const path = file(site);
+  const name = site.getFileName() || '';
+  let kind = kinds.get(name);
+  if (kind === undefined) {
+    if (kinds.size >= MAX_KNOWN) kinds.clear();
+    kinds.set(name, (kind = classify(file(site))));
+  }
+  return kind;
+}
+
+function classify(path) {
   if (path === '' || path.startsWith('node:')) return STANDARD;
   if (path.startsWith(OWN)) return HOOK;
   if (!path.startsWith('/')) return EVALUATED;

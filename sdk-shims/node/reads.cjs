@@ -8,8 +8,7 @@
 const { performance } = require('perf_hooks');
 const origin = require('./origin.cjs');
 const wire = require('./wire.cjs');
-const { identity, place } = require('./hints.cjs');
-const { send } = require('./channel.cjs');
+const { begin, end } = require('./hints.cjs');
 
 const { action, tag } = wire;
 
@@ -55,14 +54,12 @@ function isNew(read) {
 }
 
 function report(name, where) {
-  const what = [
-    wire.byte(tag.ACTION, action.READ_CREDENTIAL),
-    wire.byte(tag.OUTCOME, wire.OUTCOME_REPORTED),
-    wire.byte(tag.RULE, wire.RULE_CREDENTIALS_READS),
-    wire.byte(tag.PLANE, wire.PLANE_PROCESS),
-    wire.field(tag.NAME, name),
-  ];
-  send(wire.message(wire.kind.VIOLATION, [...identity(), ...what, ...place(where)]));
+  begin(wire.kind.VIOLATION, action.READ_CREDENTIAL);
+  wire.byte(tag.OUTCOME, wire.OUTCOME_REPORTED);
+  wire.byte(tag.RULE, wire.RULE_CREDENTIALS_READS);
+  wire.byte(tag.PLANE, wire.PLANE_PROCESS);
+  wire.field(tag.NAME, name);
+  end(where);
 }
 
 module.exports = { note };

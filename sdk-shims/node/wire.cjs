@@ -7,7 +7,8 @@
 const { isIPv4, isIPv6 } = addresses();
 
 const MAX_MESSAGE = 4096;
-const HEAD = [0x52, 0x46, 1];
+/** Bytes of a field with a number. */
+const NUMBER = 7;
 
 const kind = { VIOLATION: 1, HINT: 2 };
 const action = {
@@ -44,8 +45,6 @@ const PLANE_PROCESS = 2;
 const MAX_ARGUMENTS = 8;
 const MAX_TEXT = 256;
 const LIMITS = { [tag.PATH]: 1024, [tag.ARGUMENT]: 128, [tag.FRAME]: 128 };
-/** A text of more characters than this is cut before it is encoded: it may be megabytes long. */
-const MAX_CHARACTERS = 1024;
 
 /** Node's own tests for addresses, without loading `net` for them. */
 function addresses() {
@@ -53,37 +52,54 @@ function addresses() {
   return { isIPv4: (text) => four.test(text), isIPv6: (text) => text.includes(':') };
 }
 
-/** One field: a text or bytes. */
+/** The one message that is being written: what writes it runs to its end before another begins. */
+const buffer = Buffer.alloc(MAX_MESSAGE);
+let used = 0;
+
+/** Begins a message. */
+function begin(which) {
+  used = 4;
+  buffer[0] = 0x52;
+  buffer[1] = 0x46;
+  buffer[2] = 1;
+  buffer[3] = which;
+}
+
+/** Adds a text or bytes; what has no room is left out. Room for a DROPPED field is kept. */
 function field(which, value) {
-  const bytes = typeof value === 'string' ? Buffer.from(value.slice(0, MAX_CHARACTERS)) : value;
-  const cut = bytes.subarray(0, LIMITS[which] || MAX_TEXT);
-  return Buffer.concat([Buffer.from([which, cut.length & 255, cut.length >> 8]), cut]);
+  const limit = LIMITS[which] || MAX_TEXT;
+  if (used + 3 + limit + NUMBER > MAX_MESSAGE) return;
+  const length =
+    typeof value === 'string'
+      ? buffer.write(value.length > limit ? value.slice(0, limit) : value, used + 3, limit)
+      : Buffer.from(value.buffer, value.byteOffset, Math.min(value.byteLength, limit)).copy(buffer, used + 3);
+  head(which, length);
+  used += 3 + length;
 }
 
-/** A field of four bytes. */
+function head(which, length) {
+  buffer[used] = which;
+  buffer[used + 1] = length & 255;
+  buffer[used + 2] = length >> 8;
+}
+
+/** Adds four bytes. */
 function number(which, value) {
-  const bytes = Buffer.alloc(7);
-  bytes[0] = which;
-  bytes[1] = 4;
-  bytes.writeUInt32LE(value >>> 0, 3);
-  return bytes;
+  head(which, 4);
+  buffer.writeUInt32LE(value >>> 0, used + 3);
+  used += NUMBER;
 }
 
-/** A field of one byte. */
+/** Adds one byte. */
 function byte(which, value) {
-  return Buffer.from([which, 1, 0, value]);
+  head(which, 1);
+  buffer[used + 3] = value;
+  used += 4;
 }
 
-/** A message; fields that have no more room are left out. Room for a DROPPED field is kept. */
-function message(which, fields) {
-  const parts = [Buffer.from([...HEAD, which])];
-  let room = MAX_MESSAGE - 4 - 7;
-  for (const part of fields) {
-    room -= part.length;
-    if (room < 0) break;
-    parts.push(part);
-  }
-  return Buffer.concat(parts);
+/** The message; the next one overwrites it. */
+function finish() {
+  return buffer.subarray(0, used);
 }
 
 /** An address as 16 bytes of IPv6 (IPv4 mapped) and the port, or null where `host` is a name. */
@@ -125,9 +141,10 @@ module.exports = {
   RULE_CREDENTIALS_READS,
   PLANE_PROCESS,
   MAX_ARGUMENTS,
+  begin,
   field,
   number,
   byte,
-  message,
+  finish,
   address,
 };

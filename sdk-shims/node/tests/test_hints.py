@@ -155,6 +155,20 @@ class Hints(unittest.TestCase):
         hint = self.the_hint(EXEC, "const left = require('left');\nleft();\n", name="index.cjs", files=package)
         self.assertEqual(hint["code"], "index.cjs:2")
 
+    def test_texts_of_any_length_and_kind_are_cut_to_one_datagram(self):
+        code = """
+            const { spawnSync } = require('child_process');
+            const odd = ['x'.repeat(1 << 17), '\\u00e9'.repeat(200), '\\ud800', '', '\\n'];
+            spawnSync('y'.repeat(5000), [...odd, ...Array(50).fill('z'.repeat(300))]);
+            process.dlopen({}, '\\u20ac'.repeat(2000));
+            """
+        outcome = run(code, name="index.cjs")
+        (child,) = outcome.of("hint", EXEC)
+        self.assertEqual((len(child["path"]), len(child["arguments"])), (1024, 8))
+        self.assertEqual([len(argument.encode()) for argument in child["arguments"][1:6]], [128, 128, 3, 0, 1])
+        (library,) = outcome.of("hint", MAP_EXECUTABLE)
+        self.assertEqual(library["path"], "\u20ac" * 341)
+
     def test_worker_threads_have_it_too(self):
         worker = {"worker.mjs": "import { execSync } from 'child_process';\nexecSync('true');\n"}
         code = "import { Worker } from 'worker_threads';\nnew Worker(new URL('./worker.mjs', import.meta.url));\n"
