@@ -127,6 +127,15 @@ pub struct Destination<'a> {
     pub second_connection: bool,
 }
 
+impl Destination<'_> {
+    /// Whether this is how getaddrinfo(3) asks which source address leads to a destination (RFC 6724, section 5): a
+    /// datagram socket connected to port 0. Whatever entry covers the address covers it, whichever port it names.
+    #[must_use]
+    pub const fn is_probe(&self) -> bool {
+        matches!(self.transport, Transport::Datagram) && self.port == 0
+    }
+}
+
 /// Transport protocol of a [`Destination`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Transport {

@@ -180,6 +180,18 @@ fn names_reach_the_addresses_that_the_resolver_tied_to_them() {
 }
 
 #[test]
+fn a_datagram_socket_asks_for_the_way_to_any_host_that_may_be_reached() {
+    let text = "egress = { allow = [\"192.0.2.0/24:443\"], deny = [\"192.0.2.9\"] }";
+    let probe = |address, transport| {
+        judge(text, &Action::Connect(Destination { transport, ..to(address, 0) }), CHILD)
+    };
+    assert_eq!(probe("192.0.2.7", Transport::Datagram), (Decision::Allow, Rule::EgressAllow));
+    assert_eq!(probe("192.0.2.7", Transport::Stream), (Decision::Deny, Rule::EgressAllow));
+    assert_eq!(probe("192.0.2.9", Transport::Datagram), (Decision::Deny, Rule::EgressDeny));
+    assert_eq!(probe("198.51.100.1", Transport::Datagram), (Decision::Deny, Rule::EgressAllow));
+}
+
+#[test]
 fn only_names_that_could_be_reached_are_resolved() {
     let text = "egress = { allow = [\"*.example.com:443\", \"10.0.0.0/8\"], deny = [\"evil.example.com\", \"odd.example.com:25\"] }";
     let resolve = |name: &'static str| judge(text, &Action::Resolve { name: name.as_bytes() }, CHILD);

@@ -145,14 +145,18 @@ impl Target<'_> {
 
     /// Whether the entry covers this address and port, reached by way of these name patterns.
     pub(super) fn covers(self, address: IpAddr, port: u16, names: &[u16]) -> bool {
-        self.takes_port(port)
-            && match (self.kind(), address) {
-                (0, _) => true,
-                (1, IpAddr::V4(address)) => self.network_has(&address.octets()),
-                (2, IpAddr::V6(address)) => self.network_has(&address.octets()),
-                (3, _) => names.contains(&u16_at(self.0, target::NAME)),
-                _ => false,
-            }
+        self.takes_port(port) && self.covers_address(address, names)
+    }
+
+    /// Whether the entry covers this address, at some port.
+    pub(super) fn covers_address(self, address: IpAddr, names: &[u16]) -> bool {
+        match (self.kind(), address) {
+            (0, _) => true,
+            (1, IpAddr::V4(address)) => self.network_has(&address.octets()),
+            (2, IpAddr::V6(address)) => self.network_has(&address.octets()),
+            (3, _) => names.contains(&u16_at(self.0, target::NAME)),
+            _ => false,
+        }
     }
 
     /// Whether the first bits of `octets`, as many as the prefix has, are the network's.

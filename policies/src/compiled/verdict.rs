@@ -152,7 +152,10 @@ impl View<'_> {
         if address.is_loopback() || address.is_unspecified() || !self.has(view::EGRESS_ALLOW) {
             return None;
         }
-        let found = self.targets(view::EGRESS_ALLOW).any(|target| target.covers(address, to.port, to.names));
+        let found = self.targets(view::EGRESS_ALLOW).any(|target| {
+            target.covers(address, to.port, to.names)
+                || (to.is_probe() && target.covers_address(address, to.names))
+        });
         Some((if found { 0 } else { DENY }, Rule::EgressAllow))
     }
 

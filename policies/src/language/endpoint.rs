@@ -155,12 +155,16 @@ impl Endpoint {
 
     /// Whether the entry covers `address` and `port`; `names` says which name patterns led to the address.
     pub(super) fn covers(&self, address: IpAddr, port: u16, by_name: impl Fn(&Host) -> bool) -> bool {
-        self.ports.has(port)
-            && match &self.host {
-                Host::Any => true,
-                Host::Network(network) => network.has(address),
-                name => by_name(name),
-            }
+        self.ports.has(port) && self.covers_address(address, by_name)
+    }
+
+    /// Whether the entry covers `address`, at some port.
+    pub(super) fn covers_address(&self, address: IpAddr, by_name: impl Fn(&Host) -> bool) -> bool {
+        match &self.host {
+            Host::Any => true,
+            Host::Network(network) => network.has(address),
+            name => by_name(name),
+        }
     }
 }
 

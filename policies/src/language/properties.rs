@@ -261,7 +261,7 @@ impl Event {
                 Action::Connect(Destination {
                     address: *address,
                     port: *port,
-                    transport: Transport::Stream,
+                    transport: if *port == 0 { Transport::Datagram } else { Transport::Stream },
                     names: &names,
                     runtime_api: flags.0,
                     own_service: flags.1,

@@ -240,7 +240,10 @@ impl<'p> View<'p> {
             return None;
         }
         let allow = self.get(|sections| sections.egress.allow.as_ref())?;
-        Some(self.egress(allow_if(allow.iter().any(covers)), Rule::EgressAllow))
+        let probed =
+            |endpoint: &super::Endpoint| to.is_probe() && endpoint.covers_address(address, leads_here);
+        let found = allow.iter().any(|endpoint| covers(endpoint) || probed(endpoint));
+        Some(self.egress(allow_if(found), Rule::EgressAllow))
     }
 
     /// No list closes the runtime's own way to its API: a policy that did would only break the function.
