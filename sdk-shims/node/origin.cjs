@@ -5,7 +5,7 @@
 // `reads.cjs` call it.
 'use strict';
 
-const { readFileSync, statSync } = require('fs');
+const bundle = require('./bundle.cjs');
 
 const TASK_ROOT = (process.env.LAMBDA_TASK_ROOT || '/var/task').replace(/\/+$/, '') + '/';
 const OWN = __dirname + '/';
@@ -22,10 +22,6 @@ const MAX_DEPTH = 64;
 const MAX_FRAMES = 8;
 
 const SDKS = /\/node_modules\/(?:@aws-sdk|@smithy|@aws-crypto|@aws|@aws-lambda-powertools|aws-sdk|aws-crt|aws-xray-sdk[a-z-]*|aws-lambda-ric)\//;
-/** Texts that stand beside the reads of credential variables in SDK v3 and survive bundlers. */
-const SDK_TEXTS = ['Unable to find environment variable credentials', 'Multiple credential sources detected'];
-const MAX_BUNDLE = 32 << 20;
-const NEAR = 2000;
 const MAX_KNOWN = 256;
 
 /** The call sites behind `below`, or behind the caller. */
@@ -87,32 +83,7 @@ function classify(path) {
 function isSdk(site) {
   const path = file(site);
   if (site.isEval() || !path.startsWith('/') || /^\/(?:tmp|dev|proc)\//.test(path)) return false;
-  return path.startsWith('/var/runtime/') || SDKS.test(path) || isBundledSdk(path, site.getLineNumber(), site.getColumnNumber());
-}
-
-const bundled = new Map();
-
-/** Bundlers put the SDK into the function's own file: then its error messages stand beside the read. */
-function isBundledSdk(path, line, column) {
-  const place = `${path}:${line}:${column}`;
-  if (!bundled.has(place)) {
-    if (bundled.size >= MAX_KNOWN) bundled.clear();
-    bundled.set(place, hasSdkTexts(path, line, column));
-  }
-  return bundled.get(place);
-}
-
-function hasSdkTexts(path, line, column) {
-  try {
-    if (statSync(path).size > MAX_BUNDLE) return false;
-    const text = readFileSync(path, 'utf8');
-    let at = 0;
-    for (let skipped = 1; skipped < line; skipped += 1) at = text.indexOf('\n', at) + 1;
-    const around = text.slice(Math.max(0, at + column - NEAR), at + column + NEAR);
-    return SDK_TEXTS.some((known) => around.includes(known));
-  } catch {
-    return false;
-  }
+  return path.startsWith('/var/runtime/') || SDKS.test(path) || bundle.holds(path, site.getLineNumber(), site.getColumnNumber());
 }
 
 /** `{ code, frames }`: the nearest line of the function's own, and the way from there to the handler. */

@@ -16,7 +16,7 @@ start();
 
 function start() {
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return;
-  for (const watch of [children, streams, datagrams, names, files, libraries, signals, debuggers, requests, environment]) {
+  for (const watch of [children, streams, datagrams, names, files, libraries, signals, debuggers, requests, bundles, environment]) {
     try {
       watch();
     } catch {
@@ -172,6 +172,19 @@ function requests() {
     const text = typeof input === 'string' ? input : input instanceof URL ? input.href : input instanceof Request ? input.url : '';
     if (text) speaker().expect(new URL(text).hostname);
   });
+}
+
+/** A handler's file that is as large as the AWS SDK may have it inside: it is looked through while init lasts. */
+function bundles() {
+  const SDK = 100_000;
+  const { statSync } = require('fs');
+  const root = (process.env.LAMBDA_TASK_ROOT || '').replace(/\/+$/, '');
+  const [, name] = /^((?:.*\/)?[^./]+)\./.exec(process.env._HANDLER || '') || [];
+  if (!root || !name) return;
+  for (const extension of ['.js', '.mjs', '.cjs']) {
+    const path = `${root}/${name}${extension}`;
+    if ((statSync(path, { throwIfNoEntry: false })?.size || 0) > SDK) require('./bundle.cjs').scan(path);
+  }
 }
 
 /** Puts an object in the place of process.env that is the same in all but that reads of credentials are seen. */

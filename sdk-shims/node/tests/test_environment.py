@@ -81,6 +81,21 @@ class Reads(unittest.TestCase):
         code = f"{provider}{filling}await fromEnv();\n\nconst stolen = process.env.AWS_SECRET_ACCESS_KEY;\n"
         self.assertEqual(reads(code), [("AWS_SECRET_ACCESS_KEY", "index.mjs:3")])
 
+    def test_a_bundled_handler_is_looked_through_before_the_function_runs(self):
+        provider = "export const read = () => [process.env.AWS_ACCESS_KEY_ID, 'Unable to find environment variable credentials'];\n"
+        filling = "//" + "x" * 100_000 + "\n"
+        code = provider + filling + "export const steal = () => process.env.AWS_SESSION_TOKEN;\n"
+        # The file is gone when the reads come: only what was seen before can tell.
+        caller = """
+            import fs from 'fs';
+            const { read, steal } = await import('./app.mjs');
+            fs.unlinkSync(new URL('./app.mjs', import.meta.url));
+            read();
+            steal();
+            """
+        found = reads(caller, files={"app.mjs": code}, environment={"_HANDLER": "app.handler"})
+        self.assertEqual(found, [("AWS_SESSION_TOKEN", "app.mjs:3")])
+
     def test_an_sdk_from_a_writable_place_may_not(self):
         code = "process.env.AWS_SECRET_ACCESS_KEY; // Unable to find environment variable credentials\n"
         outcome = run(
