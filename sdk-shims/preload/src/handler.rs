@@ -10,7 +10,7 @@ use crate::exec::{self, Request};
 use crate::files::{self, HERE, Open};
 use crate::own::{self, Signal};
 use crate::state::{self, State};
-use crate::sys::Errno;
+use crate::sys::{self, Errno};
 use crate::{mapping, network, runtime_api};
 
 /// Whether sites of this call are patched in every process.
@@ -28,6 +28,7 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::SENDMSG
             | number::SENDMMSG
             | number::BIND
+            | number::SOCKET
             | number::RECVFROM
             | number::RECVMSG
             | number::PTRACE
@@ -102,6 +103,10 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::SENDMMSG => network::sendmmsg(state, arguments),
         number::CONNECT => network::connect(state, arguments),
         number::BIND => network::bind(state, arguments),
+        number::SOCKET if state.kernel_decides(covers::EGRESS) => {
+            Flow::Done(sys::pass_whole(call, arguments))
+        }
+        number::SOCKET => Flow::Proceed,
         number::RECVFROM => network::recvfrom(state, arguments),
         number::RECVMSG => network::recvmsg(state, arguments),
         call if wants_for_writes(call) => change(state, call, arguments),
@@ -131,7 +136,7 @@ fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
         return Flow::Done(Errno::NOSYS.result());
     }
     if state.kernel_decides(covers::DANGEROUS) {
-        return Flow::Proceed;
+        return Flow::Done(sys::pass_whole(call, arguments));
     }
     match call {
         number::PTRACE => own::dangerous(state, "ptrace"),

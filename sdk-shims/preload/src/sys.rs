@@ -14,6 +14,7 @@ pub(crate) struct Errno(pub(crate) i32);
 
 impl Errno {
     pub(crate) const NOENT: Self = Self(2);
+    pub(crate) const INTR: Self = Self(4);
     pub(crate) const BADF: Self = Self(9);
     pub(crate) const ACCES: Self = Self(13);
     pub(crate) const PERM: Self = Self(1);
@@ -73,6 +74,17 @@ pub(crate) fn pass(number: usize, arguments: [usize; 6]) -> isize {
     // SAFETY: the arguments are the program's own, or copies of them that live until the call returns; the kernel
     // checks every pointer, and what it writes is what the program asked for.
     unsafe { syscall(number, arguments) }
+}
+
+/// Passes on a call that no signal interrupts by the kernel's own rules: where the kernel plane is asked about it, a
+/// signal that comes first ends it with EINTR, which no program expects and none has to. Nothing was done then.
+pub(crate) fn pass_whole(number: usize, arguments: [usize; 6]) -> isize {
+    loop {
+        let result = pass(number, arguments);
+        if result != Errno::INTR.result() {
+            return result;
+        }
+    }
 }
 
 /// A descriptor that is closed when it goes out of scope.
@@ -237,6 +249,17 @@ pub(crate) fn socket_option(socket: i32, option: usize) -> Result<i32, Errno> {
         [argument(socket), SOL_SOCKET, option, &raw mut value as usize, &raw mut length as usize, 0],
     ))?;
     Ok(value)
+}
+
+/// The state of a TCP socket (`TCP_INFO`, its first byte); `None` for other sockets.
+pub(crate) fn tcp_state(socket: i32) -> Option<u8> {
+    const IPPROTO_TCP: usize = 6;
+    const TCP_INFO: usize = 11;
+    let (mut info, mut length) = ([0_u8; 8], 8_u32);
+    let arguments =
+        [argument(socket), IPPROTO_TCP, TCP_INFO, info.as_mut_ptr() as usize, &raw mut length as usize, 0];
+    check(pass(number::GETSOCKOPT, arguments)).ok()?;
+    info.first().copied()
 }
 
 /// `fcntl(2)` with a number.

@@ -69,6 +69,8 @@ fn run(state: &State, request: &Request) -> Flow {
     if strip && state.is_fork_of_runtime() {
         children::prepare(state);
     }
-    environment::with(state, request.envp, strip, |envp| sys::pass(request.number, request.arguments(envp)))
-        .map_or_else(|error: Errno| Flow::Done(error.result()), Flow::Done)
+    environment::with(state, request.envp, strip, |envp| {
+        sys::pass_whole(request.number, request.arguments(envp))
+    })
+    .map_or_else(|error: Errno| Flow::Done(error.result()), Flow::Done)
 }

@@ -38,7 +38,7 @@ pub(crate) fn connect(state: &State, arguments: [usize; 6]) -> Flow {
     match copy.parse(false) {
         Address::Unix(name) if is_control_socket(name) => own::dangerous(state, "connect"),
         // With the copy, since another thread may turn the address into one of the internet meanwhile.
-        Address::Unix(_) | Address::Other => Flow::Done(with_copy(number::CONNECT, arguments, &copy)),
+        Address::Unix(_) | Address::Other => Flow::Done(connect_copy(state, socket, arguments, &copy)),
         Address::Internet(to) => connect_internet(state, socket, to, &copy, arguments),
     }
 }
@@ -57,11 +57,24 @@ fn connect_internet(
     if let Some(instead) = judged.instead {
         copy.set(instead);
     }
-    let result = with_copy(number::CONNECT, arguments, &copy);
+    let result = connect_copy(state, socket, arguments, &copy);
     if judged.runtime_api && is_connected(result) && state.role() == Role::Runtime {
         runtime_api::remember(state, socket);
     }
     Flow::Done(result)
+}
+
+/// Connects to the copy. A signal may end the call before the kernel plane has taken it up; EINTR would then tell
+/// the program that the connection is being made (connect(2)), and it would wait for one that was never begun.
+fn connect_copy(state: &State, socket: i32, arguments: [usize; 6], copy: &Copied) -> isize {
+    const TCP_CLOSE: u8 = 7;
+    loop {
+        let result = with_copy(number::CONNECT, arguments, copy);
+        let interrupted = result == Errno::INTR.result() && state.kernel_decides(covers::EGRESS);
+        if !interrupted || sys::tcp_state(socket).is_some_and(|tcp| tcp != TCP_CLOSE) {
+            return result;
+        }
+    }
 }
 
 /// Connected, or on the way there.
@@ -79,7 +92,8 @@ fn is_control_socket(name: &[u8]) -> bool {
 fn with_copy(call: usize, arguments: [usize; 6], copy: &Copied) -> isize {
     let [socket, ..] = arguments;
     let (pointer, length) = copy.raw();
-    sys::pass(call, [socket, pointer, length, 0, 0, 0])
+    let arguments = [socket, pointer, length, 0, 0, 0];
+    if call == number::BIND { sys::pass_whole(call, arguments) } else { sys::pass(call, arguments) }
 }
 
 /// What an allowed destination needs.
