@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 
 SHIM = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(SHIM.parent / "python" / "tests"))
+sys.path.append(str(SHIM.parent / "python" / "tests"))
 from receiver import Outcome, decode, drain  # noqa: E402
 
 # RINGFENCE_TEST_NODE runs the tests with another interpreter than the one on PATH.
