@@ -9,9 +9,9 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
 use crate::exec::descriptor_path;
-use crate::report;
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
+use crate::{own, report};
 
 /// Longest resolved path.
 const LONGEST: usize = 4096;
@@ -69,12 +69,20 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
         return Flow::Done(Errno::ACCES.result());
     }
     let everywhere = state.rules.read_in(state.phase().0);
-    if !open.reads() || !(everywhere || state.rules.credentials) {
+    let changes = open.flags & sys::O_ACCMODE != 0;
+    if !(changes || everywhere || state.rules.credentials) {
         return Flow::Proceed;
     }
     let result = sys::pass(open.number, open.arguments);
     let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
     let opened = sys::descriptor(opened);
+    if changes && may_matter(state, opened, false) && is_memory(opened) {
+        sys::close(opened);
+        return own::dangerous(state, "write to /proc/<pid>/mem");
+    }
+    if !open.reads() || !(everywhere || state.rules.credentials) {
+        return Flow::Done(result);
+    }
     if may_matter(state, opened, everywhere) && read_denied(state, opened, everywhere) {
         sys::close(opened);
         return Flow::Done(Errno::ACCES.result());
@@ -112,6 +120,15 @@ fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
     let environment = path.starts_with(b"/proc/") && path.ends_with(b"/environ");
     let credential = Action::ReadCredential { variable: path, by_sdk: false };
     environment && state.rules.credentials && judged(state, &credential, ActionKind::ReadCredential, path)
+}
+
+/// Whether `opened` is the memory of a process: written to, it undoes the library, or another process's.
+#[inline(never)]
+fn is_memory(opened: i32) -> bool {
+    let (mut link, mut buffer) = ([0; 32], [0; 256]);
+    is_procfs(opened)
+        && sys::read_link(sys::CWD, descriptor_path(opened, &mut link), &mut buffer)
+            .is_ok_and(|path| path.ends_with(b"/mem"))
 }
 
 fn is_procfs(opened: i32) -> bool {

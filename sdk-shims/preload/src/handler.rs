@@ -11,7 +11,7 @@ use crate::files::{self, HERE, Open};
 use crate::own::{self, Signal};
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, network, runtime_api};
+use crate::{mapping, memory_calls, network, others, runtime_api};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -46,6 +46,20 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::DUP2
             | number::DUP3
             | number::MMAP
+            | number::MPROTECT
+            | number::PKEY_MPROTECT
+            | number::MADVISE
+            | number::MREMAP
+            | number::SHMAT
+            | number::FCNTL
+            | number::IOCTL
+            | number::PRLIMIT64
+            | number::SETPRIORITY
+            | number::SCHED_SETPARAM
+            | number::SCHED_SETSCHEDULER
+            | number::SCHED_SETAFFINITY
+            | number::SCHED_SETATTR
+            | number::IOPRIO_SET
             | number::IO_URING_SETUP
     )
 }
@@ -88,16 +102,14 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::DUP2 | number::DUP3 => own::dup(state, arguments),
         number::CLOSE_RANGE => own::close_range(state, arguments),
         number::MMAP => mapping::map(state, arguments),
+        number::MPROTECT | number::PKEY_MPROTECT | number::MADVISE | number::MREMAP | number::SHMAT => {
+            memory_calls::change(state, call, arguments)
+        }
+        number::FCNTL | number::IOCTL => others::owner(state, call, arguments),
         number::EXECVE => exec::exec(state, &Request::execve(arguments)),
         number::EXECVEAT => exec::exec(state, &Request::execveat(arguments)),
-        number::WRITE => {
-            runtime_api::outgoing(state, first, second, third);
-            Flow::Proceed
-        }
-        number::WRITEV => {
-            runtime_api::outgoing_vector(state, first, second, third);
-            Flow::Proceed
-        }
+        number::WRITE => runtime_api::outgoing(state, first, second, third),
+        number::WRITEV => runtime_api::outgoing_vector(state, first, second, third),
         number::SENDTO => network::sendto(state, arguments),
         number::SENDMSG => network::sendmsg(state, arguments),
         number::SENDMMSG => network::sendmmsg(state, arguments),
@@ -137,6 +149,9 @@ fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     }
     if state.kernel_decides(covers::DANGEROUS) {
         return Flow::Done(sys::pass_whole(call, arguments));
+    }
+    if let Some(flow) = others::burden(state, call, arguments) {
+        return flow;
     }
     match call {
         number::PTRACE => own::dangerous(state, "ptrace"),

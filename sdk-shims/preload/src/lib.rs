@@ -29,11 +29,14 @@ mod loaded;
 mod mapping;
 #[cfg(all(panic = "abort", not(test)))]
 mod memory;
+mod memory_calls;
 mod network;
+mod others;
 mod own;
 mod patch;
 mod report;
 mod runtime_api;
+mod shielded;
 mod start;
 mod state;
 mod sys;

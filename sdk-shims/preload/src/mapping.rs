@@ -1,18 +1,20 @@
 //! mmap(2) of files as code: judged by where the file lives, and its sites patched before anyone runs it.
 //!
-//! Only mappings of files that ask for execution are looked at; anonymous memory (JITs) passes. `handler` calls it.
+//! Of files, mappings that ask for execution are looked at; of anonymous memory only that it becomes code, which
+//! `memory_calls` writes down. `handler` calls it.
 
 use ringfence_policy::{Action, Decision, Origin};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
 use crate::exec::{descriptor_path, origin_of};
-use crate::loaded::Text;
+use crate::loaded::{self, Text};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
-use crate::{handler, patch, report};
+use crate::{handler, memory_calls, own, patch, report};
 
 const PROT_EXEC: usize = 4;
+const MAP_FIXED: usize = 0x10;
 const MAP_ANONYMOUS: usize = 0x20;
 const MAP_PRIVATE: usize = 2;
 /// Largest text that is searched for sites: reading more would cost a cold start more than it finds.
@@ -20,14 +22,21 @@ const MAX_SEARCHED: usize = 1 << 20;
 
 /// Judges, makes and patches a mapping.
 pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
-    let [_, length, protection, flags, file, _] = arguments;
-    if protection & PROT_EXEC == 0 || flags & MAP_ANONYMOUS != 0 {
+    let [address, length, protection, flags, file, _] = arguments;
+    if flags & MAP_FIXED != 0 && memory_calls::replaces(address, length) {
+        return own::dangerous(state, "mmap");
+    }
+    if protection & PROT_EXEC == 0 {
+        return Flow::Proceed;
+    }
+    if flags & MAP_ANONYMOUS != 0 {
+        memory_calls::made_code(state);
         return Flow::Proceed;
     }
     if state.rules.map && denied(state, sys::descriptor(file)) {
         return Flow::Done(Errno::ACCES.result());
     }
-    if length > MAX_SEARCHED || flags & MAP_PRIVATE == 0 {
+    if flags & MAP_PRIVATE == 0 || (length > MAX_SEARCHED && !holds_libc(sys::descriptor(file))) {
         return Flow::Proceed;
     }
     let result = sys::pass(number::MMAP, arguments);
@@ -36,6 +45,12 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
         let _ = patch_mapping(file, Text { address, length }, arguments);
     }
     Flow::Done(result)
+}
+
+/// Whether the file is a libc or a loader: a second one (dlmopen, a copy mapped by hand) is searched at any length.
+fn holds_libc(file: i32) -> bool {
+    let (mut link, mut path) = ([0; 32], [0; 4096]);
+    sys::read_link(sys::CWD, descriptor_path(file, &mut link), &mut path).is_ok_and(loaded::is_libc)
 }
 
 /// Patches what lies in the file: pages behind its end cannot be read.

@@ -111,25 +111,56 @@ pub(crate) enum Signal {
 pub(crate) fn signal(state: &State, how: Signal, name: &'static str, arguments: [usize; 6]) -> Flow {
     let [target, second, third, ..] = arguments;
     let target = sys::descriptor(target);
-    let protected = [state.handoff.agent_pid, state.handoff.guard_pid];
     let (reaches, signal) = match how {
-        Signal::Process | Signal::Thread => (reaches(protected, target), second),
+        Signal::Process => (reaches(state, target), second),
+        Signal::Thread => (target != 0 && reaches(state, target), second),
         Signal::ThreadOfProcess => {
-            (reaches(protected, target) || reaches(protected, sys::descriptor(second)), third)
+            let thread = sys::descriptor(second);
+            ((target > 0 && reaches(state, target)) || (thread > 0 && reaches(state, thread)), third)
         }
-        Signal::Descriptor => (process_of(target).is_some_and(|pid| reaches(protected, pid)), second),
+        Signal::Descriptor => (process_of(target).is_some_and(|pid| reaches(state, pid)), second),
     };
     if reaches && signal & 0xffff_ffff != 0 { dangerous(state, name) } else { Flow::Proceed }
 }
 
-/// Whether a signal to `target` arrives at one of `protected`: -1 is everybody, another negative number the group
-/// that this process leads; 0 stands for one that does not exist.
-fn reaches(protected: [u32; 2], target: i32) -> bool {
-    target == -1 || (target != 0 && protected.contains(&target.unsigned_abs()))
+/// Whether a signal to `target` arrives at the agent or the guard: -1 is everybody, 0 the caller's own group, another
+/// negative number a group.
+pub(crate) fn reaches(state: &State, target: i32) -> bool {
+    let protected = [state.handoff.agent_pid, state.handoff.guard_pid];
+    reaches_one_of(protected, target, sys::group_of)
 }
 
-/// The process behind a process descriptor, from its `fdinfo` (`pidfd_open(2)`).
+/// `group_of` answers for process 0 with the caller's own group. 0 among `protected` stands for one that does not
+/// exist.
+fn reaches_one_of(protected: [u32; 2], target: i32, group_of: impl Fn(u32) -> u32) -> bool {
+    let mut existing = protected.into_iter().filter(|pid| *pid != 0);
+    match target {
+        -1 => true,
+        1.. => existing.any(|pid| pid == target.unsigned_abs()),
+        _ => {
+            let group = if target == 0 { group_of(0) } else { target.unsigned_abs() };
+            existing.any(|pid| group_of(pid) == group)
+        }
+    }
+}
+
+/// The process behind a descriptor: from `fdinfo` of one by `pidfd_open(2)`, or a folder `/proc/<pid>`, which
+/// `pidfd_send_signal(2)` takes too.
 fn process_of(descriptor: i32) -> Option<i32> {
+    process_of_pidfd(descriptor).or_else(|| process_of_folder(descriptor))
+}
+
+fn process_of_folder(descriptor: i32) -> Option<i32> {
+    let (mut link, mut path) = ([0; 32], [0; 256]);
+    let link = crate::exec::descriptor_path(descriptor, &mut link);
+    let path = sys::read_link(sys::CWD, link, &mut path).ok()?;
+    // Wherever procfs is mounted: the last component that is a number.
+    let mut numbers =
+        path.split(|byte| *byte == b'/').filter_map(|name| core::str::from_utf8(name).ok()?.parse().ok());
+    numbers.next_back()
+}
+
+fn process_of_pidfd(descriptor: i32) -> Option<i32> {
     let mut path = [0; 40];
     let mut digits = [0; 12];
     let digits = crate::exec::decimal(descriptor.unsigned_abs(), &mut digits);
@@ -174,8 +205,19 @@ mod tests {
 
     #[test]
     fn signals_to_the_agent_to_its_group_and_to_everybody_reach_it() {
-        for (target, expected) in [(17, true), (-17, true), (-1, true), (0, false), (18, false), (1, false)] {
-            assert_eq!(reaches([17, 0], target), expected, "{target}");
+        // The agent, 17, is in group 5; so is the caller, or it is in group 9.
+        for (own, target, expected) in [
+            (9, 17, true),
+            (9, -5, true),
+            (9, -1, true),
+            (9, 0, false),
+            (5, 0, true),
+            (9, -17, false),
+            (9, 18, false),
+            (9, 1, false),
+        ] {
+            let group_of = |pid| if pid == 0 { own } else { 5 };
+            assert_eq!(reaches_one_of([17, 0], target, group_of), expected, "{own} {target}");
         }
     }
 

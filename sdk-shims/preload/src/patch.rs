@@ -6,6 +6,7 @@
 
 use crate::arch::{self, STUB_ROOM, Site};
 use crate::loaded::Text;
+use crate::shielded;
 use crate::sys::{self, Errno, Use};
 
 const PAGE: usize = 4096;
@@ -48,12 +49,15 @@ pub(crate) fn patch(text: Text, wanted: impl Fn(usize) -> bool) -> Result<usize,
     }
     let stubs = Stubs::build(text, bytes, sites.iter().flatten(), count)?;
     redirect(text, sites.iter().flatten(), &stubs)?;
+    shielded::add(text.address, text.length);
+    shielded::add(stubs.address, stubs.length);
     Ok(count)
 }
 
 /// The stubs of one text: first the entry's address, then one room per site in their order.
 struct Stubs {
     address: usize,
+    length: usize,
 }
 
 impl Stubs {
@@ -76,7 +80,7 @@ impl Stubs {
             arch::write_stub(room, before, text.address + site.end, -back).ok_or(Errno::INVAL)?;
         }
         sys::protect(address, length, Use::Execute).inspect_err(|_| sys::unmap(address, length))?;
-        Ok(Self { address })
+        Ok(Self { address, length })
     }
 
     const fn stub(&self, index: usize) -> usize {

@@ -31,6 +31,11 @@ pub(crate) fn violation(state: &State, verdict: Verdict, report: &Report<'_>) {
     finish(state, &report);
 }
 
+/// Writes down what a rule would deny and is let through all the same.
+pub(crate) fn observed(state: &State, verdict: Verdict, report: &Report<'_>) {
+    finish(state, &Report { rule: verdict.rule, outcome: Outcome::Reported, ..*report });
+}
+
 /// Says that a protection does not hold.
 pub(crate) fn degraded(state: &State, detail: &[u8]) {
     let mut report = Report::new(Kind::Degraded, ActionKind::Dangerous);

@@ -6,11 +6,13 @@
 
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 
+use ringfence_policy::{Action, Decision, Destination, Role, Transport};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
+use crate::arch::Flow;
 use crate::report;
 use crate::state::{self, State};
-use crate::sys;
+use crate::sys::{self, Errno};
 
 /// The start of the runtime's request for an event (Lambda Runtime API, 2018-06-01).
 const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
@@ -67,12 +69,17 @@ pub(crate) fn remember(state: &State, socket: i32) {
 }
 
 /// Looks at bytes that are about to be sent. Cheap for every other descriptor: two compares.
-pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usize) {
+pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usize) -> Flow {
     let socket = sys::descriptor(socket);
-    if CONNECTIONS.iter().all(|known| known.descriptor.load(Ordering::Relaxed) != socket)
-        || length < NEXT.len()
-    {
-        return;
+    let Some(known) = CONNECTIONS.iter().find(|known| known.descriptor.load(Ordering::Relaxed) == socket)
+    else {
+        return Flow::Proceed;
+    };
+    if is_stolen(state, known) {
+        return Flow::Done(Errno::PERM.result());
+    }
+    if length < NEXT.len() {
+        return Flow::Proceed;
     }
     let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
@@ -85,6 +92,31 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
         let room = MAX_REQUEST.min(length.saturating_sub(ANSWER.len()));
         remember_answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default());
     }
+    Flow::Proceed
+}
+
+/// Whether a child speaks on the connection that it inherited from the runtime; writes the verdict down.
+fn is_stolen(state: &State, known: &Connection) -> bool {
+    let Some(api) = state.handoff.runtime_api.filter(|_| state.role() == Role::Child && known.is_open())
+    else {
+        return false;
+    };
+    let verdict = state.verdict(&Action::Connect(Destination {
+        address: api.ip(),
+        port: api.port(),
+        transport: Transport::Stream,
+        names: &[],
+        runtime_api: true,
+        own_service: false,
+        second_connection: false,
+    }));
+    if state::speaks(verdict) {
+        let mut report = Report::new(Kind::Violation, ActionKind::Send);
+        report.address = Some(api);
+        report.detail = b"on the runtime's own connection, inherited by a fork";
+        report::violation(state, verdict, &report);
+    }
+    verdict.decision == Decision::Deny
 }
 
 /// Keeps the request id, which ends at the next slash.
@@ -108,13 +140,14 @@ fn say_that_it_is_over(state: &State) {
 }
 
 /// The same for a vector of buffers: a request's head stands in the first one.
-pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) {
+pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) -> Flow {
     if count == 0
         || CONNECTIONS.iter().all(|known| known.descriptor.load(Ordering::Relaxed) != sys::descriptor(socket))
     {
-        return;
+        return Flow::Proceed;
     }
-    if let (Some(address), Some(length)) = (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {
-        outgoing(state, socket, address, length);
+    match (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {
+        (Some(address), Some(length)) => outgoing(state, socket, address, length),
+        _ => Flow::Proceed,
     }
 }

@@ -11,7 +11,7 @@ use ringfence_records::message::Kind;
 use ringfence_records::page::{SIZE, View, WORDS};
 
 use crate::state::{self, Descriptor, Rules, State};
-use crate::{handler, loaded, patch, report, sys};
+use crate::{handler, loaded, memory_calls, patch, report, shielded, sys};
 
 /// What the process's environment says to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -85,6 +85,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         executable,
         proc_device: proc_device(),
         two_connections: runs_node(),
+        compiles: memory_calls::compiles(),
         rules: Rules::of(&policy, decoded.kernel_covers),
     })
 }
@@ -143,7 +144,14 @@ fn patch_libc(state: &State) -> bool {
             || (writes && handler::wants_for_writes(call))
     };
     let (mut sites, mut sound) = (0, true);
+    shielded::add(state.handoff_bytes.as_ptr() as usize, state.handoff_bytes.len());
+    shielded::add(state.words.as_ptr() as usize, size_of_val(state.words));
     loaded::each_object(|name, base| {
+        if name == state.handoff.preload_path
+            && let Some(text) = loaded::text_of(base)
+        {
+            shielded::add(text.address, text.length);
+        }
         if let Some(text) = loaded::text_of(base).filter(|_| loaded::is_libc(name)) {
             match patch::patch(text, wanted) {
                 Ok(count) => sites += count,

@@ -12,7 +12,7 @@ use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Role, V
 use ringfence_records::handoff::{Handoff, covers};
 use ringfence_records::page::View;
 
-use crate::sys;
+use crate::{shielded, sys};
 
 /// A descriptor of ours with the inode that it must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) proc_device: u64,
     /// Whether the runtime keeps two connections to its API (Node's client has one for events, one for answers).
     pub(crate) two_connections: bool,
+    /// Whether the program makes code at run time, as just-in-time compilers do.
+    pub(crate) compiles: bool,
     pub(crate) rules: Rules,
 }
 
@@ -156,28 +158,36 @@ pub(crate) const fn speaks(verdict: Verdict) -> bool {
     !matches!(verdict.decision, Decision::Allow)
 }
 
-struct Slot(UnsafeCell<MaybeUninit<State>>);
+/// On pages of its own, which are made read-only: whoever writes over them (with ctypes, say) would switch us off.
+#[repr(C, align(4096))]
+struct Slot {
+    state: UnsafeCell<MaybeUninit<State>>,
+    ready: AtomicBool,
+}
 
-// SAFETY: the slot is written once, by the constructor, before READY is set; afterwards it is only read.
+// SAFETY: the slot is written once, by the constructor, before `ready` is set; afterwards it is only read.
 unsafe impl Sync for Slot {}
 
-static SLOT: Slot = Slot(UnsafeCell::new(MaybeUninit::uninit()));
-static READY: AtomicBool = AtomicBool::new(false);
+static SLOT: Slot = Slot { state: UnsafeCell::new(MaybeUninit::uninit()), ready: AtomicBool::new(false) };
 
 /// Publishes the state. Only the constructor calls it, once.
 pub(crate) fn publish(state: State) -> &'static State {
-    // SAFETY: READY is false, so no reader exists, and the constructor runs once.
-    let place = unsafe { &mut *SLOT.0.get() };
+    // SAFETY: `ready` is false, so no reader exists, and the constructor runs once.
+    let place = unsafe { &mut *SLOT.state.get() };
     let state: &'static State = place.write(state);
-    READY.store(true, Ordering::Release);
+    SLOT.ready.store(true, Ordering::Release);
+    let (start, length) = (&raw const SLOT as usize, size_of::<Slot>());
+    // Where it fails, it stays writable, as everything else of ours in this process.
+    let _ = sys::protect(start, length, sys::Use::Read);
+    shielded::add(start, length);
     state
 }
 
 /// The state; `None` in a process that the library stays out of.
 pub(crate) fn get() -> Option<&'static State> {
-    if !READY.load(Ordering::Acquire) {
+    if !SLOT.ready.load(Ordering::Acquire) {
         return None;
     }
-    // SAFETY: READY is set after the write, and nothing writes again.
-    Some(unsafe { (*SLOT.0.get()).assume_init_ref() })
+    // SAFETY: `ready` is set after the write, and nothing writes again.
+    Some(unsafe { (*SLOT.state.get()).assume_init_ref() })
 }

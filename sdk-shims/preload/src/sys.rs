@@ -193,6 +193,11 @@ pub(crate) fn parent_id() -> u32 {
     small(pass(number::GETPPID, [0; 6]))
 }
 
+/// The group of a process; 0 where there is none to be seen.
+pub(crate) fn group_of(process: u32) -> u32 {
+    small(pass(number::GETPGID, [process as usize, 0, 0, 0, 0, 0]))
+}
+
 pub(crate) fn thread_id() -> u32 {
     small(pass(number::GETTID, [0; 6]))
 }
@@ -350,6 +355,7 @@ pub(crate) fn unmap(address: usize, length: usize) {
 /// How a range of memory may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Use {
+    Read,
     Write,
     Execute,
 }
@@ -357,6 +363,7 @@ pub(crate) enum Use {
 /// `mprotect(2)`; never writable and executable at once.
 pub(crate) fn protect(address: usize, length: usize, how: Use) -> Result<(), Errno> {
     let bits = match how {
+        Use::Read => PROT_READ,
         Use::Write => PROT_READ | PROT_WRITE,
         Use::Execute => PROT_READ | PROT_EXEC,
     };

@@ -8,6 +8,7 @@ use ringfence_records::handoff::{ENVIRONMENT, INVOKED};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::judge::decimal;
+use super::search;
 use crate::own;
 use crate::report;
 use crate::state::{self, State, speaks};
@@ -32,7 +33,7 @@ pub(super) fn with(
     run: impl FnOnce(usize) -> isize,
 ) -> Result<isize, Errno> {
     let mut added = Added::default();
-    added.fill(state, envp);
+    added.fill(state, envp, strip);
     let count = variables(envp).take(MAX_VARIABLES).count();
     if count <= ON_STACK {
         let mut vector = [0; ON_STACK + ADDED];
@@ -78,14 +79,12 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
         }
     };
     let mut inherits = strip && state.rules.credentials;
-    for text in [&added.preload[..], &added.descriptors, &added.report] {
-        if text.first().is_some_and(|byte| *byte != 0) {
-            put(text.as_ptr() as usize);
-        }
-    }
     for pointer in variables(envp) {
         let name = name_at(pointer);
         if replaced(name) || (strip && state.policy.strip_variable(name)) {
+            continue;
+        }
+        if strip && search::is_search(name) && search::denied(state, name, pointer + name.len() + 1) {
             continue;
         }
         if inherits && state.policy.is_credential(name) {
@@ -95,6 +94,12 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
             }
         }
         put(pointer);
+    }
+    // Ours last: the loaders of glibc and musl take the last of several, should another thread slip one in.
+    for text in [&added.preload[..], &added.descriptors, &added.report] {
+        if text.first().is_some_and(|byte| *byte != 0) {
+            put(text.as_ptr() as usize);
+        }
     }
 }
 
@@ -140,11 +145,13 @@ impl Default for Added {
 }
 
 impl Added {
-    fn fill(&mut self, state: &State, envp: usize) {
+    fn fill(&mut self, state: &State, envp: usize, strip: bool) {
         let path = state.handoff.preload_path;
         let before = variables(envp)
             .find(|pointer| name_at(*pointer) == PRELOAD)
-            .and_then(|pointer| sys::string_at(pointer + PRELOAD.len() + 1, 768))
+            .map(|pointer| pointer + PRELOAD.len() + 1)
+            .filter(|value| !(strip && search::denied(state, PRELOAD, *value)))
+            .and_then(|value| sys::string_at(value, 768))
             .unwrap_or_default();
         preload(&mut self.preload, path, before);
         let [handoff, page] = own::inherited(state);

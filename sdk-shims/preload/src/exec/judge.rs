@@ -3,7 +3,7 @@
 //! It knows nothing of environments and children. A script is judged itself, and then each interpreter as an exec
 //! of its own.
 
-use ringfence_policy::{Action, Decision, Exec};
+use ringfence_policy::{Action, Decision, Exec, Origin};
 use ringfence_records::message::{ActionKind, Kind, List, MAX_ARGUMENT, MAX_ARGUMENTS, Report};
 
 use super::{Request, elf, origin_of};
@@ -19,27 +19,40 @@ const REGULAR: u32 = 0o100_000;
 const TYPE: u32 = 0o170_000;
 
 /// Whether there is a file to execute: the search along PATH must not reach the child's filter and limits.
-pub(super) fn exists(request: &Request) -> Result<(), Errno> {
-    open(request).map(drop)
+pub(super) fn exists(request: &Request) -> Result<Option<Owned>, Errno> {
+    open(request).map(|_| None)
 }
 
-/// The verdict on `request` and its interpreters.
+/// The verdict on `request` and its interpreters. Gives the file where its path could lead elsewhere by the time the
+/// kernel follows it: through a link in a place that the function can write.
 ///
 /// # Errors
 /// The kernel's own answer where the file cannot be opened; EACCES where the policy denies it.
-pub(super) fn judge(state: &State, request: &Request) -> Result<(), Errno> {
-    let file = open(request)?;
+pub(super) fn judge(state: &State, request: &Request) -> Result<Option<Owned>, Errno> {
+    let asked = open(request)?;
     let given = sys::string_at(request.path, 4096).ok_or(Errno::NAMETOOLONG)?;
     let mut head = elf::Head::default();
-    judge_file(state, &file, given, request.argv, &mut head)?;
+    judge_file(state, &asked, given, request.argv, &mut head)?;
     for _ in 0..MAX_INTERPRETERS {
         let mut path = [0; elf::Head::SIZE];
-        let Some(interpreter) = head.interpreter_of_script(&mut path) else { return Ok(()) };
+        let Some(interpreter) = head.interpreter_of_script(&mut path) else {
+            return Ok((!is_steady(given)).then_some(asked));
+        };
         let file = sys::open_at(sys::CWD, interpreter, sys::O_PATH | sys::O_CLOEXEC)?;
         let given = interpreter.strip_suffix(b"\0").unwrap_or(interpreter);
         judge_file(state, &file, given, request.argv, &mut head)?;
     }
     Err(Errno::LOOP)
+}
+
+/// Whether nobody but the image's maker decides where `path` leads.
+fn is_steady(path: &[u8]) -> bool {
+    let mut components = path.split(|byte| *byte == b'/');
+    path.starts_with(b"/")
+        && components.all(|name| name != b"..")
+        && !path.starts_with(b"/proc/")
+        && !path.starts_with(b"/dev/")
+        && origin_of(path) == Origin::ReadOnly
 }
 
 fn open(request: &Request) -> Result<Owned, Errno> {
@@ -142,6 +155,14 @@ fn arguments(argv: usize) -> List<'static, MAX_ARGUMENTS> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_through_writable_places_can_lead_elsewhere() {
+        assert!(is_steady(b"/usr/bin/sed"));
+        for path in ["/tmp/link", "sed", "/usr/../tmp/link", "/proc/self/cwd/link", "/dev/fd/3", ""] {
+            assert!(!is_steady(path.as_bytes()), "{path}");
+        }
+    }
 
     #[test]
     fn numbers_and_descriptor_paths_are_written_in_full() {

@@ -8,14 +8,17 @@ mod elf;
 mod environment;
 mod judge;
 mod origin;
+mod search;
 
 pub(crate) use judge::{decimal, descriptor_path};
 pub(crate) use origin::origin_of;
 
+use ringfence_policy::Origin;
+
 use crate::arch::{Flow, number};
 use crate::children;
 use crate::state::State;
-use crate::sys::{self, Errno};
+use crate::sys::{self, Errno, Owned};
 
 /// An exec as the program asks for it. Addresses are the program's.
 #[derive(Debug, Clone, Copy)]
@@ -56,10 +59,64 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     if !sys::plausible(request.path) {
         return Flow::Proceed;
     }
-    let exists = if state.rules.exec { judge::judge(state, request) } else { judge::exists(request) };
-    match exists {
-        Ok(()) => run(state, request),
+    // A copy, since another thread may write another path there between verdict and call.
+    let mut path = Path::new();
+    if !path.copy(request.path) {
+        return Flow::Done(Errno::NAMETOOLONG.result());
+    }
+    let mut request = Request { path: path.address(), ..*request };
+    let steady = if state.rules.exec { judge::judge(state, &request) } else { judge::exists(&request) };
+    match steady {
+        Ok(None) => run(state, &request),
+        Ok(Some(file)) => {
+            if path.name_of(&file) {
+                request = Request { path: path.address(), flags: 0, ..request };
+            }
+            drop(file);
+            run(state, &request)
+        }
         Err(error) => Flow::Done(error.result()),
+    }
+}
+
+/// A path with its NUL.
+struct Path([u8; 4096]);
+
+impl Path {
+    const fn new() -> Self {
+        Self([0; 4096])
+    }
+
+    fn address(&self) -> usize {
+        self.0.as_ptr() as usize
+    }
+
+    /// Takes the string at `address` in the program's memory, reading each byte once; false where it is too long.
+    fn copy(&mut self, address: usize) -> bool {
+        for (index, slot) in self.0.iter_mut().enumerate() {
+            *slot = sys::bytes_at(address + index, 1).and_then(<[u8]>::first).copied().unwrap_or(0);
+            if *slot == 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes the kernel's name of `file`; false, and nothing taken, where it has none to be opened by.
+    #[inline(never)]
+    fn name_of(&mut self, file: &Owned) -> bool {
+        let (mut link, mut name) = ([0; 32], [0; 4096]);
+        match sys::read_link(sys::CWD, descriptor_path(file.0, &mut link), &mut name) {
+            Ok(name)
+                if name.starts_with(b"/")
+                    && matches!(origin_of(name), Origin::ReadOnly | Origin::Writable) =>
+            {
+                self.0.fill(0);
+                self.0.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
+                true
+            }
+            _ => false,
+        }
     }
 }
 

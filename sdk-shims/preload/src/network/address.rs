@@ -75,6 +75,16 @@ impl Copied {
         }
     }
 
+    /// Whether a family that is none of the internet stays on this machine: the end of a connection (`AF_UNSPEC`),
+    /// the kernel's own interfaces (netlink, crypto).
+    pub(super) fn is_harmless(&self) -> bool {
+        const AF_NETLINK: u16 = 16;
+        const AF_ALG: u16 = 38;
+        let family = self.filled().first_chunk().map_or(AF_UNSPEC, |family| u16::from_ne_bytes(*family));
+        // An address of the internet that is too short for one is the kernel's to refuse.
+        matches!(family, AF_UNSPEC | AF_UNIX | AF_INET | AF_INET6 | AF_NETLINK | AF_ALG)
+    }
+
     /// Puts another destination in, in the form of the family that stands there.
     pub(super) fn set(&mut self, to: SocketAddr) {
         let [low, high, ..] = self.bytes;

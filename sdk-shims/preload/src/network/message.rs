@@ -70,8 +70,10 @@ pub(crate) fn sendmsg(state: &State, arguments: [usize; 6]) -> Flow {
     }
     let Some(head) = Head::read(message) else { return Flow::Proceed };
     let (vector, count) = head.vector();
-    runtime_api::outgoing_vector(state, socket, vector, count);
-    one(state, socket, &head, flags)
+    match runtime_api::outgoing_vector(state, socket, vector, count) {
+        Flow::Proceed => one(state, socket, &head, flags),
+        denied @ Flow::Done(_) => denied,
+    }
 }
 
 fn one(state: &State, socket: usize, head: &Head, flags: usize) -> Flow {

@@ -38,6 +38,8 @@ pub(crate) fn connect(state: &State, arguments: [usize; 6]) -> Flow {
     match copy.parse(false) {
         Address::Unix(name) if is_control_socket(name) => own::dangerous(state, "connect"),
         // With the copy, since another thread may turn the address into one of the internet meanwhile.
+        // Another way out of the machine than those that rules speak of: AF_VSOCK leads to its host.
+        Address::Other if state.rules.egress && !copy.is_harmless() => own::dangerous(state, "connect"),
         Address::Unix(_) | Address::Other => Flow::Done(connect_copy(state, socket, arguments, &copy)),
         Address::Internet(to) => connect_internet(state, socket, to, &copy, arguments),
     }
@@ -186,8 +188,7 @@ pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
         return Flow::Done(Errno::OPNOTSUPP.result());
     }
     if address == 0 {
-        runtime_api::outgoing(state, socket, data, size);
-        return Flow::Proceed;
+        return runtime_api::outgoing(state, socket, data, size);
     }
     match named(state, sys::descriptor(socket), address, length) {
         Named::Proceed => Flow::Proceed,
