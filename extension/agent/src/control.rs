@@ -18,7 +18,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 pub(crate) use hello::Hello;
-pub(crate) use socket::{Connection, Listener, bind};
+pub(crate) use socket::{Bound, Connection, Listener, bind, listen};
 
 use crate::agent::Agent;
 

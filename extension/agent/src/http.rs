@@ -54,15 +54,6 @@ impl Client {
         Self { address, sender: None }
     }
 
-    /// Opens the connection, if it is not open.
-    ///
-    /// # Errors
-    /// [`HttpError::Connect`]; sending tries again.
-    pub(crate) async fn open(&mut self) -> Result<(), HttpError> {
-        self.sender = Some(self.connected().await?);
-        Ok(())
-    }
-
     /// Sends a request and waits for the whole answer, for as long as it takes.
     ///
     /// # Errors
@@ -89,6 +80,11 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
+    /// Goes on with a connection that somebody else has opened.
+    pub(crate) async fn adopt(&mut self, stream: TcpStream) {
+        self.sender = handshake(stream).await.ok();
+    }
+
     async fn connected(&mut self) -> Result<SendRequest<Full<Bytes>>, HttpError> {
         if let Some(mut sender) = self.sender.take()
             && sender.ready().await.is_ok()
@@ -105,6 +101,10 @@ async fn connect(address: &str) -> Result<SendRequest<Full<Bytes>>, HttpError> {
     let stream = TcpStream::connect(address).await?;
     // Not fatal: it only makes a request later by the delayed acknowledgement.
     let _ = stream.set_nodelay(true);
+    handshake(stream).await
+}
+
+async fn handshake(stream: TcpStream) -> Result<SendRequest<Full<Bytes>>, HttpError> {
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     spawn_local(async move {
         let _ = connection.await;

@@ -7,13 +7,13 @@
 mod account;
 
 use std::cell::Cell;
+use std::net::TcpStream;
 use std::rc::Rc;
 use std::time::Duration;
 
 use ringfence_policy::{Phase, Residue};
 use ringfence_records::time::Timestamp;
 use tokio::sync::Mutex;
-use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, add, is_alive};
@@ -36,8 +36,8 @@ const MANAGED_START: Duration = Duration::from_secs(3);
 
 /// Registers, and lives until SHUTDOWN. Where registering is impossible it stays, doing nothing: an extension that
 /// exits fails the function.
-pub(crate) async fn live(agent: Rc<Agent>) {
-    let mut platform = Platform::new(agent.settings.api.clone());
+pub(crate) async fn live(agent: Rc<Agent>, connection: Option<TcpStream>) {
+    let mut platform = Platform::new(agent.settings.api.clone(), connection);
     if let Err(error) = register(&agent, &mut platform).await {
         agent.degraded(
             "registration",
@@ -84,14 +84,9 @@ pub(crate) async fn keep_going(platform: &mut Platform) {
     }
 }
 
-/// The request goes out first; the policy is read and /tmp looked at while the platform answers.
+/// The request is out already; the policy is read and /tmp looked at while the platform answers.
 async fn register(agent: &Rc<Agent>, platform: &mut Platform) -> Result<(), PlatformError> {
-    // Only a head start: registering tries again, and tells what is wrong.
-    let _ = platform.open().await;
     let preparing = supervise(agent, "start", |agent| async move {
-        // Behind the tasks that send the request.
-        yield_now().await;
-        yield_now().await;
         agent.prepare();
     });
     let name = agent.settings.name.clone();

@@ -7,6 +7,7 @@
 //!
 //! | Module | What it decides |
 //! |---|---|
+//! | [`early`], [`start`] | what has to be there first |
 //! | [`lifecycle`] | what happens when |
 //! | [`agent`] | where the parts meet |
 //! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
@@ -18,6 +19,7 @@ mod agent;
 mod clock;
 mod control;
 mod correlate;
+mod early;
 mod emit;
 mod http;
 mod invocation;
@@ -45,9 +47,10 @@ fn main() {
     std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = std::env::args_os();
     let settings = settings::Settings::new(std::env::vars_os(), arguments.next().as_ref());
+    let early = early::Early::begin(&settings);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     match runtime {
-        Ok(runtime) => LocalSet::new().block_on(&runtime, start::run(settings)),
+        Ok(runtime) => LocalSet::new().block_on(&runtime, start::run(settings, early)),
         // Without a reactor nothing can be done, and going away would fail the function.
         Err(_) => loop {
             std::thread::sleep(Duration::from_hours(1));

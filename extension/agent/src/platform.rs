@@ -4,12 +4,14 @@
 //! [`crate::lifecycle`]. Paths and fields are those of the developer guide, "Lambda Extensions API" and "Lambda
 //! Telemetry API".
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::early;
 use crate::http::{Answer, Client, HttpError};
 
 const IDENTIFIER: &str = "lambda-extension-identifier";
@@ -84,22 +86,14 @@ struct WireTracing {
 pub(crate) struct Platform {
     client: Client,
     identifier: String,
+    /// Where the register request went out already.
+    early: Option<TcpStream>,
 }
 
 impl Platform {
-    /// A client of the API at `address`.
-    pub(crate) const fn new(address: String) -> Self {
-        Self { client: Client::new(address), identifier: String::new() }
-    }
-
-    /// Opens the connection, so that the next request goes out without waiting.
-    ///
-    /// # Errors
-    /// [`PlatformError`]; a request tries again.
-    pub(crate) async fn open(&mut self) -> Result<(), PlatformError> {
-        Ok(timeout(PATIENCE, self.client.open())
-            .await
-            .map_err(|_| PlatformError::Silent { request: "connect" })??)
+    /// A client of the API at `address`; on the connection `early` the register request went out already.
+    pub(crate) const fn new(address: String, early: Option<TcpStream>) -> Self {
+        Self { client: Client::new(address), identifier: String::new(), early }
     }
 
     /// Registers under `name`; for INVOKE too, unless `managed`.
@@ -108,14 +102,25 @@ impl Platform {
     /// [`PlatformError`]: without a registration there are no events.
     pub(crate) async fn register(&mut self, name: &str, managed: bool) -> Result<Function, PlatformError> {
         const REQUEST: &str = "register";
-        let events =
-            if managed { r#"{"events":["SHUTDOWN"]}"# } else { r#"{"events":["INVOKE","SHUTDOWN"]}"# };
+        if let Some(connection) = self.early.take()
+            && let Ok(Ok((answer, usable))) = timeout(PATIENCE, early::answer(connection)).await
+        {
+            if let Some(connection) = usable {
+                self.client.adopt(connection).await;
+            }
+            return self.registered(REQUEST, &answer);
+        }
+        let events = early::events(managed);
         let headers = [("lambda-extension-name", name)];
         let send =
             self.client.send(Method::POST, "/2020-01-01/extension/register", &headers, events.to_owned());
         let answer =
             timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })??;
-        expect(REQUEST, &answer)?;
+        self.registered(REQUEST, &answer)
+    }
+
+    fn registered(&mut self, request: &'static str, answer: &Answer) -> Result<Function, PlatformError> {
+        expect(request, answer)?;
         let identifier = answer.headers.get(IDENTIFIER).and_then(|value| value.to_str().ok());
         identifier.unwrap_or_default().clone_into(&mut self.identifier);
         Ok(serde_json::from_slice(&answer.body).unwrap_or_default())

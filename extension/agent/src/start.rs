@@ -1,13 +1,16 @@
-//! The first milliseconds: what has to be there before the agent registers, and nothing else.
+//! The first milliseconds: what has to be there before a guard is welcomed.
 //!
-//! The platform starts the runtime, and with it the guard, only after every extension has registered. So whatever is
-//! bound here is found there without a race.
+//! The register request is on its way already ([`crate::early`]). The guard finds the control socket and waits for its
+//! welcome, which comes when the rest is made.
 
+use std::cell::Cell;
 use std::io;
+use std::net::TcpStream;
 use std::rc::Rc;
 
 use crate::agent::Agent;
 use crate::control;
+use crate::early::Early;
 use crate::emit::{Emitter, standard_output};
 use crate::lifecycle;
 use crate::page::{PageError, StatePage};
@@ -29,19 +32,20 @@ enum StartError {
 }
 
 /// Runs the agent until SHUTDOWN.
-pub(crate) async fn run(settings: Settings) {
+pub(crate) async fn run(settings: Settings, early: Early) {
     let mut emitter = Emitter::new(&settings.secrets, standard_output());
-    match prepare(&settings).await {
-        Ok(parts) => serve(settings, parts, emitter).await,
+    let connection = early.connection;
+    match prepare(early.control).await {
+        Ok(parts) => serve(settings, parts, connection, emitter).await,
         Err(error) => {
             let current = crate::invocation::Current::default();
             emitter.degraded("start", &error.to_string(), current.moment(crate::clock::now()));
-            without_agent(&settings).await;
+            without_agent(&settings, connection).await;
         }
     }
 }
 
-/// What is bound before registering.
+/// What a guard needs.
 struct Parts {
     control: io::Result<control::Listener>,
     reports: (reports::Reports, String),
@@ -49,16 +53,16 @@ struct Parts {
     page: StatePage,
 }
 
-async fn prepare(settings: &Settings) -> Result<Parts, StartError> {
+async fn prepare(control: io::Result<control::Bound>) -> Result<Parts, StartError> {
     Ok(Parts {
-        control: control::bind(&settings.api),
+        control: control.and_then(control::listen),
         reports: reports::bind(&random_name()?)?,
         resolver: resolver::bind().await,
         page: StatePage::new()?,
     })
 }
 
-async fn serve(settings: Settings, parts: Parts, emitter: Emitter) {
+async fn serve(settings: Settings, parts: Parts, connection: Option<TcpStream>, emitter: Emitter) {
     let port = parts.resolver.as_ref().ok().and_then(|sockets| sockets.port().ok()).unwrap_or(0);
     let agent = Rc::new(Agent::new(settings, parts.page, parts.reports, port, emitter));
     agent.publish();
@@ -68,7 +72,8 @@ async fn serve(settings: Settings, parts: Parts, emitter: Emitter) {
             "the kernel cannot seal the state page (before 5.1): the function could change it",
         );
     }
-    let life = supervise(&agent, "start", lifecycle::live);
+    let connection = Rc::new(Cell::new(connection));
+    let life = supervise(&agent, "start", move |agent| lifecycle::live(agent, connection.take()));
     match parts.control {
         Ok(listener) => {
             let listener = Rc::new(listener);
@@ -93,8 +98,8 @@ fn serve_names(agent: &Rc<Agent>, sockets: resolver::Sockets) {
 }
 
 /// Registers and does nothing else, so that the function runs as it would without protection.
-async fn without_agent(settings: &Settings) {
-    let mut platform = crate::platform::Platform::new(settings.api.clone());
+async fn without_agent(settings: &Settings, connection: Option<TcpStream>) {
+    let mut platform = crate::platform::Platform::new(settings.api.clone(), connection);
     if platform.register(&settings.name, settings.is_managed()).await.is_ok() {
         return lifecycle::keep_going(&mut platform).await;
     }

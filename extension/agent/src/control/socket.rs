@@ -27,14 +27,26 @@ pub(crate) struct Listener(UnixListener);
 ///
 /// # Errors
 /// `EADDRINUSE` where somebody else has the name: no guard can then be trusted to find the agent.
-pub(crate) fn bind(api: &str) -> io::Result<Listener> {
+pub(crate) fn bind(api: &str) -> io::Result<Bound> {
     // A leading NUL makes the name abstract (unix(7)).
     let name = [b"\0", CONTROL_SOCKET, api.as_bytes()].concat();
     let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
     socket.bind(&SockAddr::unix(OsStr::from_bytes(&name))?)?;
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
-    Ok(Listener(UnixListener::from_std(OwnedFd::from(socket).into())?))
+    Ok(Bound(socket))
+}
+
+/// The control socket, bound and listening, before there is an event loop.
+#[derive(Debug)]
+pub(crate) struct Bound(Socket);
+
+/// Takes the socket into the event loop.
+///
+/// # Errors
+/// Those of registering a descriptor with the reactor.
+pub(crate) fn listen(bound: Bound) -> io::Result<Listener> {
+    Ok(Listener(UnixListener::from_std(OwnedFd::from(bound.0).into())?))
 }
 
 impl Listener {
