@@ -53,12 +53,21 @@ impl GivenAddress {
     }
 }
 
-/// A process's connection to the Runtime API, to tell a second one.
+/// A process's connection to the Runtime API, to tell one too many.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ApiConnection {
     process: u32,
     number: i32,
     inode: u64,
+}
+
+impl ApiConnection {
+    /// Whether the descriptor is still the socket that was connected.
+    fn is_open(&self) -> bool {
+        let mut link = [0; 64];
+        target::link(self.process, format_args!("fd/{}", self.number), &mut link)
+            .is_ok_and(|link| socket_inode(link) == Some(self.inode))
+    }
 }
 
 /// An address as the kernel takes it, longest of all families.
@@ -138,7 +147,7 @@ impl Supervisor<'_> {
             names: names.get(..found).unwrap_or_default(),
             runtime_api,
             own_service: self.resolver == Some(target),
-            second_connection: runtime_api && self.holds_api_connection(caller, socket.inode),
+            second_connection: runtime_api && self.holds_api_connections(caller, socket.inode),
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
         self.note_internet(caller, action, target, verdict)?;
@@ -176,21 +185,17 @@ impl Supervisor<'_> {
     }
 
     /// Whether the caller's process still holds an earlier connection to the Runtime API.
-    fn holds_api_connection(&self, caller: &Caller, inode: u64) -> bool {
-        self.api_connections.iter().any(|known| {
-            let mut link = [0; 64];
-            known.process == caller.process
-                && known.inode != inode
-                && target::link(known.process, format_args!("fd/{}", known.number), &mut link)
-                    .is_ok_and(|link| socket_inode(link) == Some(known.inode))
-        })
+    fn holds_api_connections(&self, caller: &Caller, inode: u64) -> bool {
+        let others = |known: &&ApiConnection| known.process == caller.process && known.inode != inode;
+        let open = self.api_connections.iter().filter(others).filter(|known| known.is_open());
+        open.count() >= self.expected_api_connections
     }
 
     fn remember_api_connection(&mut self, caller: &Caller, number: i32, inode: u64) {
         if caller.role != Role::Runtime {
             return;
         }
-        self.api_connections.retain(|known| known.process != caller.process);
+        self.api_connections.retain(|known| known.inode != inode && known.is_open());
         if self.api_connections.len() >= MAX_API_CONNECTIONS {
             self.api_connections.swap_remove(0);
         }

@@ -110,6 +110,8 @@ struct Supervisor<'p> {
     registry: Arc<Mutex<Registry>>,
     scratch: Scratch,
     api_connections: Vec<ApiConnection>,
+    /// How many of them the runtime's client keeps.
+    expected_api_connections: usize,
     reach: Reach,
     runtime: u32,
     runtime_file: Identity,
@@ -161,6 +163,7 @@ impl<'p> Supervisor<'p> {
             registry,
             scratch: Scratch::default(),
             api_connections: Vec::with_capacity(16),
+            expected_api_connections: plan.runtime.api_connections(plan.settings.concurrent),
             reach: plan.capabilities.reach,
             runtime,
             runtime_file: plan.runtime.identity,
