@@ -28,12 +28,18 @@ SYSCALL_MAY_BE = (wire.CONNECT, wire.EXEC, wire.SEND, wire.OPEN_READ, wire.DANGE
 
 def announce(event, args, frame):
     """Sends the hints for one event."""
-    hints = _DESCRIBE[event](*args)
+    hints = describe(event, args)
     if not hints:
         return
     code, frames = origin.locate(frame)
     for action, subject in hints:
         CHANNEL.send(wire.message(wire.HINT, identity() + [wire.byte(wire.ACTION, action)] + subject + place(code, frames)))
+
+
+def describe(event, args):
+    """Pairs of action and subject; None for nothing to say."""
+    known = _DESCRIBE.get(event)
+    return known(*args) if known else None
 
 
 def identity():

@@ -16,7 +16,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SHIM = os.path.dirname(HERE)
 
 KINDS = {1: "violation", 2: "hint"}
-TEXTS = {8: "path", 11: "name", 12: "exe", 13: "code"}
+TEXTS = {8: "path", 11: "name", 12: "exe", 13: "code", 16: "detail"}
 LISTS = {9: "arguments", 14: "frames"}
 NUMBERS = {1: "pid", 2: "parent", 3: "thread", 17: "dropped"}
 BYTES = {4: "action", 5: "outcome", 6: "rule", 7: "plane"}
