@@ -60,8 +60,12 @@ async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
         return agent.impersonation(peer_pid, "a second guard said Hello while the first is alive");
     }
     let welcomed = connection.welcome(agent);
+    // One that refuses the start is gone by now.
+    let stays = hello.refused.is_none();
     agent.guard_arrived(hello);
-    if let Err(error) = welcomed {
+    if let Err(error) = welcomed
+        && stays
+    {
         agent.degraded("guard", &format!("the guard could not be welcomed: {error}"));
     }
     follow(agent, &connection, peer_pid).await;

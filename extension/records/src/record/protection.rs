@@ -83,8 +83,10 @@ impl Protection<'_> {
         if self.trouble.is_empty() {
             return Ok(());
         }
+        // The first line of a diagnostic says what is wrong; the field `trouble` has it all.
+        let first = self.trouble.split(|byte| *byte == b'\n').next().unwrap_or_default();
         out.plain("; ")?;
-        out.public(self.scene.redactor.public(self.trouble))
+        out.public(self.scene.redactor.public(first))
     }
 
     fn rules(&self, out: &mut Object<'_>) -> fmt::Result {
@@ -199,8 +201,9 @@ mod tests {
         let redactor = Redactor::new(&[]);
         let mut record = protection(&redactor, &[]);
         record.strongest = None;
-        record.trouble = b"no guard: AWS_LAMBDA_EXEC_WRAPPER is not set to /opt/ringfence-exec";
-        assert!(line(&record).contains("1 of 2 rules enforced (mode enforce, plane platform); no guard: AWS_LAMBDA_EXEC_WRAPPER is not set"));
+        record.trouble =
+            b"no guard: AWS_LAMBDA_EXEC_WRAPPER is not set to /opt/ringfence-exec\nand a second line";
+        assert!(line(&record).contains("1 of 2 rules enforced (mode enforce, plane platform); no guard: AWS_LAMBDA_EXEC_WRAPPER is not set to /opt/ringfence-exec\",\"ringfence\":"));
     }
 
     proptest! {
