@@ -8,7 +8,7 @@ import json
 
 def differences(case, profile, plain, protected):
     """What is not as it should be, one sentence each; empty where the function noticed nothing."""
-    found = [*_answers(plain, protected), *_function_lines(plain, protected)]
+    found = [*_answers(plain, protected), *_function_lines(plain, protected), *_missing_lines(case, protected)]
     found += [*_violations(case, profile, protected), *_protection(case, profile, protected)]
     found += [f"degraded: {body.get('subject') or body.get('reason') or body}" for body in protected.records("degraded")]
     found += [f"the extension printed {line!r:.300}" for line in protected.stray_lines()]
@@ -61,6 +61,13 @@ def _function_lines(plain, protected):
     for text in sorted(lines(protected) - lines(plain)):
         if any(word in text for word in ("ringfence", "LD_PRELOAD", "ld.so", "audit hook", "sitecustomize")):
             yield f"the function's stream holds {text!r:.300}"
+
+
+def _missing_lines(case, protected):
+    printed = "\n".join(str(line["record"]) for line in protected.log if line["type"] == "function")
+    for text in case.expected.get("lines", []):
+        if text not in printed:
+            yield f"the function did not print {text!r}"
 
 
 def _violations(case, profile, protected):

@@ -53,7 +53,8 @@ class Service:
         """The command line of one environment."""
         settings = case.settings
         world = case.folder / "world.toml"
-        layer = ["--layer", self.layer, "--policy", case.folder / "policy.toml"] if protected else ["--no-layer"]
+        policy = case.folder / "policy.toml"
+        layer = ["--layer", self.layer, *(["--policy", policy] if policy.exists() else [])] if protected else ["--no-layer"]
         variables = dict(settings.get("env", {}))
         variables |= settings.get("protected_env" if protected else "plain_env", {})
         for name, length in settings.get("filler", {}).items():
