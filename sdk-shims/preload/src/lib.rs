@@ -20,6 +20,7 @@
 )]
 
 mod arch;
+mod channel;
 mod children;
 mod credentials;
 mod exec;

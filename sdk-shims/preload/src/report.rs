@@ -2,7 +2,7 @@
 //!
 //! It decides nothing and changes no verdict: a report that cannot be sent is counted and the count goes with the
 //! next. Each report uses a socket of its own, so that forks, closed descriptors and limits of the program leave no
-//! state behind. Everything that judges calls it.
+//! state behind; only the runtime, which speaks at every invocation, keeps one ([`channel`]). Everything that judges calls it.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,6 +14,7 @@ use ringfence_records::redact::Redactor;
 use ringfence_records::time::Timestamp;
 use ringfence_records::wire::MAX_MESSAGE;
 
+use crate::channel;
 use crate::credentials;
 use crate::exec::decimal;
 use crate::state::State;
@@ -89,6 +90,9 @@ fn send(state: &State, mut report: Report<'_>) {
 fn deliver(state: &State, message: &[u8]) -> Result<usize, Errno> {
     let mut address = [0; 110];
     let address = abstract_address(state.handoff.report_address, &mut address).ok_or(Errno::INVAL)?;
+    if state.is_runtime() && sys::process_id() == state.handoff.runtime_pid {
+        return sys::send_to(channel::to(address)?, message, &[]);
+    }
     sys::send_to(sys::report_socket()?.0, message, address)
 }
 

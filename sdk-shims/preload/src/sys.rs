@@ -229,7 +229,13 @@ pub(crate) fn report_socket() -> Result<Owned, Errno> {
         .map(|fd| Owned(descriptor(fd)))
 }
 
-/// `sendto(2)` with flags `MSG_DONTWAIT` and `MSG_NOSIGNAL`.
+/// connect(2).
+pub(crate) fn connect(socket: i32, address: &[u8]) -> Result<(), Errno> {
+    let arguments = [argument(socket), address.as_ptr() as usize, address.len(), 0, 0, 0];
+    check(pass(number::CONNECT, arguments)).map(|_| ())
+}
+
+/// `sendto(2)` with flags `MSG_DONTWAIT` and `MSG_NOSIGNAL`; to the socket's peer where `address` is empty.
 pub(crate) fn send_to(socket: i32, bytes: &[u8], address: &[u8]) -> Result<usize, Errno> {
     const FLAGS: usize = 0x40 | 0x4000;
     check(pass(
@@ -239,7 +245,8 @@ pub(crate) fn send_to(socket: i32, bytes: &[u8], address: &[u8]) -> Result<usize
             bytes.as_ptr() as usize,
             bytes.len(),
             FLAGS,
-            address.as_ptr() as usize,
+            // A null pointer, or the kernel plane would take it for a destination.
+            if address.is_empty() { 0 } else { address.as_ptr() as usize },
             address.len(),
         ],
     ))
