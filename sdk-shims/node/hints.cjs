@@ -2,7 +2,8 @@
 //
 // The agent attaches a hint to a violation of the same process, where one comes. Connections and datagrams happen
 // when the function has left the stack, so their place is taken earlier and kept with the handle, the socket or the
-// host's name. `ringfence.cjs` calls it; no verdict is given here.
+// host's name. `ringfence.cjs` calls it. Verdicts are not given here, but by `scopes.cjs` where the function has loaded
+// that: what a scope speaks of is sent as a violation, and true comes back for what it denies.
 'use strict';
 
 const origin = require('./origin.cjs');
@@ -16,6 +17,21 @@ const places = new WeakMap();
 /** Host → place, of the last that asked for it. */
 const expected = new Map();
 const MAX_EXPECTED = 64;
+
+/** What a scope limits, and the rule that its violation names. */
+const RULES = {
+  tmp: wire.RULE_TMP_WRITES,
+  egress: wire.RULE_EGRESS_ALLOW,
+  children: wire.RULE_PROCESS_ALLOW,
+  files: wire.RULE_FILES_DENY_READ,
+};
+const DENY = 2;
+let level = () => 0;
+
+/** Lets `judge(kind, subject)` say how strict a scope is: 0 not at all, 1 report, 2 deny. */
+function judgeBy(judge) {
+  level = judge;
+}
 
 /** Where the function is now. */
 function here() {
@@ -38,11 +54,22 @@ function end(where) {
   send();
 }
 
+/** Begins a hint, or the violation of a scope. */
+function beginAt(strictness, kind, which) {
+  begin(strictness ? wire.kind.VIOLATION : wire.kind.HINT, which);
+  if (!strictness) return;
+  wire.byte(tag.OUTCOME, strictness === DENY ? wire.OUTCOME_BLOCKED : wire.OUTCOME_REPORTED);
+  wire.byte(tag.RULE, RULES[kind]);
+  wire.byte(tag.PLANE, wire.PLANE_PROCESS);
+  wire.field(tag.DETAIL, `by a scope of the function (${kind})`);
+}
+
 /** A hint with one subject. */
-function hint(which, subject, value, where) {
-  begin(wire.kind.HINT, which);
+function hint(which, subject, value, where, kind = '', strictness = 0) {
+  beginAt(strictness, kind, which);
   wire.field(subject, value);
   end(where);
+  return strictness === DENY;
 }
 
 function bytes(value) {
@@ -52,10 +79,12 @@ function bytes(value) {
 /** A program is started. */
 function executed(path, given) {
   const where = here();
-  begin(wire.kind.HINT, action.EXEC);
+  const strictness = level('children', path);
+  beginAt(strictness, 'children', action.EXEC);
   wire.field(tag.PATH, bytes(path));
   for (const argument of (given || []).slice(0, wire.MAX_ARGUMENTS)) wire.field(tag.ARGUMENT, bytes(argument));
   end(where);
+  return strictness === DENY;
 }
 
 /** Keeps where the function is now with an object that it will connect or send by. */
@@ -92,17 +121,18 @@ function whereOf(handle, host) {
 
 function towards(which, handle, host, port) {
   const address = wire.address(host, port);
-  if (address) hint(which, tag.ADDRESS, address, whereOf(handle, host));
+  if (!address) return false;
+  return hint(which, tag.ADDRESS, address, whereOf(handle, host), 'egress', level('egress', host));
 }
 
 /** A stream or a datagram socket is connected. */
 function connected(handle, host, port) {
-  towards(action.CONNECT, handle, host, port);
+  return towards(action.CONNECT, handle, host, port);
 }
 
 /** A datagram with an address is sent. */
 function sent(handle, host, port) {
-  towards(action.SEND, handle, host, port);
+  return towards(action.SEND, handle, host, port);
 }
 
 /** An address is bound. */
@@ -114,17 +144,22 @@ function bound(host, port) {
 
 /** A name is looked up. */
 function resolved(name) {
-  if (typeof name !== 'string') return;
+  if (typeof name !== 'string') return false;
   const host = name.toLowerCase();
   let where = here();
   if (where.own) keep(host, where);
   else where = expected.get(host) || where;
-  hint(action.RESOLVE, tag.NAME, name, where);
+  return hint(action.RESOLVE, tag.NAME, name, where, 'egress', level('egress', name));
 }
 
 /** A file that rules speak of is opened. */
 function opened(path) {
   hint(action.OPEN_READ, tag.PATH, path, here());
+}
+
+/** A file that a scope limits is read or changed. */
+function touched(path, reads, kind, strictness) {
+  return hint(reads ? action.OPEN_READ : action.OPEN_WRITE, tag.PATH, path, here(), kind, strictness);
 }
 
 /** A native library is opened. */
@@ -137,4 +172,6 @@ function dangerous(name) {
   hint(action.DANGEROUS, tag.NAME, name, here());
 }
 
-module.exports = { begin, end, executed, remember, expect, connected, sent, bound, resolved, opened, mapped, dangerous };
+module.exports = {
+  begin, end, judgeBy, executed, remember, expect, connected, sent, bound, resolved, opened, touched, mapped, dangerous,
+}; // prettier-ignore

@@ -7,15 +7,18 @@
 'use strict';
 
 const DESCRIPTOR = /^[0-9]{1,6}$/;
+/** How Node's native functions say that something is not permitted. */
+const EACCES = -13;
+const denied = () => EACCES;
 
 /** Loads the part that speaks, once. */
 const speaker = once(() => require('./hints.cjs'));
 const reader = once(() => require('./reads.cjs'));
 
-start();
+const hooked = start();
 
 function start() {
-  if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return;
+  if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
   for (const watch of [children, streams, datagrams, names, files, libraries, signals, debuggers, requests, bundles, environment]) {
     try {
       watch();
@@ -23,6 +26,7 @@ function start() {
       // A runtime that lacks the function, or forbids it (the permission model): the others still stand.
     }
   }
+  return true;
 }
 
 function once(load) {
@@ -42,17 +46,19 @@ function binding(name) {
   }
 }
 
-/** Replaces `holder[name]` by a function that first calls `before` with the same `this` and arguments. */
+/** Replaces `holder[name]` by a function that first calls `before` with the same `this` and arguments. Where that gives
+ * a function (a scope denies the call), it is called instead. */
 function precede(holder, name, before) {
   const original = holder[name];
   if (typeof original !== 'function') return;
   const replacement = function (...given) {
+    let instead;
     try {
-      before.apply(this, given);
+      instead = before.apply(this, given);
     } catch {
       // What cannot be said is not said.
     }
-    return Reflect.apply(original, this, given);
+    return typeof instead === 'function' ? instead.call(this, original, given) : Reflect.apply(original, this, given);
   };
   for (const property of ['name', 'length']) {
     Object.defineProperty(replacement, property, { value: original[property], configurable: true });
@@ -76,14 +82,28 @@ function onConstruction(holder, name, made) {
   });
 }
 
+/** Fails as a spawn that the system refused: its pipes are made, and nothing is executed, because no process can enter
+ * a folder that is none. */
+function unspawned(original, given) {
+  const nowhere = '/dev/null/';
+  const [options, ...rest] = given;
+  if (typeof options === 'object') Reflect.apply(original, this, [{ ...options, cwd: nowhere }]);
+  else Reflect.apply(original, this, [options, rest[0], nowhere, ...rest.slice(2)]);
+  return EACCES;
+}
+
 /** child_process, cluster: spawn, exec, execFile, fork, and their synchronous forms. */
 function children() {
   // One object of options, or (in late 24) one argument each.
   const spawned = (options, given) =>
     typeof options === 'object' ? speaker().executed(options.file, options.args) : speaker().executed(options, given);
-  precede(binding('process_wrap').Process.prototype, 'spawn', spawned);
-  precede(binding('spawn_sync'), 'spawn', spawned);
-  precede(process, 'execve', (path, given) => speaker().executed(path, given));
+  precede(binding('process_wrap').Process.prototype, 'spawn', (...given) => spawned(...given) && unspawned);
+  const nothing = () => ({ error: EACCES, pid: 0, status: null, signal: null, output: null });
+  precede(binding('spawn_sync'), 'spawn', (...given) => spawned(...given) && nothing);
+  const failed = () => {
+    throw Object.assign(new Error('process.execve: EACCES: permission denied by a scope'), { code: 'EACCES', errno: EACCES });
+  };
+  precede(process, 'execve', (path, given) => speaker().executed(path, given) && failed);
 }
 
 /** net, tls, http, https, http2, fetch: where a connection's handle is made, the function is still on the stack. */
@@ -92,7 +112,7 @@ function streams() {
   const { prototype } = tcp.TCP;
   for (const name of ['connect', 'connect6']) {
     precede(prototype, name, function (_request, address, port) {
-      speaker().connected(this, address, port);
+      return speaker().connected(this, address, port) && denied;
     });
   }
   for (const name of ['bind', 'bind6']) precede(prototype, name, (address, port) => speaker().bound(address, port));
@@ -107,12 +127,12 @@ function datagrams() {
   const { prototype } = udp.UDP;
   for (const name of ['send', 'send6']) {
     precede(prototype, name, function (_request, _list, _length, port, address) {
-      if (typeof address === 'string') speaker().sent(this, address, port);
+      return typeof address === 'string' && speaker().sent(this, address, port) && denied;
     });
   }
   for (const name of ['connect', 'connect6']) {
     precede(prototype, name, function (address, port) {
-      speaker().connected(this, address, port);
+      return speaker().connected(this, address, port) && denied;
     });
   }
   for (const name of ['bind', 'bind6']) precede(prototype, name, (address, port) => speaker().bound(address, port));
@@ -134,10 +154,10 @@ function datagrams() {
 /** dns.lookup by way of the C library, dns.resolve* by c-ares. */
 function names() {
   const cares = binding('cares_wrap');
-  precede(cares, 'getaddrinfo', (_request, name) => speaker().resolved(name));
+  precede(cares, 'getaddrinfo', (_request, name) => speaker().resolved(name) && denied);
   const { prototype } = cares.ChannelWrap;
   for (const name of Object.getOwnPropertyNames(prototype)) {
-    if (name.startsWith('query')) precede(prototype, name, (_request, asked) => speaker().resolved(asked));
+    if (name.startsWith('query')) precede(prototype, name, (_request, asked) => speaker().resolved(asked) && denied);
   }
 }
 
@@ -227,3 +247,5 @@ function environment() {
   const { writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(process, 'env');
   Object.defineProperty(process, 'env', { value: watched, writable, enumerable, configurable });
 }
+
+module.exports = { hooked, binding, precede };
