@@ -65,7 +65,7 @@ pub struct Options {
     pub runtime: u32,
     /// Whether `socket()` is asked about, so that the guard can make the socket itself.
     pub registry: bool,
-    /// Whether `bind()` is asked about.
+    /// Whether `bind()` and `listen()` are asked about.
     pub bind: bool,
 }
 
@@ -78,14 +78,19 @@ const CLONE_NEWTIME: u32 = 0x80;
 const CLONE_FILES: u32 = 0x400;
 const CLONE_THREAD: u32 = 0x1_0000;
 const MSG_FASTOPEN: u32 = 0x2000_0000;
+const MSG_ZEROCOPY: u32 = 0x0400_0000;
+/// What the kernel says where it has no room for zero copy; callers then send plainly.
+const NO_ZEROCOPY: Action = Action::Fail(libc::ENOBUFS);
 const AT_EMPTY_PATH: u32 = 0x1000;
 const CLOSE_RANGE_UNSHARE: u32 = 2;
 const AF_UNIX: u32 = 1;
 const INTERNET: &[u32] = &[2, 10];
 const AF_NETLINK: u32 = 16;
-/// Signals by which one process stops or ends another.
-const ENDING: &[u32] = &[1, 2, 3, 9, 15, 19, 20, 21, 22];
+/// Ignored by who does not handle it. All others end or stop a process, so children may not send them to the runtime.
+const SIGURG: u32 = 23;
 
+/// `open_tree_attr` (Linux 6.15), the same on both architectures.
+const OPEN_TREE_ATTR: c_long = 467;
 /// Which libc has for `x86_64` only.
 #[cfg(target_arch = "x86_64")]
 pub(super) const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
@@ -128,6 +133,7 @@ const REFUSED: &[(c_long, Action, &str)] = &[
     (libc::SYS_name_to_handle_at, EPERM, "first half of an open that names no path"),
     (libc::SYS_open_by_handle_at, EPERM, "an open that names no path"),
     (libc::SYS_open_tree, EPERM, "makes descriptors that can be opened again past path rules"),
+    (OPEN_TREE_ATTR, EPERM, "as open_tree"),
     (libc::SYS_move_mount, EPERM, "changes what paths mean"),
     (libc::SYS_fsopen, EPERM, "changes what paths mean"),
     (libc::SYS_fsmount, EPERM, "changes what paths mean"),
@@ -192,7 +198,8 @@ fn sockets(options: Options) -> Vec<Rule> {
                     vec![Atom::Outside(0, u32::MAX, &[AF_UNIX, 2, 10, AF_NETLINK])],
                     unsupported(libc::EAFNOSUPPORT),
                 ),
-                case(vec![Atom::IsNot(0, AF_NETLINK), Atom::Outside(1, 0xf, &[1, 2, 5])], EPERM),
+                case(vec![Atom::In(0, INTERNET), Atom::Outside(1, 0xf, &[1, 2])], EPERM),
+                case(vec![Atom::Is(0, AF_UNIX), Atom::Outside(1, 0xf, &[1, 2, 5])], EPERM),
                 case(
                     vec![Atom::In(0, INTERNET), Atom::Outside(2, u32::MAX, &[0, 6, 17])],
                     unsupported(libc::EPROTONOSUPPORT),
@@ -200,7 +207,7 @@ fn sockets(options: Options) -> Vec<Rule> {
                 case(vec![Atom::Is(0, AF_NETLINK), Atom::IsNot(2, 0)], unsupported(libc::EPROTONOSUPPORT)),
             ],
             if options.registry { Action::Ask } else { Action::Allow },
-            "no sockets that egress rules do not see: vsock, raw, MPTCP, ICMP; netlink only to ask for routes",
+            "no sockets that egress rules do not see: vsock, raw, SCTP, MPTCP, ICMP; netlink only to ask for routes",
         ),
         rule(
             libc::SYS_socketpair,
@@ -213,19 +220,26 @@ fn sockets(options: Options) -> Vec<Rule> {
             vec![
                 case(vec![Atom::Any(3, MSG_FASTOPEN)], unsupported(libc::EOPNOTSUPP)),
                 case(vec![Atom::Null(4)], Action::Allow),
+                case(vec![Atom::Any(3, MSG_ZEROCOPY)], NO_ZEROCOPY),
             ],
             Action::Ask,
-            "egress rules, where there is an address; TCP fast open would connect unseen",
+            "egress rules, where there is an address; TCP fast open would connect unseen; what the guard sends it copies",
         ),
         rule(
             libc::SYS_sendmsg,
-            vec![case(vec![Atom::Any(2, MSG_FASTOPEN)], unsupported(libc::EOPNOTSUPP))],
+            vec![
+                case(vec![Atom::Any(2, MSG_FASTOPEN)], unsupported(libc::EOPNOTSUPP)),
+                case(vec![Atom::Any(2, MSG_ZEROCOPY)], NO_ZEROCOPY),
+            ],
             Action::Ask,
             "egress rules: whether there is an address stands in memory",
         ),
         rule(
             libc::SYS_sendmmsg,
-            vec![case(vec![Atom::Any(3, MSG_FASTOPEN)], unsupported(libc::EOPNOTSUPP))],
+            vec![
+                case(vec![Atom::Any(3, MSG_FASTOPEN)], unsupported(libc::EOPNOTSUPP)),
+                case(vec![Atom::Any(3, MSG_ZEROCOPY)], NO_ZEROCOPY),
+            ],
             Action::Ask,
             "egress rules: whether there is an address stands in memory",
         ),
@@ -242,6 +256,12 @@ fn sockets(options: Options) -> Vec<Rule> {
     ];
     if options.bind {
         rules.push(rule(libc::SYS_bind, vec![], Action::Ask, "egress.listen"));
+        rules.push(rule(
+            libc::SYS_listen,
+            vec![],
+            Action::Ask,
+            "egress.listen: without a bind it picks a port",
+        ));
     }
     rules
 }
@@ -289,9 +309,9 @@ fn processes(options: Options) -> Vec<Rule> {
         ),
         rule(
             libc::SYS_tgkill,
-            vec![case(vec![Atom::Is(0, options.runtime), Atom::Outside(2, u32::MAX, ENDING)], Action::Allow)],
+            vec![case(vec![Atom::Is(0, options.runtime), Atom::Is(2, SIGURG)], Action::Allow)],
             Action::Ask,
-            "may be aimed at the guard; the runtime's threads signal each other all the time (Go, Java)",
+            "may be aimed at the guard; Go's threads interrupt each other all the time, by a signal that ends nobody",
         ),
         rule(libc::SYS_rt_tgsigqueueinfo, vec![], Action::Ask, "as tgkill"),
         rule(

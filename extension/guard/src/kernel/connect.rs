@@ -162,7 +162,7 @@ impl Supervisor<'_> {
     }
 
     /// Reports a verdict on an address, and turns a denial into the call's error.
-    fn note_internet(
+    pub(super) fn note_internet(
         &mut self,
         caller: &Caller,
         action: ActionKind,

@@ -5,9 +5,10 @@
 //! that is also what catches links that lead through `/proc/self`, which mean something else to the guard.
 
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use ringfence_policy::{Action, Context, Decision, Exec, Linkage, Origin, Phase, Role, Verdict};
 use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, Outcome, Report};
@@ -260,12 +261,17 @@ impl Candidate {
         let name = descriptor::read_link(link.as_c_str().ok_or(Errno::EINVAL)?, &mut name)?;
         let mut resolved = Text::new();
         resolved.push(name);
-        let program = File::open(link.as_str())
+        let program = open_for_reading(link.as_str())
             .map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| {
                 Program::inspect(&file)
             });
         Ok(Self { identity: status.identity, origin: origin(name, status.links), resolved, program })
     }
+}
+
+/// Without waiting: a lease (`F_SETLEASE`) on the file would hold up everybody for as long as its owner likes.
+fn open_for_reading(path: &str) -> std::io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
 
 fn origin(resolved: &[u8], links: u64) -> Origin {

@@ -8,8 +8,10 @@
 pub mod address;
 pub mod answer;
 pub mod child;
+mod claims;
 mod connect;
 mod exec;
+mod listen;
 mod others;
 mod registry;
 mod report;
@@ -123,7 +125,6 @@ struct Supervisor<'p> {
     child_filter: bool,
     base_filters: Option<u32>,
     guard: u32,
-    group: u32,
     agent: u32,
     runtime_api: Option<SocketAddr>,
     resolver: Option<SocketAddr>,
@@ -174,7 +175,6 @@ impl<'p> Supervisor<'p> {
             child_filter: !plan.child_filter.is_empty(),
             base_filters: None,
             guard: process::own(),
-            group: process::group(),
             runtime_api: plan.settings.runtime_api,
             name_servers: plan.name_servers.clone(),
             ended: None,
@@ -244,6 +244,7 @@ impl<'p> Supervisor<'p> {
             libc::SYS_socket => self.make_socket(notification),
             libc::SYS_connect => self.connect(notification, &caller),
             libc::SYS_bind => self.bind(notification, &caller),
+            libc::SYS_listen => self.listen(notification, &caller),
             libc::SYS_sendto => self.send_to(notification, &caller),
             libc::SYS_sendmsg => self.send_message(notification, &caller),
             libc::SYS_sendmmsg => self.send_messages(notification, &caller),
@@ -299,9 +300,18 @@ impl<'p> Supervisor<'p> {
 
     /// Whether the caller runs what it may; a process that does not is killed.
     fn may_go_on(&mut self, caller: &Caller) -> bool {
-        let Finding::Unexpected(file) = self.verifier.look(caller.process) else {
-            self.note_launch();
-            return true;
+        let file = match self.verifier.look(caller.process) {
+            Finding::Unexpected(file) => file,
+            Finding::Expected => {
+                self.note_launch();
+                return true;
+            }
+            // A zombie must not fill the table of execs under way. A process that is merely closed to the guard can
+            // neither exec nor reach a socket.
+            Finding::Gone => {
+                self.verifier.forget(caller.process);
+                return true;
+            }
         };
         let goes_on = self.judge_running(caller, file);
         self.verifier.forget(caller.process);

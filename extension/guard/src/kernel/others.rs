@@ -10,8 +10,8 @@ use super::Supervisor;
 use super::answer::{Answer, RegistersOnly};
 use super::exec::low_word;
 use super::target::{self, Caller};
-use crate::sys::Errno;
 use crate::sys::seccomp::Notification;
+use crate::sys::{Errno, process};
 
 const OUT_OF_BOUNDS: RegistersOnly =
     RegistersOnly::because("the target's number is a register, and is not ours");
@@ -31,8 +31,11 @@ impl Supervisor<'_> {
     ) -> Answer {
         let number = low_word(notification.arguments.get(argument).copied().unwrap_or(0));
         let protected = match number {
-            // A process group holds the guard too, unless it is one that the function has made.
-            ..=0 if groups => number == -1 || self.is_own_group(number),
+            -1 if groups => true,
+            0 if groups => {
+                process::group_of(caller.process).is_none_or(|group| self.holds_protected(group, caller))
+            }
+            ..0 if groups => self.holds_protected(number.unsigned_abs(), caller),
             ..=0 => false,
             _ => self.is_protected(number.unsigned_abs(), caller),
         };
@@ -43,8 +46,11 @@ impl Supervisor<'_> {
         Answer::Continue(OUT_OF_BOUNDS)
     }
 
-    fn is_own_group(&self, number: i32) -> bool {
-        number == 0 || number.unsigned_abs() == self.group
+    /// Whether a process group has a member that is out of bounds for the caller.
+    fn holds_protected(&self, group: u32, caller: &Caller) -> bool {
+        let runtime = if caller.role == Role::Child { self.runtime } else { 0 };
+        let members = [self.guard, self.agent, runtime];
+        members.iter().any(|member| *member != 0 && process::group_of(*member) == Some(group))
     }
 
     fn is_protected(&self, number: u32, caller: &Caller) -> bool {

@@ -11,6 +11,7 @@ use ringfence_records::message::ActionKind;
 use super::Supervisor;
 use super::address::{Internet, family};
 use super::answer::Answer;
+use super::claims;
 use super::connect::{GivenAddress, KernelAddress};
 use super::exec::low_word;
 use super::sockets::{Missing, Pinned};
@@ -226,7 +227,8 @@ impl Supervisor<'_> {
             return Answer::Elsewhere;
         }
         let judged = self
-            .judge_send(caller, number, socket, given)
+            .judge_claim(caller, socket, copied)
+            .and_then(|()| self.judge_send(caller, number, socket, given))
             .and_then(|address| Ok((address, self.take_over_control(caller, socket, copied.control)?)));
         let (address, held) = match judged {
             Ok(judged) => judged,
@@ -259,6 +261,16 @@ impl Supervisor<'_> {
             self.workers.submit(Job { id, socket: file, task })
         });
         submitted.map_or_else(Answer::Fail, |()| Answer::Elsewhere)
+    }
+
+    /// Refuses a message to the agent that its sender may not send.
+    fn judge_claim(&mut self, caller: &Caller, socket: &Pinned, copied: Copied) -> Result<(), Errno> {
+        let data = self.scratch.data.get(..copied.data).unwrap_or_default();
+        if socket.domain != libc::AF_UNIX || socket.is_stream() || claims::may_send(caller, data) {
+            return Ok(());
+        }
+        self.refuse(caller, "sendmsg", b"a message to the agent in another's name");
+        Err(Errno::EPERM)
     }
 
     /// Judges a destination, if there is one; the address to send to.
@@ -367,6 +379,7 @@ impl Supervisor<'_> {
         if !self.listener.still_waits(notification.id) {
             return Err(Errno(libc::EINTR));
         }
+        self.judge_claim(caller, socket, copied)?;
         let address = self.judge_send(caller, number, socket, given.as_ref())?;
         let held = self.take_over_control(caller, socket, copied.control)?;
         let parcel = self.scratch.parcel(copied, &address, flags | libc::MSG_DONTWAIT);

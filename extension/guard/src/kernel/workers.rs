@@ -12,9 +12,10 @@ use crate::sys::seccomp::Listener;
 use crate::sys::socket::{self, Parcel};
 use crate::sys::{Errno, process};
 
-const MAX_THREADS: usize = 16;
+/// Dead hosts hold a thread each for up to two minutes, and those behind them must not wait for that.
+const MAX_THREADS: usize = 128;
 const MAX_QUEUED: usize = 256;
-const STACK: usize = 256 * 1024;
+const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call. Nothing else sends it to the guard.
 const CALL_OFF: i32 = libc::SIGURG;
 /// How often it is looked whether somebody still waits for the workers, in milliseconds.

@@ -225,9 +225,10 @@ pub fn own() -> u32 {
     std::process::id()
 }
 
-/// The process group of this process.
+/// The process group of a process; `None` where it is gone.
 #[must_use]
-pub fn group() -> u32 {
-    // SAFETY: getpgrp(2) takes nothing and never fails.
-    unsafe { libc::getpgrp() }.unsigned_abs()
+pub fn group_of(process: u32) -> Option<u32> {
+    // SAFETY: getpgid(2) takes an integer.
+    let group = unsafe { libc::getpgid(i32::try_from(process).ok()?) };
+    u32::try_from(group).ok()
 }

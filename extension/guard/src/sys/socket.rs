@@ -34,6 +34,26 @@ pub fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
     check_int(unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length(address)) }).map(drop)
 }
 
+/// listen(2).
+///
+/// # Errors
+/// The error of listen(2).
+pub fn listen(socket: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+    // SAFETY: listen(2) takes two integers.
+    check_int(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// The address that a socket is bound to, as the kernel writes it.
+///
+/// # Errors
+/// The error of getsockname(2).
+pub fn name<'b>(socket: BorrowedFd<'_>, into: &'b mut [u8]) -> Result<&'b [u8], Errno> {
+    let mut size = length(into);
+    // SAFETY: the kernel writes at most `size` bytes into the buffer, which has as many.
+    check_int(unsafe { libc::getsockname(socket.as_raw_fd(), into.as_mut_ptr().cast(), &raw mut size) })?;
+    Ok(into.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default())
+}
+
 fn length(address: &[u8]) -> libc::socklen_t {
     libc::socklen_t::try_from(address.len()).unwrap_or(0)
 }
