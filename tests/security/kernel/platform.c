@@ -1,0 +1,42 @@
+/* Stands in for the platform: platform open|nested UID guard|bare COMMAND…
+   Drops to UID, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP); with "nested" prctl and ptrace are refused and
+   numbers from 425 on do not exist. "guard" becomes the command; "bare" runs it as a child of an ordinary parent, so
+   that an attack on the parent has somebody to hit. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REFUSE(nr, error) {0x15, 0, 1, nr}, {0x06, 0, 0, 0x50000 | error}
+
+int main(int argc, char **argv) {
+    if (argc < 5) return 2;
+    int nested = !strcmp(argv[1], "nested"), user = atoi(argv[2]), bare = !strcmp(argv[3], "bare");
+    dup2(socket(AF_INET, SOCK_DGRAM, 0), 100);
+    dup2(socket(AF_INET, SOCK_STREAM, 0), 101);
+    close(3), close(4);
+    if (geteuid() == 0 && (setgroups(0, 0) || setgid(user) || setuid(user))) return perror("setuid"), 3;
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return perror("no_new_privs"), 3;
+    if (prctl(PR_SET_DUMPABLE, 1)) return perror("dumpable"), 3;
+    struct sock_filter filter[] = {
+        {0x20, 0, 0, 0},
+        {0x35, 0, 1, 425}, {0x06, 0, 0, 0x50000 | ENOSYS},
+        REFUSE(SYS_prctl, EPERM), REFUSE(SYS_ptrace, EPERM),
+        {0x06, 0, 0, 0x7fff0000},
+    };
+    struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
+    if (nested && syscall(SYS_seccomp, 1, 4, &program)) return perror("seccomp"), 3;
+    pid_t child = bare ? fork() : 0;
+    int status = 0;
+    if (!child) return execv(argv[4], argv + 4), perror(argv[4]), 3;
+    while (waitpid(child, &status, 0) != child) {}
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
