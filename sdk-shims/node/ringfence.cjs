@@ -19,14 +19,19 @@ const hooked = start();
 
 function start() {
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
-  for (const watch of [children, streams, datagrams, names, files, libraries, signals, debuggers, requests, bundles, environment]) {
-    try {
-      watch();
-    } catch {
-      // A runtime that lacks the function, or forbids it (the permission model): the others still stand.
-    }
+  for (const watch of [libraries, signals, debuggers, requests, bundles, environment]) installed(watch);
+  // Scopes build on these: they must not seem to hold where one is missing.
+  return [children, streams, datagrams, names, files].map(installed).every(Boolean);
+}
+
+function installed(watch) {
+  try {
+    watch();
+    return true;
+  } catch {
+    // A runtime that lacks the function, or forbids it (the permission model): the others still stand.
+    return false;
   }
-  return true;
 }
 
 function once(load) {

@@ -111,6 +111,12 @@ class Scopes(unittest.TestCase):
         outcome = run(HEAD + "say(await tried(() => scope({ tmp: 'deny' }, run)));\n", hook=False)
         self.assertIn("the hook is not loaded", outcome.stdout)
 
+    def test_where_node_forbids_the_hook_what_a_scope_needs_there_is_none_either(self):
+        flag = "--permission" if run("console.log(process.allowedNodeEnvironmentFlags.has('--permission'))").stdout == "true\n" else "--experimental-permission"
+        code = "try { scope({ tmp: 'deny' }, run) } catch (error) { say(error.message) }\n"
+        outcome = run(HEAD + code, arguments=[flag, "--allow-fs-read=*", "--no-warnings"])
+        self.assertIn("the hook is not loaded", outcome.stdout, outcome.stderr)
+
 
 if __name__ == "__main__":
     unittest.main()
