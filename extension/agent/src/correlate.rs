@@ -51,12 +51,11 @@ impl Hints {
         });
     }
 
-    /// The newest hint that explains `report`: of the same process or its parent, for the same action. One that names
+    /// The newest hint that explains `report`: of the same process or an ancestor, for the same action. One that names
     /// the same subject goes before newer ones that name another.
     pub(crate) fn explain(&self, report: &Report<'_>, now: Instant) -> Option<&Hint> {
         let fits = |hint: &&Hint| {
-            let same_process = hint.pid == report.pid || hint.pid == report.parent;
-            same_process && same_kind(hint.action, report.action) && is_fresh(hint, now)
+            report.descends_from(hint.pid) && same_kind(hint.action, report.action) && is_fresh(hint, now)
         };
         let fitting = || self.newest.iter().filter(fits);
         fitting().find(|hint| names_the_same(hint, report)).or_else(|| fitting().next())
@@ -118,6 +117,12 @@ mod tests {
         assert_eq!(code(&hints, &report, now).as_deref(), Some(&b"a.py:2"[..]));
         report.parent = 8;
         assert_eq!(code(&hints, &report, now), None, "another process explains nothing");
+        report.ancestors = [8, 7, 0, 0, 0, 0, 0, 0];
+        assert_eq!(
+            code(&hints, &report, now).as_deref(),
+            Some(&b"a.py:2"[..]),
+            "the runtime started sed, sed the shell"
+        );
     }
 
     #[test]

@@ -192,6 +192,7 @@ pub mod tag {
     pub const DROPPED: u8 = 17;
     pub const ERRNO: u8 = 18;
     pub const CHAIN: u8 = 19;
+    pub const ANCESTORS: u8 = 20;
     pub const POLICY_HASH: u8 = 32;
     pub const COVERAGE: u8 = 33;
     pub const PROBE: u8 = 34;
@@ -213,6 +214,8 @@ pub const MAX_PATH: usize = 1024;
 pub const MAX_TEXT: usize = 256;
 /// Most frames of the function's own code that a message carries.
 pub const MAX_FRAMES: usize = 8;
+/// Most ancestors of a process that a message names.
+pub const MAX_ANCESTORS: usize = 8;
 
 /// A short list of byte strings without allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -286,6 +289,8 @@ pub struct Report<'a> {
     pub frames: List<'a, MAX_FRAMES>,
     /// Chain of processes from the runtime down, `python3.13 > sh > curl`.
     pub chain: &'a [u8],
+    /// Ancestors of the process that acted, its parent first, up to the runtime; 0 where there are no more.
+    pub ancestors: [u32; MAX_ANCESTORS],
     /// Anything else that a person should read.
     pub detail: &'a [u8],
     /// Request id, for `InvocationOver`: the last invocation that the runtime answered; empty before the first.
@@ -315,6 +320,7 @@ impl<'a> Report<'a> {
             code: &[],
             frames: List::new(),
             chain: &[],
+            ancestors: [0; MAX_ANCESTORS],
             detail: &[],
             request: &[],
             dropped: 0,
@@ -340,8 +346,35 @@ impl<'a> Report<'a> {
         if let Some(address) = self.address {
             out.bytes(tag::ADDRESS, &encode_address(address), ADDRESS_LENGTH);
         }
+        self.encode_ancestors(&mut out);
         self.encode_texts(&mut out);
         Some(out.finish())
+    }
+
+    fn encode_ancestors(&self, out: &mut Writer<'_>) {
+        let mut bytes = [0; MAX_ANCESTORS * 4];
+        let known = self.ancestors.iter().take_while(|pid| **pid != 0);
+        let mut used = 0;
+        for (room, pid) in bytes.chunks_exact_mut(4).zip(known) {
+            room.copy_from_slice(&pid.to_le_bytes());
+            used += 4;
+        }
+        if used != 0 {
+            out.bytes(tag::ANCESTORS, bytes.get(..used).unwrap_or_default(), bytes.len());
+        }
+    }
+
+    fn set_ancestors(&mut self, value: &[u8]) {
+        let numbers = value.chunks_exact(4).map(|bytes| wire::number(bytes).unwrap_or(0));
+        for (slot, pid) in self.ancestors.iter_mut().zip(numbers) {
+            *slot = pid;
+        }
+    }
+
+    /// Whether `pid` is the process that acted, its parent, or another ancestor.
+    #[must_use]
+    pub fn descends_from(&self, pid: u32) -> bool {
+        pid != 0 && (pid == self.pid || pid == self.parent || self.ancestors.contains(&pid))
     }
 
     fn encode_texts(&self, out: &mut Writer<'_>) {
@@ -399,6 +432,7 @@ impl<'a> Report<'a> {
             tag::EXE => self.exe = value,
             tag::CODE => self.code = value,
             tag::CHAIN => self.chain = value,
+            tag::ANCESTORS => self.set_ancestors(value),
             tag::DETAIL => self.detail = value,
             tag::REQUEST => self.request = value,
             tag::ARGUMENT => self.arguments.push(value),

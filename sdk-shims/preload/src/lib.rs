@@ -26,6 +26,7 @@ mod credentials;
 mod exec;
 mod files;
 mod handler;
+mod lineage;
 mod loaded;
 mod mapping;
 #[cfg(all(panic = "abort", not(test)))]

@@ -17,6 +17,7 @@ use ringfence_records::wire::MAX_MESSAGE;
 use crate::channel;
 use crate::credentials;
 use crate::exec::decimal;
+use crate::lineage::Lineage;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
 
@@ -62,9 +63,12 @@ pub(crate) fn deliver_notice(state: &State, mut report: Report<'_>) {
 #[inline(never)]
 fn finish(state: &State, report: &Report<'_>) {
     let mut executable = [0; 256];
+    let lineage = Lineage::of(sys::process_id(), state.handoff.runtime_pid);
     let report = Report {
         pid: sys::process_id(),
         parent: sys::parent_id(),
+        ancestors: lineage.ancestors(),
+        chain: lineage.chain(),
         thread: sys::thread_id(),
         exe: sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut executable).unwrap_or_default(),
         ..*report

@@ -67,13 +67,15 @@ impl Reporter {
     pub fn send(&mut self, caller: &Caller, report: &Report<'_>) {
         let mut exe = [0; 256];
         let exe = target::link(caller.process, format_args!("exe"), &mut exe).unwrap_or_default();
-        let chain = chain(caller.process, self.runtime);
+        let mut line = [0; MAX_CHAIN];
+        let chain = chain(caller.process, self.runtime, &mut line);
         let mut full = *report;
         full.pid = caller.process;
         full.thread = caller.thread;
         full.parent = target::parent_of(caller.process).unwrap_or(0);
         full.exe = exe;
         full.chain = chain.as_bytes();
+        full.ancestors.iter_mut().zip(line.iter().skip(1)).for_each(|(slot, pid)| *slot = *pid);
         full.dropped = self.dropped;
         if self.deliver(&full) {
             self.dropped = 0;
@@ -132,8 +134,8 @@ impl Reporter {
 }
 
 /// `python3.13 > sh > curl`: the processes from the runtime down to `process`, by the names of their executables.
-fn chain(process: u32, runtime: u32) -> Text<256> {
-    let mut pids = [0; MAX_CHAIN];
+/// `pids` gets their numbers, the process's own first.
+fn chain(process: u32, runtime: u32, pids: &mut [u32; MAX_CHAIN]) -> Text<256> {
     let mut used = 0;
     let mut next = Some(process);
     while let (Some(pid), Some(slot)) = (next, pids.get_mut(used)) {
