@@ -92,6 +92,8 @@ pub(crate) struct Agent {
     early: RefCell<Vec<u8>>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
     pub(crate) quiet_since: Cell<Timestamp>,
+    /// Whether an invocation is being settled: that takes messages in, and one of them may ask for it again.
+    pub(crate) settling: Cell<bool>,
     /// Rings when `over` is set, a guard arrives or telemetry settles.
     pub(crate) news: Notify,
     /// Rings when a violation waits to be written.
@@ -130,6 +132,7 @@ impl Agent {
             over: Cell::new(None),
             early: RefCell::default(),
             quiet_since: Cell::new(NEVER),
+            settling: Cell::new(false),
             news: Notify::new(),
             waiting: Notify::new(),
             telemetry: OnceCell::new(),
@@ -307,6 +310,12 @@ impl Agent {
             // A runtime whose answers were not seen names none.
             Phase::Invoke if answered.is_empty() || answered == self.current.borrow().request.as_bytes() => {
                 self.end(Over::Runtime);
+            }
+            // It said so before, and goes on all the same: what it did since is settled too.
+            Phase::Between
+                if !answered.is_empty() && answered == self.current.borrow().request.as_bytes() =>
+            {
+                self.settle();
             }
             // Answered before the agent has heard that it began, or asked again: the next invocation's id tells.
             _ => self.early.replace(answered.to_vec()).clear(),

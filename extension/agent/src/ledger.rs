@@ -48,6 +48,13 @@ pub(crate) struct Account {
     pub(crate) beyond: u64,
 }
 
+impl Account {
+    /// Whether there may be more than it holds.
+    pub(crate) fn is_full(&self) -> bool {
+        self.beyond > 0 || self.changes.len() >= MAX_PATHS
+    }
+}
+
 impl Ledger {
     /// Watches everything below `root`. What is there already counts as created: an earlier generation left it.
     ///
@@ -96,6 +103,12 @@ impl Ledger {
             self.find_again();
         }
         Account { changes: std::mem::take(&mut self.changes), beyond: std::mem::take(&mut self.beyond) }
+    }
+
+    /// The account of what did not fit into the last one.
+    pub(crate) fn rest(&mut self) -> Account {
+        self.lost = true;
+        self.account()
     }
 
     /// Forgets deletions, which the agent itself caused; what somebody created meanwhile stays.
@@ -230,9 +243,11 @@ impl Ledger {
                     let _ = self.watch(path.clone());
                     waiting.push(path.clone());
                 }
-                let fresh = scan::changed_since(&self.root.join(&path), self.since);
-                if fresh && !self.changes.contains_key(&path) && self.changes.len() < MAX_PATHS {
-                    self.changes.insert(path, Change::Created);
+                if self.changes.contains_key(&path) || self.changes.len() >= MAX_PATHS {
+                    continue;
+                }
+                if let Some(change) = scan::change_since(&self.root.join(&path), self.since) {
+                    self.changes.insert(path, change);
                 }
             }
         }

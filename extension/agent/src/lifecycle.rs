@@ -221,7 +221,11 @@ impl Agent {
     }
 
     /// What belongs to the end of an invocation.
-    fn settle(&self) {
+    pub(crate) fn settle(&self) {
+        if self.settling.replace(true) {
+            return;
+        }
+        let _settling = Settling(&self.settling);
         self.drain();
         self.settle_survivors();
         self.settle_residue();
@@ -238,6 +242,15 @@ impl Agent {
         self.current.borrow_mut().phase = Phase::Shutdown;
         self.publish();
         self.summarize(reason);
+    }
+}
+
+/// Ends the mark that an invocation is being settled, after a panic too.
+struct Settling<'a>(&'a Cell<bool>);
+
+impl Drop for Settling<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
     }
 }
 

@@ -54,15 +54,51 @@ impl Settled {
         self.listed.iter().map(Listed::entry).collect()
     }
 
+    /// Takes directories out of the account.
+    fn leave_out(&mut self, stayed: &[PathBuf]) {
+        self.count = self.count.saturating_sub(stayed.len() as u64);
+        self.listed.retain(|listed| !stayed.contains(&listed.path));
+    }
+
     /// Failures as the record takes them.
     pub(crate) fn failures(&self) -> Vec<&[u8]> {
         self.failed.iter().map(Vec::as_slice).collect()
     }
 }
 
+/// Rounds of wiping after an invocation that left more than one account holds: a million files.
+const ROUNDS: usize = 50;
+
 /// Settles the ledger's account. `None` where nothing was left, or the policy does not care.
 pub(crate) fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules) -> Option<Settled> {
-    let account = ledger.account();
+    let mut account = ledger.account();
+    let mut full = account.is_full();
+    let mut settled = settle_once(ledger, root, rules, &account);
+    for _ in 1..ROUNDS {
+        if !full || rules.residue != Rule::Wipe {
+            break;
+        }
+        account = ledger.rest();
+        full = account.is_full();
+        settled = merge(settled, settle_once(ledger, root, rules, &account));
+    }
+    settled
+}
+
+/// Adds the totals of a further round; the list is that of the first.
+fn merge(first: Option<Settled>, more: Option<Settled>) -> Option<Settled> {
+    let (mut first, more) = match (first, more) {
+        (Some(first), Some(more)) => (first, more),
+        (first, more) => return first.or(more),
+    };
+    first.count += more.count;
+    first.bytes = first.bytes.saturating_add(more.bytes);
+    first.executables += more.executables;
+    first.failed.extend(more.failed);
+    Some(first)
+}
+
+fn settle_once(ledger: &mut Ledger, root: &Path, rules: &Rules, account: &Account) -> Option<Settled> {
     if rules.residue == Rule::Allow {
         return None;
     }
@@ -76,21 +112,37 @@ pub(crate) fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules) -> Option<
     if left.is_empty() && account.beyond == 0 {
         return None;
     }
-    let mut settled = tally(root, &left, &account);
+    // What is beyond the account is counted when it is found again.
+    let beyond = if rules.residue == Rule::Wipe { 0 } else { account.beyond };
+    let mut settled = tally(root, &left, beyond);
     if rules.residue == Rule::Wipe {
         let doomed = left.iter().filter(|(_, change)| *change == Change::Created).map(|(path, _)| *path);
         let failed = wipe::wipe(root, doomed, &keep);
         ledger.forget_deletions();
         settled.outcome = Outcome::Wiped;
+        settled.leave_out(&stayed(root, &left, &failed));
         settled.failed = failed.iter().map(|failure| describe(root, failure)).collect();
+        if settled.count == 0 {
+            return None;
+        }
     }
     Some(settled)
 }
 
-fn tally(root: &Path, left: &[(&PathBuf, Change)], account: &Account) -> Settled {
+/// Directories that are still there because they hold something that is kept: they are no residue.
+fn stayed(root: &Path, left: &[(&PathBuf, Change)], failed: &[(PathBuf, Errno)]) -> Vec<PathBuf> {
+    let created = left.iter().filter(|(_, change)| *change == Change::Created).map(|(path, _)| *path);
+    created
+        .filter(|path| !failed.iter().any(|(one, _)| one == *path))
+        .map(|path| root.join(path))
+        .filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
+        .collect()
+}
+
+fn tally(root: &Path, left: &[(&PathBuf, Change)], beyond: u64) -> Settled {
     let mut settled = Settled {
         outcome: Outcome::Reported,
-        count: left.len() as u64 + account.beyond,
+        count: left.len() as u64 + beyond,
         bytes: 0,
         executables: 0,
         listed: Vec::new(),
@@ -135,6 +187,42 @@ mod tests {
 
     fn rules(policy: &str) -> Rules {
         Rules::from_text(policy)
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_kept_is_no_residue() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(root.path()).unwrap();
+        fs::create_dir(root.path().join("d")).unwrap();
+        fs::write(root.path().join("d/kept"), "1").unwrap();
+        fs::write(root.path().join("x"), "12345").unwrap();
+        let policy = format!(
+            "version = 1\n[tmp]\nresidue = \"wipe\"\nkeep = [\"{}/d/kept\"]\n",
+            root.path().display()
+        );
+        let settled = settle(&mut ledger, root.path(), &rules(&policy)).unwrap();
+        assert_eq!(settled.count, 1);
+        assert_eq!(settled.entries()[0].path, root.path().join("x").as_os_str().as_bytes());
+        assert!(root.path().join("d/kept").exists());
+    }
+
+    #[test]
+    fn more_files_than_the_ledger_remembers_are_wiped_and_counted() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("old")).unwrap();
+        fs::write(root.path().join("old/model"), "1").unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(30)); // more than a tick of the file system's clock
+        let mut ledger = Ledger::open(root.path()).unwrap();
+        ledger.forget();
+        fs::write(root.path().join("old/new"), "1").unwrap();
+        for number in 0..crate::ledger::MAX_PATHS + 300 {
+            fs::write(root.path().join(number.to_string()), "").unwrap();
+        }
+        let settled =
+            settle(&mut ledger, root.path(), &rules("version = 1\n[tmp]\nresidue = \"wipe\"\n")).unwrap();
+        assert_eq!(settled.count, crate::ledger::MAX_PATHS as u64 + 301);
+        assert!(root.path().join("old/model").exists(), "what init left stays");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
 
     #[test]

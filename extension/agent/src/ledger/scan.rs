@@ -3,6 +3,7 @@
 //! Errors read as "nothing there": what vanishes during a scan is no news. The ledger calls it.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,15 +17,28 @@ pub(super) fn children(path: &Path) -> impl Iterator<Item = Child> {
     entries.map(|entry| (entry.file_name(), entry.file_type().is_ok_and(|kind| kind.is_dir())))
 }
 
-/// Whether a path's inode changed at or after `since`.
-pub(super) fn changed_since(path: &Path, since: SystemTime) -> bool {
-    use std::os::unix::fs::MetadataExt;
+/// What happened to a path at or after `since`, as far as its inode tells. The birth of an inode (statx(2), btime)
+/// tells new from changed; where the file system does not know it, a file that changed counts as new, and a directory
+/// as nothing: it changes with each file in it.
+pub(super) fn change_since(path: &Path, since: SystemTime) -> Option<Change> {
     // One tick of the kernel's coarse clock, which dates inodes.
     const TICK: Duration = Duration::from_millis(10);
-    let Ok(metadata) = path.symlink_metadata() else { return false };
+    let metadata = path.symlink_metadata().ok()?;
+    let born = metadata.created().map(|born| born + TICK >= since);
+    match (born, changed_since(&metadata, since, TICK)) {
+        (Ok(true), _) => Some(Change::Created),
+        (_, false) => None,
+        (Ok(false), true) if metadata.is_dir() => None,
+        (Ok(false), true) => Some(Change::Changed),
+        (Err(_), true) => (!metadata.is_dir()).then_some(Change::Created),
+    }
+}
+
+fn changed_since(metadata: &Metadata, since: SystemTime, tick: Duration) -> bool {
+    use std::os::unix::fs::MetadataExt;
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
     let nanoseconds = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).unwrap_or(0));
-    UNIX_EPOCH + seconds + nanoseconds + TICK >= since
+    UNIX_EPOCH + seconds + nanoseconds + tick >= since
 }
 
 /// The paths below `path` that a ledger knows.

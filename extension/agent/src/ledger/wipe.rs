@@ -4,7 +4,8 @@
 //! step is relative to a directory that is held open and was opened without following links, and only names are
 //! removed, never what they point to. It decides nothing about what may stay: the caller gives `keep`.
 
-use std::ffi::{CStr, OsStr};
+use std::cell::{Cell, RefCell};
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs::Permissions;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -14,17 +15,22 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat};
+use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-/// Deepest directory that is entered; deeper ones are reported as not removed.
+/// Deepest directory that is entered where it is; a deeper one is moved up first. Each level takes two descriptors.
 const MAX_DEPTH: usize = 64;
+/// Most directories that are moved up for one path: some tens of thousands of levels.
+const MAX_MOVED: usize = 1024;
 
 /// A directory below which names are removed.
 pub(crate) struct Wiper<'k> {
     root: OwnedFd,
     keep: &'k dyn Fn(&Path) -> bool,
+    /// Directories that were moved up: their names in the root, and where they were.
+    moved: RefCell<Vec<(OsString, PathBuf)>>,
+    moves: Cell<usize>,
 }
 
 /// Opens a directory, never through a link.
@@ -49,6 +55,17 @@ fn make_accessible(at: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|error| errno(&error))
 }
 
+/// Gives the owner of an open directory its rights back.
+fn give_rights_back(directory: BorrowedFd<'_>) -> Result<(), Errno> {
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(|error| errno(&error))
+}
+
+/// Something that the function cannot foresee, so that it cannot take all names beforehand.
+fn clock_noise() -> u32 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos())
+}
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
@@ -60,7 +77,7 @@ impl<'k> Wiper<'k> {
     /// Where `root` cannot be opened.
     pub(crate) fn new(root: &Path, keep: &'k dyn Fn(&Path) -> bool) -> io::Result<Self> {
         let root = open_directory(nix::fcntl::AT_FDCWD, root.as_os_str())?;
-        Ok(Self { root, keep })
+        Ok(Self { root, keep, moved: RefCell::default(), moves: Cell::new(0) })
     }
 
     /// Removes one path, with all that is in it if it is a directory. A directory that holds something kept stays.
@@ -69,10 +86,38 @@ impl<'k> Wiper<'k> {
     /// Why it is still there. A path that is not there any more is no error.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Errno> {
         let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Err(Errno::EINVAL) };
-        match self.open_parent(parent) {
-            Ok(directory) => gone_is_fine(self.remove_at(directory.as_fd(), name, path, 0)),
-            Err(error) => gone_is_fine(Err(error)),
+        self.moves.set(0);
+        let removed =
+            self.open_parent(parent).and_then(|directory| self.remove_at(directory.as_fd(), name, path, 0));
+        gone_is_fine(removed).and(self.remove_moved())
+    }
+
+    fn remove_moved(&self) -> Result<(), Errno> {
+        let mut outcome = Ok(());
+        loop {
+            let Some((name, path)) = self.moved.borrow_mut().pop() else { return outcome };
+            outcome = outcome.and(gone_is_fine(self.remove_at(self.root.as_fd(), &name, &path, 0)));
         }
+    }
+
+    /// Moves a directory that lies too deep into the root, to be removed from there.
+    fn move_up(&self, at: BorrowedFd<'_>, name: &OsStr, path: &Path) -> Result<(), Errno> {
+        for _ in 0..8 {
+            self.moves.set(self.moves.get() + 1);
+            if self.moves.get() > MAX_MOVED {
+                break;
+            }
+            let new = OsString::from(format!(".ringfence-{}-{:x}", self.moves.get(), clock_noise()));
+            match renameat(at, name, self.root.as_fd(), new.as_os_str()) {
+                Ok(()) => {
+                    self.moved.borrow_mut().push((new, path.to_owned()));
+                    return Ok(());
+                }
+                Err(Errno::EEXIST | Errno::ENOTEMPTY | Errno::ENOTDIR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Errno::ENAMETOOLONG)
     }
 
     fn open_parent(&self, parent: &Path) -> Result<OwnedFd, Errno> {
@@ -92,7 +137,13 @@ impl<'k> Wiper<'k> {
             // Linux says EISDIR for a directory; POSIX allows EPERM.
             Err(Errno::EISDIR | Errno::EPERM) => self.remove_directory(at, name, path, depth),
             // The directory around it may have lost its write bit.
-            Err(Errno::EACCES) => Err(Errno::EACCES),
+            Err(Errno::EACCES) => {
+                give_rights_back(at)?;
+                match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
+                    Err(Errno::EISDIR | Errno::EPERM) => self.remove_directory(at, name, path, depth),
+                    result => result,
+                }
+            }
             result => result,
         }
     }
@@ -108,13 +159,10 @@ impl<'k> Wiper<'k> {
             return Ok(());
         }
         if depth >= MAX_DEPTH {
-            return Err(Errno::ENAMETOOLONG);
+            return self.move_up(at, name, path);
         }
         let directory = open_directory(at, name)?;
-        let _ = std::fs::set_permissions(
-            format!("/proc/self/fd/{}", directory.as_raw_fd()),
-            Permissions::from_mode(0o700),
-        );
+        let _ = give_rights_back(directory.as_fd());
         let outcome = self.empty(directory, path, depth);
         match unlinkat(at, name, UnlinkatFlags::RemoveDir) {
             Err(Errno::ENOTEMPTY) if outcome.is_ok() => Ok(()),
@@ -246,6 +294,31 @@ mod tests {
         fs::set_permissions(root.join("hidden"), Permissions::from_mode(0o000)).unwrap();
         assert_eq!(wipe(&root, [PathBuf::from("hidden")].iter(), &nothing), []);
         assert!(!root.join("hidden").exists());
+    }
+
+    #[test]
+    fn trees_deeper_than_any_path_are_removed() {
+        use nix::sys::stat::mkdirat;
+        let (_place, root, _) = place();
+        let mut at = open_directory(nix::fcntl::AT_FDCWD, root.as_os_str()).unwrap();
+        let name = OsString::from("d".repeat(100));
+        for _ in 0..300 {
+            mkdirat(&at, name.as_os_str(), Mode::S_IRWXU).unwrap();
+            at = open_directory(at.as_fd(), &name).unwrap();
+        }
+        assert!(fs::remove_dir_all(root.join(&name).join("x")).is_err());
+        assert_eq!(wipe(&root, [PathBuf::from(&name)].iter(), &nothing), []);
+        assert_eq!(fs::read_dir(&root).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_may_not_be_written_gives_its_new_file_up() {
+        let (_place, root, _) = place();
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/f"), "1").unwrap();
+        fs::set_permissions(root.join("d"), Permissions::from_mode(0o500)).unwrap();
+        assert_eq!(wipe(&root, [PathBuf::from("d/f")].iter(), &nothing), []);
+        assert!(!root.join("d/f").exists());
     }
 
     #[test]
