@@ -30,7 +30,9 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
         return Flow::Proceed;
     }
     if flags & MAP_ANONYMOUS != 0 {
-        memory_calls::made_code(state);
+        if !memory_calls::is_for_callbacks(length) {
+            memory_calls::made_code(state);
+        }
         return Flow::Proceed;
     }
     if state.rules.map && denied(state, sys::descriptor(file)) {

@@ -53,6 +53,13 @@ const fn discards(advice: usize) -> bool {
     matches!(advice & 0xffff_ffff, 4 | 8 | 9 | 24)
 }
 
+/// Whether a new executable area is as large as those in which callbacks are kept: one page for ctypes
+/// (`malloc_closure.c` of `CPython`), 64 KiB or a multiple for libffi (`dlmmap` in its `closures.c`). Honest programs
+/// have these, so code that hides in such an area is not noticed here.
+pub(crate) const fn is_for_callbacks(length: usize) -> bool {
+    length == PAGE || (length != 0 && length.is_multiple_of(1 << 16))
+}
+
 /// The process has made, or is about to make, memory executable that is no file's.
 pub(crate) fn made_code(state: &State) {
     static TOLD: AtomicBool = AtomicBool::new(false);
@@ -111,6 +118,12 @@ mod tests {
         assert!(is_compiler(b"/tmp/chromium"));
         assert!(!is_compiler(b"/usr/bin/python3.11"));
         assert!(!is_compiler(b"/usr/bin/sed"));
+    }
+
+    #[test]
+    fn areas_of_callbacks_are_known_by_their_size() {
+        assert!(is_for_callbacks(0x1000) && is_for_callbacks(0x2_0000));
+        assert!(!is_for_callbacks(0x2000) && !is_for_callbacks(0));
     }
 
     #[test]

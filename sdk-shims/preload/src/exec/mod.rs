@@ -69,8 +69,10 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     match steady {
         Ok(None) => run(state, &request),
         Ok(Some(file)) => {
-            if path.name_of(&file) {
-                request = Request { path: path.address(), flags: 0, ..request };
+            match path.name_of(&file) {
+                Ok(true) => request = Request { flags: 0, path: path.address(), ..request },
+                Ok(false) => request.path = path.address(),
+                Err(error) => return Flow::Done(error.result()),
             }
             drop(file);
             run(state, &request)
@@ -79,23 +81,54 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     }
 }
 
-/// A path with its NUL.
-struct Path([u8; 4096]);
+/// A path with its NUL. Nearly all are short, and the stack may be: a long one gets memory of its own, which a child of
+/// vfork(2) leaves behind in its parent.
+struct Path {
+    small: [u8; 512],
+    large: Option<&'static mut [u8]>,
+}
 
 impl Path {
+    /// `PATH_MAX`.
+    const LONGEST: usize = 4096;
+
     const fn new() -> Self {
-        Self([0; 4096])
+        Self { small: [0; 512], large: None }
     }
 
-    fn address(&self) -> usize {
-        self.0.as_ptr() as usize
+    fn bytes(&mut self) -> &mut [u8] {
+        match &mut self.large {
+            Some(large) => large,
+            None => &mut self.small,
+        }
+    }
+
+    fn address(&mut self) -> usize {
+        self.bytes().as_ptr() as usize
+    }
+
+    /// Makes room for the longest path and keeps what is there.
+    fn grow(&mut self) -> bool {
+        if self.large.is_none()
+            && let Ok(memory) = sys::memory_near(0, Self::LONGEST)
+        {
+            memory.iter_mut().zip(self.small).for_each(|(to, from)| *to = from);
+            self.large = Some(memory);
+        }
+        self.large.is_some()
     }
 
     /// Takes the string at `address` in the program's memory, reading each byte once; false where it is too long.
     fn copy(&mut self, address: usize) -> bool {
-        for (index, slot) in self.0.iter_mut().enumerate() {
-            *slot = sys::bytes_at(address + index, 1).and_then(<[u8]>::first).copied().unwrap_or(0);
-            if *slot == 0 {
+        for index in 0..Self::LONGEST {
+            let byte = sys::bytes_at(address + index, 1).and_then(<[u8]>::first).copied().unwrap_or(0);
+            if index == self.small.len() && !self.grow() {
+                return false;
+            }
+            if let Some(slot) = self.bytes().get_mut(index) {
+                *slot = byte;
+            }
+            if byte == 0 {
                 return true;
             }
         }
@@ -103,19 +136,37 @@ impl Path {
     }
 
     /// Takes the kernel's name of `file`; false, and nothing taken, where it has none to be opened by.
+    fn name_of(&mut self, file: &Owned) -> Result<bool, Errno> {
+        let mut link = [0; 32];
+        let link = descriptor_path(file.0, &mut link);
+        match self.take_name(link) {
+            Err(Errno::NAMETOOLONG) if self.large.is_none() && self.grow() => self.take_name(link),
+            result => result,
+        }
+    }
+
     #[inline(never)]
-    fn name_of(&mut self, file: &Owned) -> bool {
-        let (mut link, mut name) = ([0; 32], [0; 4096]);
-        match sys::read_link(sys::CWD, descriptor_path(file.0, &mut link), &mut name) {
-            Ok(name)
-                if name.starts_with(b"/")
-                    && matches!(origin_of(name), Origin::ReadOnly | Origin::Writable) =>
-            {
-                self.0.fill(0);
-                self.0.iter_mut().zip(name).for_each(|(to, from)| *to = *from);
-                true
-            }
-            _ => false,
+    fn take_name(&mut self, link: &[u8]) -> Result<bool, Errno> {
+        let mut asked = [0; 512];
+        asked.copy_from_slice(&self.small);
+        let room = self.bytes();
+        let end = room.len().saturating_sub(1);
+        let name = sys::read_link(sys::CWD, link, room.get_mut(..end).unwrap_or_default())?;
+        let length = name.len();
+        let named = name.starts_with(b"/") && matches!(origin_of(name), Origin::ReadOnly | Origin::Writable);
+        if named {
+            room.get_mut(length..).unwrap_or_default().fill(0);
+        } else {
+            room.iter_mut().zip(asked).for_each(|(to, from)| *to = from);
+        }
+        Ok(named)
+    }
+}
+
+impl Drop for Path {
+    fn drop(&mut self) {
+        if let Some(large) = &self.large {
+            sys::unmap(large.as_ptr() as usize, Self::LONGEST);
         }
     }
 }

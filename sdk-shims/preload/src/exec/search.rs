@@ -44,7 +44,7 @@ fn item_denied(state: &State, name: &[u8], item: &[u8], places: bool) -> bool {
         return false;
     }
     let item = if item.is_empty() { b"." } else { item };
-    let (mut room, mut link, mut resolved) = ([0; PATH], [0; 32], [0; 4096]);
+    let (mut room, mut link, mut resolved) = ([0; PATH], [0; 32], [0; PATH]);
     // What the loader puts in for $ORIGIN and $LIB is not known here: judged by what stands before.
     let fixed = item.split(|byte| *byte == b'$').next().unwrap_or_default();
     let Some(place) = room.get_mut(..fixed.len()) else { return judged(state, name, b"", Origin::Writable) };
