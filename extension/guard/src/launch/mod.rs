@@ -37,6 +37,10 @@ use start::{Additions, become_command, say};
 /// Status with which a refused start ends, so that the platform's init fails.
 const REFUSED: i32 = 1;
 
+/// What it means that nobody judges look-ups.
+const NO_RESOLVER: &str = "egress.names: no guarded resolver: look-ups go to the name servers unjudged, and no address is \
+                           known by its name, so connections are allowed by address only";
+
 /// Everything that is known before the runtime's process exists.
 #[derive(Debug)]
 pub struct Plan {
@@ -110,8 +114,13 @@ impl Plan {
             return refuse(&self.settings, &hello, &reason);
         }
         let (agent, trouble) = self.greet(&hello);
+        let unresolved =
+            agent.as_ref().is_none_or(|agent| agent.resolver_port == 0).then(|| NO_RESOLVER.to_owned());
         trouble
             .into_iter()
+            .chain(unresolved.filter(|_| {
+                self.policy.rules.iter().any(|rule_use| rule_use.rule == ringfence_policy::Rule::EgressNames)
+            }))
             .chain(self.policy.remarks.iter().cloned())
             .for_each(|text| notice::degraded(&text));
         self.hand_over(child, runtime, kernel, agent)
@@ -233,9 +242,9 @@ impl Plan {
             handoff.agent_pid = agent.pid;
             handoff.report_address = &agent.report_address;
             handoff.resolver = resolver(agent);
-            for (slot, server) in handoff.name_servers.iter_mut().zip(&self.name_servers) {
-                *slot = Some(*server);
-            }
+        }
+        for (slot, server) in handoff.name_servers.iter_mut().zip(&self.name_servers) {
+            *slot = Some(*server);
         }
         handoff
     }

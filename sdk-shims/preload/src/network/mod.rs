@@ -112,6 +112,10 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
     if let Some(resolver) = state.handoff.resolver.filter(|_| is_name_server(state, canonical)) {
         return Some(Judged { instead: Some(resolver), runtime_api: false });
     }
+    if state.handoff.resolver.is_none() && is_name_server(state, canonical) {
+        // Nobody could resolve anything otherwise; the guard has said that names are not covered.
+        return Some(Judged { instead: None, runtime_api: false });
+    }
     if state.rules.egress {
         let verdict = verdict(state, socket, canonical, runtime_api);
         if speaks(verdict) {
