@@ -107,7 +107,7 @@ won = forked(work) == b'pwned\\n'
     case("shell-by-sed-few-descriptors", STOPPED, "sed with hardly any descriptor, so that the library cannot start", """
 import resource
 def limited(count):
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, 4096))
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 def work():
     found = [output(['/usr/bin/sed', '-n', '1e echo pwned > /tmp/few'], input=b'x\\n', preexec_fn=limited(count)) for count in range(3, 12)]
     return b'pwned' if os.path.exists('/tmp/few') else b''
@@ -309,16 +309,25 @@ for line in lines[last:last + 3]:
 try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
 except OSError: pass
 """, alone=True),
-    case("shellcode-anonymous", REPORTED, "machine code in anonymous memory: reads /proc/self/environ with a call of its own", """
+    case("shellcode-in-one-page", BREACH, "machine code in one page, as ctypes maps for its callbacks", """
 import mmap
-# mov edi,-100; mov eax,257; syscall; ret  (openat), with the path in rsi from the second argument
 code = bytes.fromhex('bf9cffffff31d24d31d2b8010100000f05c3')
 area = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
 area.write(code)
 address = ctypes.addressof(ctypes.c_char.from_buffer(area))
 opened = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.c_char_p)(address)(0, b'/proc/self/environ')
 won = opened >= 0 and b'AWS_SECRET' in os.read(opened, 1 << 16)
-""", rule="process.from_writable"),
+"""),
+    case("shellcode-anonymous", REPORTED, "machine code in anonymous memory: reads /proc/self/environ with a call of its own", """
+import mmap
+# mov edi,-100; mov eax,257; syscall; ret  (openat), with the path in rsi from the second argument
+code = bytes.fromhex('bf9cffffff31d24d31d2b8010100000f05c3')
+area = mmap.mmap(-1, 8192, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+area.write(code)
+address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+opened = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_long, ctypes.c_char_p)(address)(0, b'/proc/self/environ')
+won = opened >= 0 and b'AWS_SECRET' in os.read(opened, 1 << 16)
+""", rule="process.from_writable", alone=True),
     case("shellcode-made-executable", REPORTED, "the same, written first and made executable afterwards", """
 import mmap
 code = bytes.fromhex('bf9cffffff31d24d31d2b8010100000f05c3')
@@ -765,6 +774,13 @@ said = [
     case("honest-many-variables", HONEST, "a child with two thousand variables", """
 environment = {f'V{number}': 'x' * 20 for number in range(2000)}
 said = output(['/usr/bin/sed', 's/a/b/'], input=b'a', env=environment).decode()
+"""),
+    case("honest-long-path", HONEST, "a program by a path of 700 bytes, and a link of one's own to a program", """
+os.makedirs('/tmp/own', exist_ok=True)
+os.path.lexists('/tmp/own/tool') or os.symlink('/usr/bin/sed', '/tmp/own/tool')
+long = '/usr' + '/.' * 350 + '/bin/sed'
+said = [output([name, 's/a/b/'], input=b'a').decode() for name in (long, '/tmp/own/tool', '/tmp' + '/.' * 350 + '/own/tool')]
+os.unlink('/tmp/own/tool'); os.rmdir('/tmp/own')
 """),
     case("honest-memory", HONEST, "memory mapped, protected, moved, also for execution by a closure", """
 import mmap
