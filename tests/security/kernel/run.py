@@ -7,6 +7,7 @@ success of the guard. Ends with "N passed, M failed".
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import shutil
@@ -51,7 +52,8 @@ class Bench:
         try:
             shown, notes = process.communicate(timeout=300)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
             return "no end within 300 s"
         words = shown.split("\n")
         said = [line for line in words if line.startswith(("worked", "refused", "absent"))]
@@ -68,7 +70,6 @@ def attack(bench: Bench, name: str, kind: str, pinned: bool = False) -> tuple[li
         control = bench.run(name, "open", False, pinned=pinned)
         absent = control == "absent"
         if control != "worked" and not absent:
-            # What the harness says of a parent that is struck is that it is gone, and then nobody passes on the word.
             return [], [f"{label}: without the guard it must work: {control}"], False
     runs = [(profile, "attack") for profile in PROFILES]
     runs += [("open", "attack-dynamic")] if kind == "plain" else []
