@@ -409,6 +409,21 @@ fn a_guard_that_stays_speaks_for_the_runtime_it_supervises() {
 }
 
 #[test]
+fn a_static_runtime_is_not_expected_to_tell_its_end() {
+    if !inside("a_static_runtime_is_not_expected_to_tell_its_end") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let _guard = Guard::arrive_without_preload(world.api).unwrap();
+    world.invoke();
+    let account = world.record_of("protection");
+    assert_eq!(account["ringfence"]["environment"]["invocationEnd"], "nobody");
+    let rules = account["ringfence"]["rules"].as_array().unwrap();
+    let residue = rules.iter().find(|rule| rule["rule"] == "tmp.residue").unwrap();
+    assert_eq!(residue["status"], "observed");
+}
+
+#[test]
 fn an_invocation_is_not_over_because_the_last_one_is() {
     if !inside("an_invocation_is_not_over_because_the_last_one_is") {
         return;

@@ -202,6 +202,7 @@ pub mod tag {
     pub const POLICY_SOURCE: u8 = 38;
     pub const NAME_SERVER: u8 = 39;
     pub const REFUSED: u8 = 40;
+    pub const NO_PRELOAD: u8 = 41;
 }
 
 /// Most arguments of a command that a message carries.

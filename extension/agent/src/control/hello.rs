@@ -31,6 +31,8 @@ pub(crate) struct Hello {
     pub(crate) name_servers: Vec<SocketAddr>,
     /// Why the start is refused.
     pub(crate) refused: Option<String>,
+    /// Whether the preload library will not be in the runtime (a static one): then nobody sees it ask for events.
+    pub(crate) no_preload: bool,
 }
 
 impl Hello {
@@ -58,6 +60,7 @@ impl Hello {
                 self.name_servers.extend(decode_address(value));
             }
             tag::REFUSED => self.refused = Some(text(value)),
+            tag::NO_PRELOAD => self.no_preload = true,
             _ => {}
         }
     }

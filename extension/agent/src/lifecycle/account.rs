@@ -64,15 +64,19 @@ impl Agent {
         });
     }
 
-    /// A guard means a preload library, which will tell when it has started.
     fn can_know_the_end(&self) -> bool {
-        self.guarded.borrow().hello.is_some() || self.knows_the_end()
+        self.runtime_will_tell() || self.knows_the_end()
+    }
+
+    /// A guard means a preload library in the runtime, unless the guard says otherwise.
+    fn runtime_will_tell(&self) -> bool {
+        self.guarded.borrow().hello.as_ref().is_some_and(|hello| !hello.no_preload)
     }
 
     fn end_is_told_by(&self) -> &'static str {
         match () {
             () if self.managed.get() => "nobody",
-            () if self.guarded.borrow().hello.is_some() => "runtime",
+            () if self.runtime_will_tell() => "runtime",
             () if self.knows_the_end() => "telemetry",
             () => "nobody",
         }

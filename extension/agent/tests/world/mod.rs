@@ -315,6 +315,14 @@ impl Guard {
         Self::arrive_as(api, servers, std::process::id(), 0)
     }
 
+    /// Says Hello for a runtime that the preload library cannot enter.
+    pub(crate) fn arrive_without_preload(api: SocketAddr) -> Option<Self> {
+        Self::arrive_with(api, |hello| {
+            hello.number(tag::PID, std::process::id());
+            hello.bytes(tag::NO_PRELOAD, b"statically linked", 100);
+        })
+    }
+
     /// Says Hello as this process for a runtime, perhaps of its own, that it stays the parent of.
     pub(crate) fn arrive_as(
         api: SocketAddr,
@@ -322,21 +330,27 @@ impl Guard {
         runtime: u32,
         guard: u32,
     ) -> Option<Self> {
+        Self::arrive_with(api, |hello| {
+            hello.number(tag::PID, runtime);
+            hello.number(tag::PARENT, guard);
+            for server in servers {
+                hello.bytes(tag::NAME_SERVER, &encode_address(*server), 18);
+            }
+        })
+    }
+
+    fn arrive_with(api: SocketAddr, say: impl Fn(&mut Writer<'_>)) -> Option<Self> {
         use std::os::fd::AsRawFd;
         let control = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None).unwrap();
         let name = format!("ringfence-control-{api}");
         connect(control.as_raw_fd(), &UnixAddr::new_abstract(name.as_bytes()).unwrap()).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let mut hello = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
-        hello.number(tag::PID, runtime);
-        hello.number(tag::PARENT, guard);
+        say(&mut hello);
         hello.bytes(tag::POLICY_HASH, policy_hash().as_bytes(), 100);
         hello.byte(tag::STRONGEST, 2);
         hello.bytes(tag::EXE, b"/var/lang/bin/python3.13", 100);
         hello.bytes(tag::PROBE, b"seccomp(2): EPERM", 100);
-        for server in servers {
-            hello.bytes(tag::NAME_SERVER, &encode_address(*server), 18);
-        }
         send(control.as_raw_fd(), hello.finish(), MsgFlags::empty()).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let mut parts = [std::io::IoSliceMut::new(&mut buffer)];

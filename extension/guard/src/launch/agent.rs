@@ -61,6 +61,8 @@ pub struct Hello<'a> {
     pub name_servers: &'a [SocketAddr],
     /// Why the start is refused; empty where it is not.
     pub refused: &'a str,
+    /// Why the preload library will not be in the runtime; empty where it will.
+    pub no_preload: &'a str,
 }
 
 impl Hello<'_> {
@@ -74,6 +76,7 @@ impl Hello<'_> {
             (tag::POLICY_SOURCE, self.policy_source.as_bytes()),
             (tag::EXE, self.executable),
             (tag::REFUSED, self.refused.as_bytes()),
+            (tag::NO_PRELOAD, self.no_preload.as_bytes()),
         ] {
             if !text.is_empty() {
                 out.bytes(tag, text, message::MAX_TEXT);

@@ -156,6 +156,7 @@ impl Plan {
         Hello {
             policy_hash: &self.policy.digest,
             policy_source: &self.policy.source,
+            no_preload: &self.no_preload,
             runtime,
             guard,
             strongest: Some(if guard == 0 { Plane::Process } else { Plane::Kernel }),
