@@ -55,15 +55,17 @@ impl From<Result<i64, Errno>> for Answer {
 }
 
 impl Answer {
-    /// Sends the answer. A target that no longer waits is no error: it was interrupted or has died.
-    pub(super) fn send(self, listener: &Listener, notification: &Notification) {
+    /// Sends the answer.
+    ///
+    /// # Errors
+    /// `ENOENT` where the target no longer waits: it was interrupted or has died.
+    pub(super) fn send(self, listener: &Listener, notification: &Notification) -> Result<(), Errno> {
         let id = notification.id;
-        // A target that no longer waits was interrupted or has died.
-        let _ = match self {
+        match self {
             Self::Fail(error) => listener.fail(id, error),
             Self::Done(value) => listener.succeed(id, value),
             Self::Continue(_) | Self::ContinueExec(_) => listener.proceed(id),
             Self::Elsewhere => Ok(()),
-        };
+        }
     }
 }

@@ -13,11 +13,13 @@ mod connect;
 mod exec;
 mod listen;
 mod others;
+mod pidfds;
 mod registry;
 mod report;
 mod send;
 mod sockets;
 mod target;
+mod undelivered;
 mod verify;
 mod workers;
 
@@ -45,10 +47,12 @@ use crate::sys::seccomp::{Listener, Notification};
 use answer::Answer;
 use child::Child;
 use connect::ApiConnection;
+use pidfds::Pidfds;
 use registry::Registry;
 use report::Reporter;
 use send::Scratch;
 use target::Caller;
+use undelivered::Undelivered;
 use verify::{Finding, Verifier};
 use workers::Workers;
 
@@ -115,6 +119,8 @@ struct Supervisor<'p> {
     /// How many of them the runtime's client keeps.
     expected_api_connections: usize,
     reach: Reach,
+    pidfds: Pidfds,
+    undelivered: Undelivered,
     runtime: u32,
     runtime_file: Identity,
     launched: bool,
@@ -166,6 +172,8 @@ impl<'p> Supervisor<'p> {
             api_connections: Vec::with_capacity(16),
             expected_api_connections: plan.runtime.api_connections(plan.settings.concurrent),
             reach: plan.capabilities.reach,
+            pidfds: Pidfds::default(),
+            undelivered: Undelivered::default(),
             runtime,
             runtime_file: plan.runtime.identity,
             launched: false,
@@ -222,7 +230,17 @@ impl<'p> Supervisor<'p> {
             // A panic is a bug of ours: the call fails, and the function's other calls are still answered.
             let answer = catch_unwind(AssertUnwindSafe(|| self.decide(&notification)))
                 .unwrap_or(Answer::Fail(Errno::EPERM));
-            answer.send(&self.listener, &notification);
+            let gone = answer.send(&self.listener, &notification) == Err(Errno::ENOENT);
+            if let (true, Answer::Done(value)) = (gone, answer) {
+                self.keep_result(&notification, value);
+            }
+        }
+    }
+
+    /// A send that was carried out while a signal took its caller away must not be carried out again.
+    fn keep_result(&mut self, notification: &Notification, value: i64) {
+        if matches!(libc::c_long::from(notification.number), libc::SYS_sendto | libc::SYS_sendmsg) {
+            self.undelivered.remember(notification, self.scratch.sent(), value);
         }
     }
 

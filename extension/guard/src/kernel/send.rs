@@ -17,10 +17,9 @@ use super::exec::low_word;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use super::workers::{Job, Task};
-use crate::launch::probe::Reach;
 use crate::sys::seccomp::Notification;
 use crate::sys::socket::{self, Parcel};
-use crate::sys::{Errno, descriptor, memory};
+use crate::sys::{Errno, memory};
 
 /// Longest message in bytes; UDP takes 65,507.
 pub(super) const MAX_DATA: usize = 64 * 1024;
@@ -45,6 +44,7 @@ pub(super) struct Scratch {
     data: Box<[u8]>,
     pieces: Box<[u8]>,
     control: [u8; MAX_CONTROL],
+    used: usize,
 }
 
 impl Default for Scratch {
@@ -53,6 +53,7 @@ impl Default for Scratch {
             data: vec![0; MAX_DATA].into_boxed_slice(),
             pieces: vec![0; MAX_PIECES * PIECE].into_boxed_slice(),
             control: [0; MAX_CONTROL],
+            used: 0,
         }
     }
 }
@@ -105,9 +106,15 @@ struct Copied {
 }
 
 impl Scratch {
+    /// The data of the last message.
+    pub(super) fn sent(&self) -> &[u8] {
+        self.data.get(..self.used).unwrap_or_default()
+    }
+
     fn copy_plain(&mut self, thread: u32, address: u64, length: u64, stream: bool) -> Result<Copied, Errno> {
         let length = bounded(length, stream)?;
         memory::read_exactly(thread, address, self.data.get_mut(..length).ok_or(Errno::EINVAL)?)?;
+        self.used = length;
         Ok(Copied { data: length, control: 0 })
     }
 
@@ -124,6 +131,7 @@ impl Scratch {
             memory::read_exactly(thread, address, self.data.get_mut(used..end).ok_or(Errno::EINVAL)?)?;
             used = end;
         }
+        self.used = used;
         let control = self.copy_control(thread, header)?;
         Ok(Copied { data: used, control })
     }
@@ -225,6 +233,9 @@ impl Supervisor<'_> {
     ) -> Answer {
         if !self.listener.still_waits(notification.id) {
             return Answer::Elsewhere;
+        }
+        if let Some(result) = self.undelivered.take(notification, self.scratch.sent()) {
+            return Answer::Done(result);
         }
         let judged = self
             .judge_claim(caller, socket, copied)
@@ -331,16 +342,6 @@ impl Supervisor<'_> {
         }
         self.scratch.control = control;
         Ok(held)
-    }
-
-    /// Any descriptor of the caller, where `pidfd_getfd(2)` is there.
-    fn fetch(&self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
-        let pidfd = match self.reach {
-            Reach::FetchByThread => descriptor::pidfd(caller.thread, true)?,
-            Reach::FetchByProcess => descriptor::pidfd(caller.process, false)?,
-            Reach::Registry => return Err(Errno::EPERM),
-        };
-        descriptor::fetch(pidfd.as_raw_fd(), number)
     }
 
     /// Decides and carries out sendmmsg(2).

@@ -3,7 +3,7 @@
 //! It decides how a socket is reached (`pidfd_getfd(2)` or the registry), never what may be done with it. The network
 //! modules of the kernel plane call it.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::Supervisor;
 use super::answer::Answer;
@@ -76,13 +76,20 @@ impl Supervisor<'_> {
     ///
     /// # Errors
     /// [`Missing`] says why it is not at hand.
-    pub(super) fn pin(&self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {
-        let pidfd = match self.reach {
-            Reach::FetchByThread => descriptor::pidfd(caller.thread, true)?,
-            Reach::FetchByProcess => descriptor::pidfd(caller.process, false)?,
-            Reach::Registry => return self.find_registered(caller, number),
-        };
-        Ok(Pinned::new(descriptor::fetch(pidfd.as_raw_fd(), number)?)?)
+    pub(super) fn pin(&mut self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {
+        if self.reach == Reach::Registry {
+            return self.find_registered(caller, number);
+        }
+        Ok(Pinned::new(self.fetch(caller, number)?)?)
+    }
+
+    /// Any descriptor of the caller, where `pidfd_getfd(2)` is there.
+    pub(super) fn fetch(&mut self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
+        match self.reach {
+            Reach::FetchByThread => self.pidfds.fetch(caller.thread, true, number),
+            Reach::FetchByProcess => self.pidfds.fetch(caller.process, false, number),
+            Reach::Registry => Err(Errno::EPERM),
+        }
     }
 
     fn find_registered(&self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {
