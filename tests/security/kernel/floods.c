@@ -1,6 +1,7 @@
 /* Attacks on the guard's time and room: it has failed when honest calls fail or wait, or forbidden ones pass. There is
    nothing to attack without it, so these have no control run. */
 #include "attack.h"
+#include <sys/utsname.h>
 
 static int good_port, bad_port, bad;
 
@@ -229,7 +230,11 @@ static int interrupted(void) {
     }
     setitimer(ITIMER_REAL, &off, 0);
     while (arrived(to_fd, SOCK_DGRAM) == WORKED) got++;
-    if (sent != tries || got != sent) return fprintf(stderr, "%d tries, %d sent, %d arrived\n", tries, sent, got), WORKED;
+    /* Before WAIT_KILLABLE_RECV a signal can cross the guard's answer, and nobody can tell: docs/kernel-plane.md, limits. */
+    int major = 0, minor = 0, doubled = 0;
+    struct utsname system;
+    if (!uname(&system) && sscanf(system.release, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 519) doubled = tries / 20;
+    if (sent != tries || got < sent || got > sent + doubled) return fprintf(stderr, "%d tries, %d sent, %d arrived\n", tries, sent, got), WORKED;
     return harmed(begun, 60);
 }
 /* The records of a storm are bounded, and the storm harms nobody. */

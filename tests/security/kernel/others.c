@@ -165,7 +165,9 @@ static int beyond(void) {
     port = 0, at = receiver(SOCK_DGRAM, FORBIDDEN, &port);
     struct sockaddr_in to = inet(FORBIDDEN, port);
     syscall((long)(0xffffffff00000000ul | SYS_sendto), socket(AF_INET, SOCK_DGRAM, 0), "x", 1, 0, &to, sizeof to);
-    return arrived(at, SOCK_DGRAM);
+    int outcome = arrived(at, SOCK_DGRAM);
+    /* Linux 5.10 looks at all of the number, and knows no such call. */
+    return outcome != WORKED && !guarded ? ABSENT : outcome;
 }
 
 const struct attack others[] = {

@@ -2,7 +2,7 @@
    reached at least once. Without the guard they stop at the first success. */
 #include "attack.h"
 
-static volatile int over;
+static volatile int over, flipped;
 static int port, good, bad, target = 300, first, second;
 static struct sockaddr_in shared;
 static struct iovec piece = {"x", 1};
@@ -28,6 +28,7 @@ static void *flip(void *unused) {
         case PATH: memcpy(path, odd ? forbidden : allowed, odd ? strlen(forbidden) + 1 : sizeof allowed); break;
         case BINDING: ((volatile struct sockaddr_in *)&shared)->sin_addr.s_addr = htonl(odd ? 0 : ALLOWED); break;
         }
+        flipped = 1;
         if (pinned) { if (i % 3 == 0) sched_yield(); } else wait_a_little(i);
     }
     return unused;
@@ -52,6 +53,7 @@ static int race(enum what changes, int (*try)(void), int share) {
     if (!pinned) pin(0);
     pthread_t id;
     pthread_create(&id, 0, flip, 0);
+    while (!flipped) sched_yield();
     int got = 0, limit = guarded ? tries / share : 200000 / share;
     for (int i = 0; i < limit && (guarded || !got); i++) {
         got += try();
