@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(line.ancestors()[0], parent);
         assert_eq!(line.ancestors()[1], 0);
         let chain = String::from_utf8(line.chain().to_vec()).unwrap();
-        assert!(chain.contains(" > ringfence_preloa"), "{chain}");
+        assert!(chain.contains(" > ringfence"), "{chain}");
         assert_eq!(Lineage::of(own, own).chain(), b"", "the runtime has none");
     }
 
