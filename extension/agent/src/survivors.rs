@@ -21,6 +21,8 @@ const ROUNDS: usize = 4;
 /// Looks that may be left out in a row because no number was given out: whoever forks until the numbers have gone
 /// round to the same one is found a few invocations later.
 const MAX_SKIPPED: usize = 8;
+/// Ancestors of a process that are looked at.
+const MAX_ANCESTORS: usize = 16;
 /// Most processes that are remembered; Lambda allows 1,024.
 const MAX_KNOWN: usize = 4096;
 
@@ -119,10 +121,21 @@ impl Survivors {
         found
     }
 
-    /// Its parent may stay and is neither the runtime, nor ours, nor one that adopts orphans.
+    /// Its parent may stay and is neither the runtime, nor ours, nor one that adopts orphans, nor was it started by one
+    /// of these: a helper that the function started during init may stay itself, but what it starts later may not.
     fn belongs_to_another_extension(&self, process: &Process, ours: &Ours) -> bool {
         let parent = process.parent;
-        parent > 1 && !ours.adopts(parent) && self.known.contains_key(&parent)
+        parent > 1
+            && !ours.adopts(parent)
+            && self.known.contains_key(&parent)
+            && !self.is_of_the_function(parent, ours)
+    }
+
+    fn is_of_the_function(&self, id: u32, ours: &Ours) -> bool {
+        let ancestors = std::iter::successors(Some(id), |id| {
+            proc::stat(&self.proc, *id).map(|found| found.parent).filter(|parent| *parent > 1)
+        });
+        ancestors.take(MAX_ANCESTORS).any(|id| id == ours.runtime || (ours.guard != 0 && id == ours.guard))
     }
 
     /// Kills a process if it still is the one that was found.
@@ -218,6 +231,28 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none());
         child.kill().unwrap();
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_a_helper_of_init_starts_later_is_the_functions() {
+        use std::io::{BufRead, BufReader};
+        let mut helper = Command::new("sh")
+            .args(["-c", "sleep 600 & echo $!; wait"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(helper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let grandchild: u32 = line.trim().parse().unwrap();
+        let mut survivors = Survivors::new();
+        survivors.know_all();
+        survivors.known.remove(&grandchild);
+        let found = proc::read(&survivors.proc, grandchild).unwrap();
+        assert!(survivors.belongs_to_another_extension(&found, &Ours { runtime: 0, ..ours() }));
+        assert!(!survivors.belongs_to_another_extension(&found, &ours()), "the runtime started the helper");
+        assert!(survivors.kill(&found));
+        helper.wait().unwrap();
     }
 
     #[test]

@@ -626,6 +626,10 @@ if child == 0:
     time.sleep(0.7); write('/tmp/survived', b'1'); os._exit(0)
 os.waitpid(child, 0)
 """, "time.sleep(1); won = os.path.exists('/tmp/survived')", rule="process.survivors"),
+    case("survivor-of-a-helper-from-init", STOPPED, "a process that a helper starts, which init started", """
+import signal
+os.kill(app_helper, signal.SIGUSR1); time.sleep(0.2)
+""", "time.sleep(1); won = os.path.exists('/tmp/survived-4')", rule="process.survivors", alone=True),
     case("survivor-renamed", STOPPED, "one that calls itself by another name and closes everything", """
 if os.fork() == 0:
     os.closerange(0, 1024)

@@ -102,6 +102,25 @@ def mapped(name):
     return found
 
 
+def helper():
+    """A process that init starts: at SIGUSR1 it starts another one, which writes to /tmp later."""
+    import signal
+
+    child = os.fork()
+    if child:
+        return child
+    os.closerange(0, 900)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    signal.sigwait([signal.SIGUSR1])
+    if os.fork() == 0:
+        time.sleep(0.7)
+        write("/tmp/survived-4", b"1")
+        os._exit(0)
+    signal.pause()
+    os._exit(0)
+
+
+app_helper = helper()
 TOOLS = dict(globals())
 
 
