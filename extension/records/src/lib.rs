@@ -10,6 +10,8 @@
 //! The crate is `no_std` and allocates nothing: the preload library links it.
 #![cfg_attr(not(test), no_std)]
 
+mod address;
+mod coverage;
 pub mod handoff;
 pub mod json;
 pub mod message;

@@ -5,11 +5,14 @@
 //! `RuntimeUp`, `InvocationOver`). What arrives on the second is a claim by code that may be hostile: it is shown as
 //! evidence and never changes a verdict.
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 
 use ringfence_policy::{Plane, Rule};
 
 use crate::wire::{self, Message, Writer};
+
+pub use crate::address::{ADDRESS_LENGTH, decode_address, encode_address, octets};
+pub use crate::coverage::{Coverage, CoverageLine};
 
 /// Start of the abstract name of the guard's socket; the value of `AWS_LAMBDA_RUNTIME_API` follows, so that several
 /// environments in one network name space keep apart.
@@ -443,81 +446,6 @@ impl<'a> Report<'a> {
     }
 }
 
-/// How well a rule is served in this environment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Coverage {
-    /// What it forbids does not happen.
-    Enforced = 1,
-    /// It is seen and written down.
-    Observed = 2,
-    /// Nothing here serves it.
-    NotCovered = 3,
-}
-
-impl Coverage {
-    /// The status with this number.
-    #[must_use]
-    pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            1 => Some(Self::Enforced),
-            2 => Some(Self::Observed),
-            3 => Some(Self::NotCovered),
-            _ => None,
-        }
-    }
-
-    /// The word that records use.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Enforced => "enforced",
-            Self::Observed => "observed",
-            Self::NotCovered => "not_covered",
-        }
-    }
-}
-
-/// One line of the guard's account of what it covers: rule, plane (where any), status, and a reason for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CoverageLine<'a> {
-    /// The rule.
-    pub rule: Rule,
-    /// Plane that serves it, if one does.
-    pub plane: Option<Plane>,
-    /// How well.
-    pub status: Coverage,
-    /// Why, where it is less than enforced, or what is left open. At most [`MAX_TEXT`] bytes.
-    pub reason: &'a str,
-}
-
-impl<'a> CoverageLine<'a> {
-    /// Adds the line to a `Hello` as a [`tag::COVERAGE`] field: rule, plane (0 for none), status, then the reason.
-    pub fn write(&self, out: &mut Writer<'_>) {
-        let mut field = [0_u8; 3 + MAX_TEXT];
-        let reason = self.reason.as_bytes();
-        let length = reason.len().min(MAX_TEXT);
-        let (head, body) = field.split_at_mut(3);
-        head.copy_from_slice(&[self.rule as u8, self.plane.map_or(0, plane_number), self.status as u8]);
-        if let (Some(to), Some(from)) = (body.get_mut(..length), reason.get(..length)) {
-            to.copy_from_slice(from);
-        }
-        out.bytes(tag::COVERAGE, field.get(..3 + length).unwrap_or_default(), field.len());
-    }
-
-    /// Reads a [`tag::COVERAGE`] field.
-    #[must_use]
-    pub fn read(value: &'a [u8]) -> Option<Self> {
-        let [rule, plane, status, reason @ ..] = value else { return None };
-        Some(Self {
-            rule: Rule::from_number(*rule)?,
-            plane: plane_from(*plane),
-            status: Coverage::from_number(*status)?,
-            reason: core::str::from_utf8(reason).unwrap_or("(not text)"),
-        })
-    }
-}
-
 /// The number of a plane on the wire; 0 is none.
 #[must_use]
 pub const fn plane_number(plane: Plane) -> u8 {
@@ -537,37 +465,6 @@ pub const fn plane_from(number: u8) -> Option<Plane> {
         3 => Some(Plane::Platform),
         _ => None,
     }
-}
-
-/// Bytes of an encoded address: 16 of IPv6 (IPv4 mapped), 2 of port, little endian.
-pub const ADDRESS_LENGTH: usize = 18;
-
-/// Encodes an address for [`tag::ADDRESS`] and the handoff.
-#[must_use]
-pub fn encode_address(address: SocketAddr) -> [u8; ADDRESS_LENGTH] {
-    let mut out = [0_u8; ADDRESS_LENGTH];
-    let (ip, port) = out.split_at_mut(16);
-    ip.copy_from_slice(&octets(address.ip()));
-    port.copy_from_slice(&address.port().to_le_bytes());
-    out
-}
-
-/// The sixteen bytes by which the state page and messages know an address.
-#[must_use]
-pub const fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
-    }
-}
-
-/// Reads an encoded address; IPv4-mapped ones come back as IPv4.
-#[must_use]
-pub fn decode_address(value: &[u8]) -> Option<SocketAddr> {
-    let (ip, port) = value.split_at_checked(16)?;
-    let ip: [u8; 16] = ip.try_into().ok()?;
-    let port: [u8; 2] = port.try_into().ok()?;
-    Some(SocketAddr::new(Ipv6Addr::from(ip).to_canonical(), u16::from_le_bytes(port)))
 }
 
 #[cfg(test)]
