@@ -19,12 +19,21 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use ringfence_records::message::INIT_IS_OVER;
 use ringfence_records::record::Change;
 
 /// Most paths that are kept in detail; more are counted, and found again by a scan.
 pub(crate) const MAX_PATHS: usize = 20_000;
 /// Most directories that are watched. The system's own limit is `fs.inotify.max_user_watches`.
 const MAX_WATCHES: usize = 8_000;
+
+/// The preload library's mark of the end of init: made and removed once, and a file like any other after that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Awaited,
+    There,
+    Gone,
+}
 
 /// What has changed since the last account.
 #[derive(Debug)]
@@ -35,6 +44,7 @@ pub(crate) struct Ledger {
     changes: BTreeMap<PathBuf, Change>,
     beyond: u64,
     lost: bool,
+    mark: Mark,
     since: SystemTime,
     trouble: Option<String>,
 }
@@ -69,6 +79,7 @@ impl Ledger {
             changes: BTreeMap::new(),
             beyond: 0,
             lost: false,
+            mark: Mark::Awaited,
             since: SystemTime::now(),
             trouble: None,
         };
@@ -88,9 +99,15 @@ impl Ledger {
         }
     }
 
-    /// Forgets what has happened up to here: init is over, what it made may stay.
+    /// Init is over, what it made may stay: forgets what has happened up to its mark, or up to here without one.
     pub(crate) fn forget(&mut self) {
         self.update();
+        if self.mark == Mark::Awaited {
+            self.forget_all();
+        }
+    }
+
+    fn forget_all(&mut self) {
         self.changes.clear();
         (self.beyond, self.lost) = (0, false);
         self.since = SystemTime::now();
@@ -132,6 +149,9 @@ impl Ledger {
         }
         let (Some(directory), Some(name)) = (self.directories.get(&event.wd), event.name) else { return };
         let path = directory.join(name);
+        if self.mark != Mark::Gone && path == Path::new(INIT_IS_OVER) {
+            return self.take_mark(event.mask.contains(AddWatchFlags::IN_DELETE));
+        }
         let directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
         if event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO) {
             self.appeared(path, directory);
@@ -140,6 +160,13 @@ impl Ledger {
         } else {
             self.note(path, Change::Changed);
         }
+    }
+
+    fn take_mark(&mut self, gone: bool) {
+        if self.mark == Mark::Awaited {
+            self.forget_all();
+        }
+        self.mark = if gone { Mark::Gone } else { Mark::There };
     }
 
     fn appeared(&mut self, path: PathBuf, directory: bool) {
@@ -302,6 +329,17 @@ mod tests {
         fs::remove_file(path("link")).unwrap();
         assert_eq!(told(&mut ledger), [entry("kept", Change::Changed), entry("link", Change::Deleted)]);
         assert_eq!(told(&mut ledger), []);
+    }
+
+    #[test]
+    fn a_first_invocation_that_was_quicker_than_the_agent_keeps_its_residue() {
+        let (root, mut ledger) = ledger();
+        fs::write(root.path().join("of-init"), "1").unwrap();
+        fs::write(root.path().join(INIT_IS_OVER), "").unwrap();
+        fs::remove_file(root.path().join(INIT_IS_OVER)).unwrap();
+        fs::write(root.path().join("of-the-first"), "1").unwrap();
+        ledger.forget();
+        assert_eq!(told(&mut ledger), [entry("of-the-first", Change::Created)]);
     }
 
     #[test]

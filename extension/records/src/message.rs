@@ -20,6 +20,10 @@ pub const CONTROL_SOCKET: &[u8] = b"ringfence-control-";
 /// Start of the abstract name of the report socket; a random part chosen by the agent follows.
 pub const REPORT_SOCKET: &[u8] = b"ringfence-report-";
 
+/// A file that the preload library makes and removes again in /tmp when the runtime first asks for an event: in the order
+/// of inotify(7)'s events it parts what init made from what the first invocation made, however late they are read.
+pub const INIT_IS_OVER: &str = ".ringfence-init-is-over";
+
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

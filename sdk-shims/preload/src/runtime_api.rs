@@ -7,7 +7,7 @@
 use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
 
 use ringfence_policy::{Action, Decision, Destination, Role, Transport};
-use ringfence_records::message::{ActionKind, Kind, Report};
+use ringfence_records::message::{ActionKind, INIT_IS_OVER, Kind, Report};
 
 use crate::arch::Flow;
 use crate::report;
@@ -84,6 +84,9 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
     if begins(NEXT) {
+        if speaks_for_all && !state::has_been_invoked() {
+            mark_end_of_init();
+        }
         state::note_invoked();
         if speaks_for_all {
             say_that_it_is_over(state);
@@ -117,6 +120,20 @@ fn is_stolen(state: &State, known: &Connection) -> bool {
         report::violation(state, verdict, &report);
     }
     verdict.decision == Decision::Deny
+}
+
+/// Leaves a mark in /tmp for the agent's ledger. Where it cannot, the agent parts init from the first invocation by
+/// when it hears of it.
+fn mark_end_of_init() {
+    let mut path = [0; 64];
+    for (to, from) in path.iter_mut().zip(b"/tmp/".iter().chain(INIT_IS_OVER.as_bytes())) {
+        *to = *from;
+    }
+    let Some(path) = path.get(..=5 + INIT_IS_OVER.len()) else { return };
+    let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW | sys::O_CLOEXEC;
+    if sys::open_at(sys::CWD, path, flags).is_ok() {
+        sys::unlink(path);
+    }
 }
 
 /// Keeps the request id, which ends at the next slash.

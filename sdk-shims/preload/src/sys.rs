@@ -62,6 +62,7 @@ pub(crate) const CWD: i32 = -100;
 pub(crate) const O_WRONLY: usize = 1;
 pub(crate) const O_ACCMODE: usize = 3;
 pub(crate) const O_CREAT: usize = 0o100;
+pub(crate) const O_EXCL: usize = 0o200;
 pub(crate) const O_TRUNC: usize = 0o1000;
 pub(crate) const O_NONBLOCK: usize = 0o4000;
 pub(crate) const O_NOFOLLOW: usize = 0o40_0000;
@@ -121,6 +122,13 @@ pub(crate) fn open_at(directory: i32, path: &[u8], flags: usize) -> Result<Owned
 /// `openat(2)` of a path in the program's memory.
 pub(crate) fn open_raw(directory: i32, path: usize, flags: usize) -> Result<Owned, Errno> {
     check(pass(number::OPENAT, [argument(directory), path, flags, 0, 0, 0])).map(|fd| Owned(descriptor(fd)))
+}
+
+/// `unlink(2)` of a path that ends in NUL.
+pub(crate) fn unlink(path: &[u8]) {
+    if path.last() == Some(&0) {
+        pass(number::UNLINK, [path.as_ptr() as usize, 0, 0, 0, 0, 0]);
+    }
 }
 
 /// `readlinkat(2)`: the part of `buffer` that was filled. Full buffers count as too long.
