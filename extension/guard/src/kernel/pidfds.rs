@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use crate::sys::{Errno, descriptor};
 
 /// Processes or threads that are remembered.
-const MAX_KEPT: usize = 32;
+const MAX_KEPT: usize = 128;
 
 /// The kept descriptors.
 #[derive(Debug, Default)]
