@@ -106,6 +106,11 @@ if FULL:
 got = []
 signal.signal(signal.SIGUSR1, lambda *_: got.append("usr1"))
 os.kill(os.getpid(), signal.SIGUSR1)
+# Another thread may take it, and then this one hears of it a little later.
+for _ in range(200):
+    if got:
+        break
+    time.sleep(0.01)
 check("signal to oneself", got == ["usr1"])
 child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
 child.terminate()
