@@ -58,7 +58,9 @@ impl Hints {
             report.descends_from(hint.pid) && same_kind(hint.action, report.action) && is_fresh(hint, now)
         };
         let fitting = || self.newest.iter().filter(fits);
-        fitting().find(|hint| names_the_same(hint, report)).or_else(|| fitting().next())
+        // An ancestor further up spoke of the program between, never of this subject.
+        let near = |hint: &&Hint| hint.pid == report.pid || hint.pid == report.parent;
+        fitting().find(|hint| near(hint) && names_the_same(hint, report)).or_else(|| fitting().next())
     }
 
     /// The newest hint, of whatever process, that something is about to look up `name`.
@@ -118,6 +120,7 @@ mod tests {
         report.parent = 8;
         assert_eq!(code(&hints, &report, now), None, "another process explains nothing");
         report.ancestors = [8, 7, 0, 0, 0, 0, 0, 0];
+        report.path = b"/bin/sh";
         assert_eq!(
             code(&hints, &report, now).as_deref(),
             Some(&b"a.py:2"[..]),
