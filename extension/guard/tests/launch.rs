@@ -35,6 +35,22 @@ fn the_process_plane_hands_down_two_sealed_pages() {
 }
 
 #[test]
+fn without_an_agent_names_can_still_be_looked_up() {
+    let program = "import socket\n\
+                   servers = [line.split()[1] for line in open('/etc/resolv.conf') if line.startswith('nameserver')]\n\
+                   server = servers[0] if servers else '127.0.0.1'\n\
+                   family = socket.AF_INET6 if ':' in server else socket.AF_INET\n\
+                   s = socket.socket(family, socket.SOCK_DGRAM)\n\
+                   s.connect((server, 53)); print(s.getpeername()[1])\n\
+                   try: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).connect(('203.0.113.1', 53))\n\
+                   except PermissionError: print('refused')";
+    for profile in support::KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "53\nrefused\n", "{profile:?}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
 fn a_tiny_limit_on_descriptors_is_survived() {
     for limit in ["6", "9", "20"] {
         let script = format!("ulimit -n {limit}; exec \"$@\"");
