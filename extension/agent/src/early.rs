@@ -42,7 +42,10 @@ impl Early {
     /// Binds the control socket, then sends the register request without waiting for its answer.
     pub(crate) fn begin(settings: &Settings) -> Self {
         let control = control::bind(&settings.api);
-        Self { control, connection: send(settings).ok() }
+        let connection = send(settings).ok();
+        // With one processor the platform waits for it until we stop: it is to have the request now, and we have time.
+        std::thread::yield_now();
+        Self { control, connection }
     }
 }
 
