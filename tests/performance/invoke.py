@@ -55,8 +55,8 @@ def resident(lines):
                 continue
         if line["type"] == "extension" and isinstance(record, dict):
             inner = record.get("ringfence", {})
-            if inner.get("kind") == "summary" and "residentKiB" in inner:
-                return inner["residentKiB"]
+            if inner.get("kind") == "summary" and "residentKib" in inner:
+                return inner["residentKib"]
     return None
 
 
