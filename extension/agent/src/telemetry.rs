@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
-use std::io::{self, Read};
+use std::io;
 use std::net::Ipv4Addr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -157,10 +157,10 @@ fn parse(body: &[u8]) -> Vec<Event> {
 /// 32 hexadecimal digits that nobody can guess.
 ///
 /// # Errors
-/// Where `/dev/urandom` cannot be read.
+/// Those of getrandom(2).
 pub(crate) fn random_name() -> io::Result<String> {
     let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
 }
 
