@@ -28,6 +28,7 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::SENDMSG
             | number::SENDMMSG
             | number::BIND
+            | number::LISTEN
             | number::SOCKET
             | number::RECVFROM
             | number::RECVMSG
@@ -115,6 +116,7 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::SENDMMSG => network::sendmmsg(state, arguments),
         number::CONNECT => network::connect(state, arguments),
         number::BIND => network::bind(state, arguments),
+        number::LISTEN => network::listen(state, arguments),
         number::SOCKET if state.kernel_decides(covers::EGRESS) => {
             Flow::Done(sys::pass_whole(call, arguments))
         }

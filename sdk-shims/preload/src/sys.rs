@@ -237,6 +237,15 @@ pub(crate) fn report_socket() -> Result<Owned, Errno> {
         .map(|fd| Owned(descriptor(fd)))
 }
 
+/// getsockname(2): the local address, as far as `buffer` holds it.
+pub(crate) fn socket_name(socket: i32, buffer: &mut [u8; 128]) -> Result<&[u8], Errno> {
+    let mut length = 128_u32;
+    let pointers = [buffer.as_mut_ptr() as usize, (&raw mut length) as usize];
+    let [name, room] = pointers;
+    check(pass(number::GETSOCKNAME, [argument(socket), name, room, 0, 0, 0]))?;
+    Ok(buffer.get(..length as usize).unwrap_or_default())
+}
+
 /// connect(2).
 pub(crate) fn connect(socket: i32, address: &[u8]) -> Result<(), Errno> {
     let arguments = [argument(socket), address.as_ptr() as usize, address.len(), 0, 0, 0];

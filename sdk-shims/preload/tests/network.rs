@@ -189,6 +189,21 @@ fn listening_is_judged_by_its_address() {
 }
 
 #[test]
+fn listening_without_an_address_opens_to_everybody() {
+    let code = "import socket\n\
+                def attempt(s):\n try: s.listen(); print('open')\n except OSError as e: print(e.errno)\n s.close()\n\
+                attempt(socket.socket())\n\
+                s=socket.socket(); s.bind(('0.0.0.0',0)); attempt(s)\n\
+                s=socket.socket(); s.bind(('127.0.0.1',0)); attempt(s)\n\
+                s=socket.socket(socket.AF_UNIX); s.bind('\\0ringfence-test-%d' % __import__('os').getpid()); attempt(s)";
+    let world = World::new("version = 1\nmode = \"enforce\"\n[egress]\nlisten = \"loopback\"\n");
+    assert_eq!(world.bare(PYTHON, &["-c", code]).stdout, "open\nopen\nopen\nopen");
+    let ran = world.run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "13\n13\nopen\nopen", "{}", ran.whole());
+    assert!(ran.saw(ActionKind::Bind, Outcome::Blocked, Rule::EgressListen));
+}
+
+#[test]
 fn where_the_kernel_plane_decides_messages_without_a_name_become_plain_sends() {
     let (sink, port) = udp();
     let code = "import socket,sys\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\ns.connect(('127.0.0.1',int(sys.argv[1])))\nprint(s.sendmsg([b'ab',b'cd']),s.sendmsg([b'x'*9000]))\ntry: s.sendto(b'x',('127.0.0.1',int(sys.argv[1])))\nexcept OSError as e: print(e.errno)";

@@ -173,16 +173,40 @@ pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
         return Flow::Done(with_copy(number::BIND, arguments, &copy));
     };
     let local = SocketAddr::new(local.ip().to_canonical(), local.port());
-    let verdict = state.verdict(&Action::Bind { address: local.ip(), port: local.port() });
+    if bind_denied(state, local, local.port()) {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    Flow::Done(with_copy(number::BIND, arguments, &copy))
+}
+
+/// listen(2): a socket that nobody has bound, or bound to any address at a port of the kernel's choice, would open that
+/// port to everybody. Every other was judged when it was bound.
+pub(crate) fn listen(state: &State, arguments: [usize; 6]) -> Flow {
+    let [socket, ..] = arguments;
+    if !state.rules.bind {
+        return Flow::Proceed;
+    }
+    let mut buffer = [0; 128];
+    let Ok(name) = sys::socket_name(sys::descriptor(socket), &mut buffer) else { return Flow::Proceed };
+    let Some(copy) = Copied::read(name.as_ptr() as usize, name.len()) else { return Flow::Proceed };
+    let Address::Internet(local) = copy.parse(true).owned() else { return Flow::Proceed };
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    // Port 0 is free to bind, since clients do; to listen there is to take some port.
+    if local.ip().is_unspecified() && bind_denied(state, local, local.port().max(1)) {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    Flow::Proceed
+}
+
+/// Whether `local` may not be bound, if its port were `port`; writes the verdict down.
+fn bind_denied(state: &State, local: SocketAddr, port: u16) -> bool {
+    let verdict = state.verdict(&Action::Bind { address: local.ip(), port });
     if speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Bind);
         report.address = Some(local);
         report::violation(state, verdict, &report);
     }
-    if verdict.decision == Decision::Deny {
-        return Flow::Done(Errno::ACCES.result());
-    }
-    Flow::Done(with_copy(number::BIND, arguments, &copy))
+    verdict.decision == Decision::Deny
 }
 
 /// sendto(2).
