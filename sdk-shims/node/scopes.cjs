@@ -115,6 +115,8 @@ function judgeFiles(name, given, paths) {
 }
 
 function fileLevel(path) {
+  // Our own modules are loaded when they are needed first, which is no deed of the function's.
+  if (path.startsWith(__dirname + '/')) return [0, ''];
   const limits = storage.getStore() || NOTHING;
   const found = [[0, '']];
   if (path === '/tmp' || path.startsWith('/tmp/')) found.push([Math.max(limits.levels.tmp, whole.levels.tmp), 'tmp']);
