@@ -1,1 +1,0 @@
-//! End-to-end tests live in the folders beside this one; what they share would stand here.
