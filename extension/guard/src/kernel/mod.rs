@@ -324,16 +324,24 @@ impl<'p> Supervisor<'p> {
                 self.note_launch();
                 return true;
             }
-            // A zombie must not fill the table of execs under way. A process that is merely closed to the guard can
-            // neither exec nor reach a socket.
+            // A zombie must not fill the table of execs under way.
             Finding::Gone => {
                 self.verifier.forget(caller.process);
                 return true;
             }
+            // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
+            // the middle of an exec, and an exec that is forgotten then may have become anything known.
+            Finding::Closed => return true,
+            Finding::Condemned => {
+                let _ = process::kill(caller.process, libc::SIGKILL);
+                return false;
+            }
         };
         let goes_on = self.judge_running(caller, file);
-        self.verifier.forget(caller.process);
-        if !goes_on {
+        if goes_on {
+            self.verifier.forget(caller.process);
+        } else {
+            self.verifier.condemn(caller.process);
             let _ = process::kill(caller.process, libc::SIGKILL);
         }
         goes_on

@@ -30,6 +30,7 @@ struct Pending {
     used: usize,
     noted: Instant,
     looks: usize,
+    condemned: bool,
 }
 
 /// What a look at a process found.
@@ -37,10 +38,14 @@ struct Pending {
 pub enum Finding {
     /// It runs what it may.
     Expected,
-    /// It is gone, or may not be looked at.
+    /// It is gone.
     Gone,
+    /// It may not be looked at: not dumpable, as every process is for a moment in the middle of its exec.
+    Closed,
     /// It runs a file that nobody allowed.
     Unexpected(Identity),
+    /// It was killed for what it runs, and is not gone yet.
+    Condemned,
 }
 
 /// The execs under way.
@@ -86,6 +91,7 @@ impl Verifier {
             used: 1,
             noted: Instant::now(),
             looks: 0,
+            condemned: false,
         });
         Ok(ExpectedExec::noted())
     }
@@ -110,11 +116,18 @@ impl Verifier {
 
     /// Looks at what `process` runs.
     pub fn look(&mut self, process: u32) -> Finding {
-        let Ok(now) = target::executable(process) else { return Finding::Gone };
+        let now = match target::executable(process) {
+            Ok(now) => now,
+            Err(Errno::ENOENT | Errno(libc::ESRCH)) => return Finding::Gone,
+            Err(_) => return Finding::Closed,
+        };
         let Some(at) = self.pending.iter().position(|pending| pending.process == process) else {
             return if self.known.contains(&now) { Finding::Expected } else { Finding::Unexpected(now) };
         };
         let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
+        if pending.condemned {
+            return Finding::Condemned;
+        }
         let allowed = pending.allowed.iter().take(pending.used).any(|allowed| *allowed == now);
         // Every exec makes a new stack, so one of the same file shows too.
         let same = now == pending.before && target::stack_start(process) == pending.stack_before;
@@ -124,6 +137,26 @@ impl Verifier {
         if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
     }
 
+    /// Notes that `process` is being killed. The signal takes its time: what the process asks for until it is gone is
+    /// refused, whatever it seems to run.
+    pub fn condemn(&mut self, process: u32) {
+        self.forget(process);
+        // The first is the one that is nearest to its last look.
+        if self.pending.len() >= MAX_PENDING {
+            self.pending.remove(0);
+        }
+        self.pending.push(Pending {
+            process,
+            before: Identity::default(),
+            stack_before: 0,
+            allowed: [Identity::default(); MAX_ALLOWED],
+            used: 0,
+            noted: Instant::now(),
+            looks: 0,
+            condemned: true,
+        });
+    }
+
     /// Forgets a process: it is gone, or was judged anew.
     pub fn forget(&mut self, process: u32) {
         self.pending.retain(|pending| pending.process != process);
@@ -131,7 +164,7 @@ impl Verifier {
 
     /// A process whose time for a look has come.
     pub fn due(&mut self, now: Instant) -> Option<u32> {
-        self.pending.retain(|pending| pending.looks < LOOKS.len());
+        self.pending.retain_mut(|pending| pending.goes_on(now));
         let due = self.pending.iter_mut().find(|pending| pending.next_look().is_some_and(|at| at <= now))?;
         due.looks += 1;
         Some(due.process)
@@ -147,6 +180,14 @@ impl Verifier {
 }
 
 impl Pending {
+    /// Whether another look is worth it; at one that was killed, every few seconds until it is gone.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        if self.condemned && self.looks >= LOOKS.len() {
+            (self.noted, self.looks) = (now, LOOKS.len() - 1);
+        }
+        self.looks < LOOKS.len()
+    }
+
     fn next_look(&self) -> Option<Instant> {
         LOOKS.get(self.looks).map(|after| self.noted + Duration::from_millis(*after))
     }
@@ -188,6 +229,21 @@ mod tests {
             verifier.expect(own, Identity { device: 9, inode }).unwrap();
         }
         assert_eq!(verifier.expect(own, OTHER).unwrap_err(), Errno(libc::EAGAIN));
+    }
+
+    #[test]
+    fn what_was_killed_stays_condemned_until_it_is_gone() {
+        let own = std::process::id();
+        let mut verifier = Verifier::default();
+        verifier.know(target::executable(own).unwrap());
+        verifier.condemn(own);
+        assert_eq!(verifier.look(own), Finding::Condemned);
+        let later = Instant::now() + Duration::from_mins(1);
+        assert_eq!((0..10).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!(verifier.look(own), Finding::Condemned);
+        assert_eq!(verifier.due(later + Duration::from_secs(6)), Some(own));
+        verifier.forget(own);
+        assert_eq!(verifier.look(own), Finding::Expected);
     }
 
     #[test]
