@@ -22,6 +22,8 @@ const COPIES = /^node:(?:internal\/)?(?:child_process|worker|cluster|process\/|m
 
 const reported = new Map();
 let walked = '';
+/** Places of copies that are not told yet. */
+const waiting = [];
 
 /** A value was read (its name), all values were ('all'), or the names are being gone through ('names'). */
 function note(variables, key) {
@@ -34,8 +36,26 @@ function note(variables, key) {
     walked = where;
     return;
   }
-  const name = key === 'all' || walked === where ? WHOLE : key;
-  if (isNew(`${name} ${where} ${variables._X_AMZN_TRACE_ID}`)) report(name, origin.locate(found));
+  const whole = key === 'all' || walked === where;
+  const name = whole ? WHOLE : key;
+  if (!isNew(`${name} ${where} ${variables._X_AMZN_TRACE_ID}`)) return;
+  if (whole) wait(origin.locate(found));
+  else report(name, origin.locate(found));
+}
+
+/** A copy of the whole environment is told when the code that made it has run to its end, and not at all where that
+ * starts a program with the copy: what the child gets is judged at its exec. */
+function wait(where) {
+  if (waiting.push(where) === 1) process.nextTick(tell);
+}
+
+function tell() {
+  for (const where of waiting.splice(0)) report(WHOLE, where);
+}
+
+/** A program is started with these variables, `NAME=value`. */
+function given(pairs) {
+  if (waiting.length && Array.isArray(pairs) && pairs.some((pair) => String(pair).startsWith(`${WHOLE}=`))) waiting.length = 0;
 }
 
 /** The call site that asked; undefined where it is Node's own. */
@@ -62,4 +82,4 @@ function report(name, where) {
   end(where);
 }
 
-module.exports = { note };
+module.exports = { note, given, tell };

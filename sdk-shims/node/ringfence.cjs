@@ -19,7 +19,7 @@ const hooked = start();
 
 function start() {
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
-  for (const watch of [libraries, signals, debuggers, requests, bundles, environment]) installed(watch);
+  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, environment]) installed(watch);
   // Scopes build on these: they must not seem to hold where one is missing.
   return [children, streams, datagrams, names, files].map(installed).every(Boolean);
 }
@@ -97,11 +97,18 @@ function unspawned(original, given) {
   return EACCES;
 }
 
+function isStringOrList(value, index) {
+  return index === 0 || Array.isArray(value);
+}
+
 /** child_process, cluster: spawn, exec, execFile, fork, and their synchronous forms. */
 function children() {
   // One object of options, or (in late 24) one argument each.
-  const spawned = (options, given) =>
-    typeof options === 'object' ? speaker().executed(options.file, options.args) : speaker().executed(options, given);
+  const spawned = (...given) => {
+    const [file, args, pairs] = typeof given[0] === 'object' ? [given[0].file, given[0].args, given[0].envPairs] : given.filter(isStringOrList);
+    reader().given(pairs);
+    return speaker().executed(file, args);
+  };
   precede(binding('process_wrap').Process.prototype, 'spawn', (...given) => spawned(...given) && unspawned);
   const nothing = () => ({ error: EACCES, pid: 0, status: null, signal: null, output: null });
   precede(binding('spawn_sync'), 'spawn', (...given) => spawned(...given) && nothing);
@@ -210,6 +217,11 @@ function bundles() {
     const path = `${root}/${name}${extension}`;
     if ((statSync(path, { throwIfNoEntry: false })?.size || 0) > SDK) require('./bundle.cjs').scan(path);
   }
+}
+
+/** What waits for the end of the code that runs is told before process.exit(). */
+function exits() {
+  precede(process, 'reallyExit', () => reader().tell());
 }
 
 /** Puts an object in the place of process.env that is the same in all but that reads of credentials are seen. */

@@ -221,6 +221,11 @@ impl Agent {
         self.hints.borrow_mut().add(report.pid, report, Instant::now());
     }
 
+    /// What was about to happen has happened, or never will.
+    pub(crate) fn forget_hints(&self) {
+        self.hints.borrow_mut().clear();
+    }
+
     /// Something came that is no message.
     pub(crate) fn count_garbage(&self) {
         add(&self.totals.garbage, 1);
@@ -335,6 +340,7 @@ impl Agent {
 
     /// What runs and lies about now may stay.
     pub(crate) fn init_is_over(&self) {
+        self.forget_hints();
         self.quiet_since.set(clock::now());
         if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
             ledger.forget();

@@ -18,6 +18,7 @@ const LIFETIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(crate) struct Hint {
     pub(crate) pid: u32,
+    thread: u32,
     action: ActionKind,
     name: Vec<u8>,
     path: Vec<u8>,
@@ -41,6 +42,7 @@ impl Hints {
         self.newest.truncate(MAX_HINTS - 1);
         self.newest.push_front(Hint {
             pid,
+            thread: report.thread,
             action: report.action,
             name: report.name.to_vec(),
             path: report.path.to_vec(),
@@ -51,11 +53,19 @@ impl Hints {
         });
     }
 
-    /// The newest hint that explains `report`: of the same process or an ancestor, for the same action. One that names
+    /// Forgets all of them: what a finished invocation was about to do explains nothing of the next one's.
+    pub(crate) fn clear(&mut self) {
+        self.newest.clear();
+    }
+
+    /// The newest hint that explains `report`: of the same thread or of an ancestor, for the same action. One that names
     /// the same subject goes before newer ones that name another.
     pub(crate) fn explain(&self, report: &Report<'_>, now: Instant) -> Option<&Hint> {
         let fits = |hint: &&Hint| {
-            report.descends_from(hint.pid) && same_kind(hint.action, report.action) && is_fresh(hint, now)
+            report.descends_from(hint.pid)
+                && same_thread(hint, report)
+                && same_kind(hint.action, report.action)
+                && is_fresh(hint, now)
         };
         let fitting = || self.newest.iter().filter(fits);
         // An ancestor further up spoke of the program between, never of this subject.
@@ -73,6 +83,12 @@ impl Hints {
 
 fn is_fresh(hint: &Hint, now: Instant) -> bool {
     now.saturating_duration_since(hint.at) < LIFETIME
+}
+
+/// What one thread is about to do says nothing of another thread of its process. Node does not tell threads, and its
+/// look-ups and files are the business of others than the one that asks.
+fn same_thread(hint: &Hint, report: &Report<'_>) -> bool {
+    hint.pid != report.pid || hint.thread == 0 || report.thread == 0 || hint.thread == report.thread
 }
 
 /// A shim cannot always tell a connection from a datagram.
@@ -126,6 +142,20 @@ mod tests {
             Some(&b"a.py:2"[..]),
             "the runtime started sed, sed the shell"
         );
+    }
+
+    #[test]
+    fn a_hint_is_for_its_own_thread_and_invocation() {
+        let now = Instant::now();
+        let mut hints = Hints::default();
+        let of = |thread, pid| Report { thread, pid, parent: 7, ..hint(ActionKind::Connect, b"", b"a.py:1") };
+        hints.add(7, &of(70, 7), now);
+        assert!(code(&hints, &of(70, 7), now).is_some());
+        assert!(code(&hints, &of(71, 7), now).is_none(), "another thread of the process");
+        assert!(code(&hints, &of(0, 7), now).is_some(), "a sender that does not tell threads");
+        assert!(code(&hints, &of(90, 9), now).is_some(), "a child has threads of its own");
+        hints.clear();
+        assert!(code(&hints, &of(70, 7), now).is_none());
     }
 
     #[test]

@@ -229,6 +229,7 @@ impl Agent {
         self.drain();
         self.settle_survivors();
         self.settle_residue();
+        self.forget_hints();
         self.emitter.borrow_mut().flush();
     }
 

@@ -105,6 +105,8 @@ fn violations_carry_invocation_hint_and_count_but_no_secret() {
     hint.pid = std::process::id();
     hint.path = b"/bin/sh";
     hint.code = b"handler.py:12";
+    hint.frames.push(b"handler.py:12 render");
+    hint.frames.push(b"handler.py:30 handler wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY");
     guard.report(&hint);
     for _ in 0..3 {
         guard.report(&violation(std::process::id()));
@@ -120,6 +122,9 @@ fn violations_carry_invocation_hint_and_count_but_no_secret() {
     assert_eq!(line["message"], "ringfence blocked exec of /bin/sh by python3.13 (process.shells), 3 times");
     let body = &line["ringfence"];
     assert_eq!((&body["count"], &body["actor"]["code"]), (&3.into(), &"handler.py:12".into()));
+    let frames = &body["actor"]["frames"];
+    assert_eq!(frames[0], "handler.py:12 render");
+    assert_eq!(frames[1], "handler.py:30 handler [redacted]");
     assert_eq!(body["invocation"]["requestId"], request.as_str());
     assert_eq!(body["invocation"]["traceId"], "1-abc");
     assert_eq!(body["subject"]["argv"][1], "[redacted]");
@@ -127,6 +132,19 @@ fn violations_carry_invocation_hint_and_count_but_no_secret() {
     assert_eq!(line["ringfence"]["actor"]["pid"], std::process::id(), "the kernel's word, not the sender's");
     assert!(line["ringfence"]["detail"].as_str().unwrap().contains("another process id"));
     world.record(|line| line["ringfence"]["part"] == "reports");
+    // What the last invocation was about to do explains nothing of the next one's.
+    world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    guard.report(&violation(std::process::id()));
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    let next = |line: &serde_json::Value| {
+        let body = &line["ringfence"];
+        body["subject"]["path"] == "/bin/sh" && body["invocation"]["number"] == 2
+    };
+    assert!(world.record(next)["ringfence"]["actor"]["code"].is_null());
 }
 
 #[test]

@@ -18,6 +18,25 @@ class Reads(unittest.TestCase):
         self.assertEqual(reads("//\nconst key = process.env.AWS_SECRET_ACCESS_KEY;\n"), [("AWS_SECRET_ACCESS_KEY", "index.mjs:2")])
         self.assertEqual(reads("import { env } from 'node:process';\nenv['AWS_SESSION_TOKEN'];\n"), [("AWS_SESSION_TOKEN", "index.mjs:2")])
 
+    def test_a_copy_that_is_made_for_a_child_is_no_read(self):
+        head = "import { spawn, spawnSync, execFileSync } from 'child_process';\nconst ended = (child) => new Promise((ok) => child.on('close', ok));\n"
+        for code in (
+            "await ended(spawn('true', { env: { ...process.env, A: '1' } }));",
+            "spawnSync('true', { env: { ...process.env, A: '1' } });",
+            "const env = Object.assign({}, process.env); env.A = '1'; execFileSync('true', { env });",
+        ):
+            with self.subTest(code):
+                self.assertEqual(reads(head + code), [])
+        secret = ("AWS_SECRET_ACCESS_KEY", "index.mjs:3")
+        for code in (
+            "const copy = { ...process.env }; spawnSync('true', { env: { A: '1' } });",
+            "const copy = { ...process.env }; await null; await new Promise(setImmediate); spawnSync('true', { env: copy });",
+            "const copy = { ...process.env }; process.exit(0);",
+            "const one = process.env.AWS_SECRET_ACCESS_KEY; spawnSync('true', { env: { AWS_SECRET_ACCESS_KEY: one } });",
+        ):
+            with self.subTest(code):
+                self.assertEqual(reads(head + code), [secret])
+
     def test_a_read_in_a_loop_is_one_and_another_invocation_is_another(self):
         code = """
             for (const trace of ['Root=1', 'Root=1', 'Root=2']) {

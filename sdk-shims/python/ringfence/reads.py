@@ -31,6 +31,10 @@ _INNOCENT = frozenset((
     ("wsgiref.handlers", "read_environ"),
 ))
 
+# Functions that take a child's environment by its place.
+_STARTERS = frozenset(("execve", "execle", "execvpe", "execlpe", "spawnve", "spawnle", "spawnvpe", "spawnlpe", "posix_spawn", "posix_spawnp"))
+_COMPREHENSIONS = ("<dictcomp>", "<listcomp>", "<genexpr>")
+
 _reported = {}
 _walked = {}
 
@@ -49,6 +53,8 @@ def note(key, frame):
         return
     if key is all or _walked.get(thread) == place:
         key = WHOLE
+        if is_for_a_child(frame):
+            return
     if is_new(key, place):
         report(key, frame)
 
@@ -63,6 +69,17 @@ def reader(frame):
             return frame
         frame = frame.f_back
     return None
+
+
+def is_for_a_child(frame):
+    """Whether the function that copies the environment hands one to a program: it calls something with `env=`, or one of
+    the os functions that take an environment. What the child gets is judged at its exec."""
+    if frame.f_code.co_name in _COMPREHENSIONS and frame.f_back is not None:
+        frame = frame.f_back
+    code = frame.f_code
+    # The names of a call's keywords are a constant of the code that calls.
+    keywords = (constant for constant in code.co_consts if type(constant) is tuple)
+    return any("env" in names for names in keywords) or not _STARTERS.isdisjoint(code.co_names)
 
 
 def is_new(key, place):

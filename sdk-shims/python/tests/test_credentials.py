@@ -68,6 +68,22 @@ class Reads(unittest.TestCase):
             with self.subTest(options):
                 self.assertEqual(self.reads("import os, subprocess\nsubprocess.run(['/bin/true']%s)\n" % options), [])
 
+    def test_a_copy_that_is_made_for_a_child_is_no_read(self):
+        for code in (
+            "subprocess.run(['/bin/true'], env={**os.environ, 'A': '1'})",
+            "subprocess.run(['/bin/true'], env=dict(os.environ, A='1'))",
+            "env = os.environ.copy(); env['A'] = '1'; subprocess.check_call(['/bin/true'], env=env)",
+            "subprocess.run(['/bin/true'], env={k: v for k, v in os.environ.items() if k != 'A'})",
+            "os.waitpid(os.posix_spawn('/bin/true', ['true'], {**os.environ}), 0)",
+        ):
+            with self.subTest(code):
+                self.assertEqual(self.reads("import os, subprocess\ndef start():\n    %s\nstart()\n" % code), [])
+        # What the child gets is the child's; one value, or a copy elsewhere in the file, is not.
+        code = "import os, subprocess\ndef start():\n    subprocess.run(['/bin/true'], env={'A': os.environ['AWS_SESSION_TOKEN']})\nstart()\n"
+        self.assertEqual(self.reads(code), [(TOKEN, "handler.py:3")])
+        code = "import os, subprocess\ndef start(env):\n    subprocess.run(['/bin/true'], env=env)\ncopy = {**os.environ}\n"
+        self.assertEqual(self.reads(code), [(SECRET, "handler.py:4")])
+
     def test_an_sdk_and_the_runtime_client_may(self):
         sdk = "import os\ndef load():\n    return os.environ['AWS_SECRET_ACCESS_KEY']\n"
         files = {"botocore/__init__.py": sdk, "lib/site-packages/aws_lambda_powertools/__init__.py": sdk}
