@@ -57,6 +57,7 @@ class Service:
         layer = ["--layer", self.layer, *(["--policy", policy] if policy.exists() else [])] if protected else ["--no-layer"]
         variables = dict(settings.get("env", {}))
         variables |= settings.get("protected_env" if protected else "plain_env", {})
+        variables |= settings.get("protected_env_in", {}).get(profile, {}) if protected else {}
         for name, length in settings.get("filler", {}).items():
             variables[name] = "x" * length
         return [str(part) for part in (

@@ -56,6 +56,12 @@ class Differences(unittest.TestCase):
         self.assertEqual(self.found(run(records=[PROTECTION, violation("process.allow")]), **meant), [])
         self.assertEqual(self.found(run(), **meant), ["no violation of process.allow, which the function commits on purpose"])
 
+    def test_a_violation_that_is_tolerated_may_be_there_or_not(self):
+        tolerated = {"expect": {"tolerated": ["process.allow"]}}
+        self.assertEqual(self.found(run(records=[PROTECTION, violation("process.allow")]), **tolerated), [])
+        self.assertEqual(self.found(run(), **tolerated), [])
+        self.assertEqual(len(self.found(run(records=[PROTECTION, violation("process.shells")]), **tolerated)), 1)
+
     def test_starts_without_a_protection_record(self):
         self.assertEqual(self.found(run(records=[])), ["0 protection records for 1 starts"])
 
