@@ -57,7 +57,7 @@ class Service:
             *(self.program, "local", "invoke", "--code", self.code, "--handler", "app.handler", "--runtime", "python3"),
             *protection,
             *("--profile", profile or "strict", "--network", f"world:{self.world}"),
-            *("--timeout", "10", "--output", output, *files),
+            *("--timeout", "30", "--output", output, *files),
         ]
 
     def invoke(self, profile, events):

@@ -26,6 +26,8 @@ import unittest
 import zipfile
 
 OPTIONS = None
+# For what takes a fraction of a second on a machine that nobody else uses.
+PATIENCE_SECONDS = 60
 FUNCTION = '''
 import json, os, subprocess, time
 
@@ -142,16 +144,16 @@ class Emulator:
         self.wait_for_port()
 
     def wait_for_port(self):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", 8080)) == 0:
                     return
             time.sleep(0.02)
-        raise AssertionError("the emulator did not listen within 10 s: " + self.output())
+        raise AssertionError("the emulator did not listen in time: " + self.output())
 
     def invoke(self, event):
-        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=PATIENCE_SECONDS)
         connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
         body = connection.getresponse().read()
         connection.close()
@@ -175,17 +177,17 @@ class Emulator:
         return found
 
     def await_record(self, kind):
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < deadline:
             if found := self.records(kind):
                 return found
             time.sleep(0.02)
-        raise AssertionError(f"no {kind} record within 10 s in:\n{self.output()}")
+        raise AssertionError(f"no {kind} record in time in:\n{self.output()}")
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(timeout=10)
+            self.process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
@@ -220,7 +222,7 @@ class Classic(unittest.TestCase):
         self.emulator.invoke({"name": "Ada"})
         begun = time.monotonic()
         self.emulator.process.send_signal(signal.SIGTERM)
-        self.emulator.process.wait(timeout=10)
+        self.emulator.process.wait(timeout=PATIENCE_SECONDS)
         self.assertLess(time.monotonic() - begun, 2.0, "Lambda gives extensions 2 s in all")
         self.assertEqual(len(self.emulator.records("summary")), 1)
 

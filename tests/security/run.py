@@ -110,7 +110,7 @@ def environment(options, code, profile, group):
 def invoke(options, code, profile, policy, files, group):
     layer = ["--no-layer"] if profile is None else ["--layer", options.layer, "--policy", policy]
     command = [options.program, "local", "invoke", "--code", code, "--handler", "app.handler", "--runtime", "python3", *layer]
-    command += ["--profile", profile or "strict", "--network", f"world:{FOLDER / 'world.toml'}", "--timeout", "15"]
+    command += ["--profile", profile or "strict", "--network", f"world:{FOLDER / 'world.toml'}", "--timeout", "30"]
     command += ["--output", "json", *files]
     process = subprocess.run([str(part) for part in command], capture_output=True, timeout=DEADLINE_SECONDS)
     text = process.stdout.decode(errors="replace")

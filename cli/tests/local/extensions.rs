@@ -117,7 +117,7 @@ fn a_telemetry_that_is_off_or_silent_is_so() {
 
 #[test]
 fn a_time_limit_tells_extensions_and_starts_them_again() {
-    let seen = with_extension(HELLO).with(&["--timeout", "1"]).event("{\"sleep\":30}").event("{}").run();
+    let seen = with_extension(HELLO).with(&["--timeout", "3"]).event("{\"sleep\":30}").event("{}").run();
     assert_eq!(seen.responses::<2>()[1]["status"], "success");
     assert_eq!(said(&seen, "registered"), [&json!(200), &json!(200)]);
     let shutdowns: Vec<Value> =
@@ -136,7 +136,7 @@ fn an_extension_that_ends_by_itself_fails_the_invocation() {
 #[test]
 fn managed_instances_refuse_invoke_and_old_schemas() {
     let refused =
-        with_extension(HELLO).with(&["--profile", "managed-instances", "--timeout", "2"]).event("{}").run();
+        with_extension(HELLO).with(&["--profile", "managed-instances", "--timeout", "10"]).event("{}").run();
     assert_eq!(said(&refused, "registered")[0], 403);
     let managed = ["--profile", "managed-instances", "--env", "EVENTS=SHUTDOWN"];
     let old = with_extension(HELLO).with(&managed).event("{}").run();

@@ -76,14 +76,14 @@ fn an_exception_is_an_error_and_the_environment_stays_warm() {
 #[test]
 fn a_time_limit_resets_the_environment_but_not_tmp() {
     let seen = python(COUNTING)
-        .with(&["--timeout", "1"])
+        .with(&["--timeout", "3"])
         .event("{\"mark\":\"a\",\"sleep\":30}")
         .event("{\"mark\":\"b\"}")
         .run();
     let [late, after] = seen.responses();
     assert_eq!(seen.status, 1);
     assert_eq!(late["status"], "timeout");
-    assert!(late["payload"]["errorMessage"].as_str().unwrap().ends_with("Task timed out after 1.00 seconds"));
+    assert!(late["payload"]["errorMessage"].as_str().unwrap().ends_with("Task timed out after 3.00 seconds"));
     assert_eq!(after["payload"]["calls"], 1);
     assert_eq!(after["payload"]["trace"], "ab");
 }

@@ -96,7 +96,7 @@ fn living(mark: &str) -> usize {
 }
 
 fn await_living(mark: &str, count: usize, otherwise: &str) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + Duration::from_secs(30);
     while living(mark) != count {
         assert!(Instant::now() < deadline, "{otherwise}");
         std::thread::yield_now();
@@ -172,7 +172,7 @@ def handler(event, context):
     let begun = Instant::now();
     Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    assert!(begun.elapsed() < Duration::from_secs(10));
+    assert!(begun.elapsed() < Duration::from_secs(30));
     assert_eq!(litter(scratch.path()), 0);
 }
 

@@ -17,6 +17,9 @@ use ringfence_policy::{Plane, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use world::{Guard, Telemetry, World, exists, inside, look_up, name_server};
 
+/// What the platform gives extensions for it, in all.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
+
 const POLICY: &str = r#"
 version = 1
 mode = "enforce"
@@ -61,7 +64,7 @@ fn the_agent_registers_accounts_for_itself_and_leaves_in_time() {
         Some("not supported here (202)")
     );
     assert_eq!(protection["ringfence"]["function"]["name"], "orders");
-    assert!(world.shut_down() < Duration::from_millis(300));
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
     let summary = world.record_of("summary");
     assert_eq!(summary["ringfence"]["reason"], "SPINDOWN");
     assert!(summary["ringfence"]["residentKib"].as_u64().unwrap() > 0);
@@ -339,7 +342,7 @@ fn a_telemetry_api_that_refuses_talks_nonsense_or_is_silent_is_survived() {
         world.invoke();
         assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "nobody");
         world.wait_until_asked();
-        assert!(world.shut_down() < Duration::from_millis(300));
+        assert!(world.shut_down() < SHUTDOWN_DEADLINE);
     }
 }
 
@@ -354,7 +357,7 @@ fn a_managed_instance_is_asked_for_shutdown_only() {
     assert!(registration.contains("SHUTDOWN") && !registration.contains("INVOKE"), "{registration}");
     let start = r#"[{"type":"platform.start","record":{"requestId":"a"}},{"type":"platform.start","record":{"requestId":"b"}}]"#;
     assert!(world.telemetry(None, start).contains("200"));
-    assert!(world.shut_down() < Duration::from_millis(300));
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
     let protection = world.record_of("protection");
     let residue = protection["ringfence"]["rules"]
         .as_array()
@@ -377,7 +380,7 @@ fn a_timeout_does_not_keep_the_agent_from_shutdown() {
     // The runtime never asks for more: the platform has stopped it. The deadline lets the agent go on.
     world.wait_until_asked();
     assert_eq!(guard.phase(), 3, "between");
-    assert!(world.shut_down() < Duration::from_millis(300));
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
 }
 
 #[test]

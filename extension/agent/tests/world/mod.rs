@@ -25,7 +25,7 @@ use ringfence_records::message::{ActionKind, Kind, Report, encode_address, tag};
 use ringfence_records::wire::{self, MAX_MESSAGE, Message, Writer};
 
 /// Longest wait for something that has to come.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 const INSIDE: &str = "RINGFENCE_TEST_WORLD";
 
 /// Whether this is the inside; on the outside the test is run again inside, and has then passed.
