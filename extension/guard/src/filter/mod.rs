@@ -20,6 +20,7 @@ pub mod profile;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod writes;
 
 use crate::sys::seccomp::Instruction;
 use table::{Options, Rule};

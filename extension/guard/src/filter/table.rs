@@ -67,10 +67,12 @@ pub struct Options {
     pub registry: bool,
     /// Whether `bind()` and `listen()` are asked about.
     pub bind: bool,
+    /// Whether opens that write, and calls that change names, are asked about.
+    pub writes: bool,
 }
 
 const EPERM: Action = Action::Fail(libc::EPERM);
-const ENOSYS: Action = Action::Fail(libc::ENOSYS);
+pub(super) const ENOSYS: Action = Action::Fail(libc::ENOSYS);
 
 /// `CLONE_NEWCGROUP`, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET, NEWNS.
 const NEW_NAMESPACES: u32 = 0x7e02_0000;
@@ -98,11 +100,11 @@ pub(super) const KEXEC_FILE_LOAD: c_long = libc::SYS_kexec_file_load;
 #[cfg(target_arch = "aarch64")]
 pub(super) const KEXEC_FILE_LOAD: c_long = 294;
 
-fn rule(call: c_long, cases: Vec<Case>, otherwise: Action, reason: &'static str) -> Rule {
+pub(super) fn rule(call: c_long, cases: Vec<Case>, otherwise: Action, reason: &'static str) -> Rule {
     Rule { call: u32::try_from(call).unwrap_or(u32::MAX), cases, otherwise, reason }
 }
 
-fn case(when: Vec<Atom>, then: Action) -> Case {
+pub(super) fn case(when: Vec<Atom>, then: Action) -> Case {
     Case { when, then }
 }
 
@@ -185,6 +187,9 @@ pub fn rules(options: Options) -> Vec<Rule> {
     rules.extend(sockets(options));
     rules.extend(processes(options));
     rules.extend(descriptors());
+    if options.writes {
+        rules.extend(super::writes::rules());
+    }
     rules
 }
 

@@ -73,6 +73,7 @@ impl Child {
     /// Why there can be no listener; everything is as before then.
     pub fn start(plan: &Plan) -> Result<Self, Errno> {
         let bind = super::binds_are_supervised(plan);
+        let writes = super::writes_are_supervised(plan);
         let registry = plan.capabilities.reach == Reach::Registry;
         let pipes = Pipes { report: descriptor::pipe()?, go: descriptor::pipe()? };
         pages::make_room(&pipes.go.0);
@@ -80,7 +81,7 @@ impl Child {
         let (mask, signals) = process::block(&guarded)?;
         match process::fork_sharing_descriptors() {
             Ok(Side::Child) => {
-                let options = Options { runtime: std::process::id(), registry, bind };
+                let options = Options { runtime: std::process::id(), registry, bind, writes };
                 let privileges = plan.capabilities.no_new_privileges;
                 let status = become_runtime(&plan.settings, options, privileges, mask, &pipes);
                 process::exit_now(status)

@@ -12,10 +12,14 @@ mod claims;
 mod connect;
 mod exec;
 mod listen;
+mod lookup;
+mod names;
+mod open;
 mod others;
 mod pidfds;
 mod registry;
 mod report;
+mod rights;
 mod send;
 mod sockets;
 mod target;
@@ -42,11 +46,13 @@ use crate::launch::{self, Plan};
 use crate::notice;
 use crate::sys::Errno;
 use crate::sys::descriptor::{Identity, Wait, poll};
+use crate::sys::file;
 use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{Listener, Notification};
 use answer::Answer;
 use child::Child;
 use connect::ApiConnection;
+use open::Files;
 use pidfds::Pidfds;
 use registry::Registry;
 use report::Reporter;
@@ -65,13 +71,20 @@ const BATCH: usize = 32;
 #[must_use]
 pub fn covered(plan: &Plan) -> u32 {
     let bind = if binds_are_supervised(plan) { covers::BIND } else { 0 };
-    covers::EXEC | covers::EGRESS | covers::DANGEROUS | bind
+    let writes = if writes_are_supervised(plan) { covers::OPEN_WRITE } else { 0 };
+    covers::EXEC | covers::EGRESS | covers::DANGEROUS | bind | writes
 }
 
 /// Whether bind(2) is asked about.
 #[must_use]
 pub fn binds_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_bind_rules())
+}
+
+/// Whether opens that write and calls that change names are asked about: only where a rule speaks of them.
+#[must_use]
+pub fn writes_are_supervised(plan: &Plan) -> bool {
+    CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_write_rules())
 }
 
 /// Lets the child become the runtime and supervises it until it ends. Returns the status to end with.
@@ -88,6 +101,7 @@ pub fn supervise(
     let _ = process::prctl(PR_SET_CHILD_SUBREAPER, 1);
     process::forbid_core_dumps();
     process::raise_descriptor_limit();
+    file::lift_length_limit();
     workers::prepare();
     let Ok(policy) = CompiledPolicy::new(&plan.policy.compiled) else {
         child.abandon();
@@ -121,6 +135,7 @@ struct Supervisor<'p> {
     reach: Reach,
     pidfds: Pidfds,
     undelivered: Undelivered,
+    files: Files,
     runtime: u32,
     runtime_file: Identity,
     launched: bool,
@@ -174,6 +189,7 @@ impl<'p> Supervisor<'p> {
             reach: plan.capabilities.reach,
             pidfds: Pidfds::default(),
             undelivered: Undelivered::default(),
+            files: Files::default(),
             runtime,
             runtime_file: plan.runtime.identity,
             launched: false,
@@ -242,6 +258,9 @@ impl<'p> Supervisor<'p> {
         if matches!(libc::c_long::from(notification.number), libc::SYS_sendto | libc::SYS_sendmsg) {
             self.undelivered.remember(notification, self.scratch.sent(), value);
         }
+        if names::changes(notification.number.into()) || open::opens(notification.number.into()) {
+            self.undelivered.remember(notification, self.files.asked(), value);
+        }
     }
 
     fn decide(&mut self, notification: &Notification) -> Answer {
@@ -267,6 +286,8 @@ impl<'p> Supervisor<'p> {
             libc::SYS_sendmsg => self.send_message(notification, &caller),
             libc::SYS_sendmmsg => self.send_messages(notification, &caller),
             libc::SYS_seccomp => Self::restrict_itself(&caller),
+            call if open::opens(call) => self.open(notification, &caller),
+            call if names::changes(call) => self.change_names(notification, &caller),
             other => self.decide_dangerous(notification, &caller, other),
         }
     }

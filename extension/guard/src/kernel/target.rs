@@ -64,14 +64,32 @@ pub fn filters_of(thread: u32) -> Option<u32> {
     status_field(thread, b"Seccomp_filters:")
 }
 
-/// A number from `/proc/<pid>/status`.
-fn status_field(pid: u32, name: &[u8]) -> Option<u32> {
+/// Which permissions the files that a thread makes do not get (umask(2)).
+#[must_use]
+pub fn mask_of(thread: u32) -> Option<u32> {
+    let mut bytes = [0; 2048];
+    u32::from_str_radix(field(status(thread, &mut bytes)?, b"Umask:")?, 8).ok()
+}
+
+/// What `/proc/<pid>/status` says.
+pub fn status(pid: u32, into: &mut [u8; 2048]) -> Option<&[u8]> {
     let mut path = ProcPath::new();
     write!(path, "/proc/{pid}/status").ok()?;
+    let length = File::open(path.as_str()).ok()?.read(into).ok()?;
+    into.get(..length)
+}
+
+/// The value of one line of a status.
+#[must_use]
+pub fn field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s str> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+    std::str::from_utf8(line).ok().map(str::trim)
+}
+
+/// A number from `/proc/<pid>/status`.
+fn status_field(pid: u32, name: &[u8]) -> Option<u32> {
     let mut bytes = [0; 2048];
-    let length = File::open(path.as_str()).ok()?.read(&mut bytes).ok()?;
-    let line = bytes.get(..length)?.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    field(status(pid, &mut bytes)?, name)?.parse().ok()
 }
 
 /// The executable that a process runs.

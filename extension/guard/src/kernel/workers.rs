@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::open;
 use super::registry::Registry;
 use crate::sys::seccomp::Listener;
 use crate::sys::socket::{self, Parcel};
@@ -40,6 +41,13 @@ pub enum Task {
         /// `MSG_*`.
         flags: i32,
     },
+    /// open(2) of a pinned file.
+    Open {
+        /// `O_*`.
+        flags: i32,
+        /// Whether the target's descriptor is closed at exec.
+        close_on_exec: bool,
+    },
 }
 
 /// A task, for whom, and on which socket.
@@ -47,7 +55,7 @@ pub enum Task {
 pub struct Job {
     /// The notification to answer.
     pub id: u64,
-    /// The target's socket.
+    /// The target's socket, or the file that it opens.
     pub socket: OwnedFd,
     /// What to do.
     pub task: Task,
@@ -183,6 +191,9 @@ impl Shared {
             Task::Send { address, data, flags } => {
                 let parcel = Parcel { address: &address, data: &data, control: &[], flags };
                 socket::send(job.socket.as_fd(), &parcel).map(|sent| i64::try_from(sent).unwrap_or(0))
+            }
+            Task::Open { flags, close_on_exec } => {
+                open::open_waiting(&self.listener, job.id, &job.socket, flags, close_on_exec)
             }
         }
     }

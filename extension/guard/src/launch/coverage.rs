@@ -71,10 +71,7 @@ impl<'a> Means<'a> {
             Rule::EgressAllow | Rule::EgressDeny | Rule::EgressRuntimeApi => self.either(covers::EGRESS, ""),
             Rule::EgressListen => self.either(covers::BIND, ""),
             Rule::SelfProtection => self.either(covers::DANGEROUS, ""),
-            Rule::TmpWrites | Rule::FilesDenyWrite => self.either(
-                covers::OPEN_WRITE,
-                "process plane: opens that write are not supervised by the kernel plane",
-            ),
+            Rule::TmpWrites | Rule::FilesDenyWrite => self.either(covers::OPEN_WRITE, ""),
             Rule::FilesDenyRead => {
                 self.process("process plane: the kernel plane does not supervise opens for reading")
             }
@@ -130,13 +127,19 @@ mod tests {
             (Rule::EgressAllow, Mode::Observe),
             (Rule::TmpResidue, Mode::Enforce),
             (Rule::FilesDenyRead, Mode::Enforce),
+            (Rule::FilesDenyWrite, Mode::Enforce),
             (Rule::ProcessSyscalls, Mode::Enforce),
         ]);
-        let kernel = Means { kernel: covers::EXEC | covers::EGRESS, child_filter: true, ..Means::default() };
+        let kernel = Means {
+            kernel: covers::EXEC | covers::EGRESS | covers::OPEN_WRITE,
+            child_filter: true,
+            ..Means::default()
+        };
         insta::assert_snapshot!(shown(&kernel, &rules), @r"
         process.shells enforced kernel: 
         egress.allow observed kernel: 
         files.deny_read enforced process: process plane: the kernel plane does not supervise opens for reading
+        files.deny_write enforced kernel: 
         process.syscalls enforced process: installed by the preload library before each exec
         ");
         let nothing = Means { no_preload: "no preload library", ..Means::default() };
@@ -144,10 +147,14 @@ mod tests {
         process.shells not_covered -: no preload library
         egress.allow not_covered -: no preload library
         files.deny_read not_covered -: no preload library
+        files.deny_write not_covered -: no preload library
         process.syscalls not_covered -: seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter
         ");
         let missing = uncovered(&rules, &describe(&rules, &nothing));
-        assert_eq!(missing, [Rule::ProcessShells, Rule::FilesDenyRead, Rule::ProcessSyscalls]);
+        assert_eq!(
+            missing,
+            [Rule::ProcessShells, Rule::FilesDenyRead, Rule::FilesDenyWrite, Rule::ProcessSyscalls]
+        );
     }
 
     #[test]

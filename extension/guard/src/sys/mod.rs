@@ -4,6 +4,7 @@
 //! know policy or messages. Everything else in the crate calls it.
 
 pub mod descriptor;
+pub mod file;
 pub mod map;
 pub mod memory;
 pub mod process;

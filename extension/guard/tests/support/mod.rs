@@ -43,7 +43,7 @@ pub fn bench() -> &'static Path {
         for program in ["outer", "mark", "race", "escape"] {
             compile(program, &folder.join(program));
         }
-        for script in ["benign.py", "agent.py"] {
+        for script in ["benign.py", "agent.py", "files.py"] {
             fs::copy(source("programs").join(script), folder.join(script)).unwrap();
         }
         let hook = folder.join("ringfence/node");
@@ -52,7 +52,7 @@ pub fn bench() -> &'static Path {
         // Any program of this name is Node to the guard.
         fs::copy("/bin/bash", folder.join("node")).unwrap();
         fs::create_dir(folder.join("policies")).unwrap();
-        for policy in ["degraded", "off", "races", "tools"] {
+        for policy in ["degraded", "off", "races", "tools", "writes"] {
             let name = format!("{policy}.toml");
             fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();
         }

@@ -1,0 +1,50 @@
+//! Opens that write, and changes of names: programs get the same results as without the guard, and denied files stay.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a panic is how a test fails"
+)]
+
+mod support;
+
+use std::process::Output;
+
+use support::{KERNEL, guarded, text, violations, without};
+
+/// Runs `files.py` in a folder of its own; the folder's name is no part of the results.
+fn results(run: impl FnOnce(&str) -> Output, name: &str) -> (String, Output) {
+    let folder = format!("/tmp/ringfence-files-{}-{name}", std::process::id());
+    let output = run(&folder);
+    (text(&output.stdout).replace(&folder, "FOLDER"), output)
+}
+
+#[test]
+fn programs_get_the_same_results() {
+    for profile in KERNEL {
+        let words = |folder: &str| ["/usr/bin/python3", "@files.py", folder].map(str::to_owned);
+        let bare = |folder: &str| {
+            let words = words(folder);
+            without(profile, &words.each_ref().map(String::as_str)).output().unwrap()
+        };
+        let supervised = |folder: &str| {
+            let words = words(folder);
+            guarded(profile, "writes", &words.each_ref().map(String::as_str)).output().unwrap()
+        };
+        let name = profile.name();
+        let (expected, control) = results(bare, &format!("{name}-bare"));
+        assert!(expected.ends_with("end\n"), "{expected}{}", text(&control.stderr));
+        let (shown, output) = results(supervised, &format!("{name}-held"));
+        let differing: Vec<_> =
+            expected.lines().zip(shown.lines()).filter(|(one, other)| one != other).collect();
+        assert!(differing.is_empty(), "{profile:?}: {differing:#?}");
+        assert_eq!(
+            shown.lines().count(),
+            expected.lines().count(),
+            "{profile:?}: {shown}{}",
+            text(&output.stderr)
+        );
+        assert_eq!(violations(&output), Vec::<String>::new(), "{profile:?}");
+    }
+}
