@@ -4,6 +4,7 @@ Decides what is fetched and what is skipped; knows nothing of Ringfence. Called 
 """
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -40,6 +41,11 @@ class Case:
         return sorted(self.folder.glob("events/*.json"))
 
     @property
+    def servers(self):
+        """The Python file whose servers run beside the function; None for most."""
+        return self.folder / self.settings["server"] if "server" in self.settings else None
+
+    @property
     def expected(self):
         """The rules whose violation the policy means, per profile if need be."""
         return self.settings.get("expect", {})
@@ -49,6 +55,8 @@ class Case:
         for program in self.settings.get("programs", []):
             if not shutil.which(program, path="/usr/bin:/bin:/usr/sbin:/usr/lib/postgresql/15/bin:/usr/local/go/bin"):
                 raise NotHere(f"no {program} here")
+        if self.servers and os.geteuid() != 0:
+            raise NotHere("its servers need a network name space of their own, and that needs root")
         packages = self._packages(cache)
         code = cache / "code" / f"{self.name}-{self._fingerprint()}"
         if not code.is_dir():

@@ -5,10 +5,13 @@ Decides how the command line is spelt and how its JSON lines are read; judges no
 
 import json
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+# Where the servers of a case are found. No rule takes it for loopback.
+ADDRESS_OF_SERVERS = "10.20.30.40"
 # A run that takes longer than this is broken: every wait of a function has a limit of its own.
 DEADLINE_SECONDS = 240
 
@@ -52,7 +55,6 @@ class Service:
     def command(self, case, code, profile, protected):
         """The command line of one environment."""
         settings = case.settings
-        world = case.folder / "world.toml"
         policy = case.folder / "policy.toml"
         layer = ["--layer", self.layer, *(["--policy", policy] if policy.exists() else [])] if protected else ["--no-layer"]
         variables = dict(settings.get("env", {}))
@@ -61,8 +63,8 @@ class Service:
         for name, length in settings.get("filler", {}).items():
             variables[name] = "x" * length
         return [str(part) for part in (
-            self.program, "local", "invoke", "--code", code, "--handler", case.handler, "--runtime", case.runtime, *layer,
-            "--profile", profile, "--network", f"world:{world}" if world.exists() else "none",
+            *_beside(case), self.program, "local", "invoke", "--code", code, "--handler", case.handler, "--runtime", case.runtime, *layer,
+            "--profile", profile, "--network", _network(case),
             *(part for name, value in variables.items() for part in ("--env", f"{name}={value}")),
             "--timeout", settings.get("timeout", 20), "--memory", settings.get("memory", 512), "--output", "json", *case.events,
         )]
@@ -82,3 +84,17 @@ class Service:
         responses = [item for item in items if item["type"] == "response"]
         log = [item for item in items if item["type"] not in ("response", "sink")]
         return Run(responses, log, time.monotonic() - begun)
+
+
+def _network(case):
+    world = case.folder / "world.toml"
+    if case.servers:
+        return "inherit"
+    return f"world:{world}" if world.exists() else "none"
+
+
+def _beside(case):
+    """What the command is put behind, so that the case's servers answer while it runs."""
+    if not case.servers:
+        return []
+    return ["unshare", "--net", sys.executable, "-B", Path(__file__).parent / "beside.py", case.servers, ADDRESS_OF_SERVERS]
