@@ -8,12 +8,24 @@ use std::path::Path;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    if is_layer(std::env::var("OUT_DIR").unwrap_or_default().as_ref()) {
-        println!("cargo:rustc-cdylib-link-arg=-nostdlib");
-        println!("cargo:rustc-cdylib-link-arg=-nostartfiles");
-        // Addresses are bound when the library is loaded, and to its own functions where they are.
-        println!("cargo:rustc-cdylib-link-arg=-Wl,-z,now,-Bsymbolic");
+    println!("cargo:rerun-if-env-changed=RUSTC_LINKER");
+    if !is_layer(std::env::var("OUT_DIR").unwrap_or_default().as_ref()) {
+        return;
     }
+    // Addresses are bound when the library is loaded, and to its own functions where they are.
+    let arguments: &[&str] = if links_without_compiler() {
+        &["-nostdlib", "-z", "now", "-Bsymbolic"]
+    } else {
+        &["-nostdlib", "-nostartfiles", "-Wl,-z,now,-Bsymbolic"]
+    };
+    for argument in arguments {
+        println!("cargo:rustc-cdylib-link-arg={argument}");
+    }
+}
+
+/// Whether Cargo was told to call the linker itself, as for another processor, whose compiler may not be there.
+fn links_without_compiler() -> bool {
+    std::env::var_os("RUSTC_LINKER").is_some_and(|linker| Path::new(&linker).ends_with("rust-lld"))
 }
 
 /// Whether this is the profile that ships. Cargo tells build scripts neither its name nor its panic strategy, so it

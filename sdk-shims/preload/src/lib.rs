@@ -29,8 +29,6 @@ mod handler;
 mod lineage;
 mod loaded;
 mod mapping;
-#[cfg(all(panic = "abort", not(test)))]
-mod memory;
 mod memory_calls;
 mod network;
 mod others;

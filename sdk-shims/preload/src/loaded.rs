@@ -3,7 +3,7 @@
 //! It walks the list that every loader keeps for debuggers (`struct r_debug`, System V ABI), so it needs neither
 //! /proc nor a call into libc. It decides nothing; `start` calls it to find libc and the loader.
 
-use crate::arch::link_list_of_libc;
+use crate::arch::{self, link_list_of_libc};
 use crate::sys;
 
 /// An executable segment of a loaded object.
@@ -11,10 +11,14 @@ use crate::sys;
 pub(crate) struct Text {
     pub(crate) address: usize,
     pub(crate) length: usize,
+    /// Whether the loader has it guarded: indirect branches must arrive at a landing pad.
+    pub(crate) guarded: bool,
 }
 
 const MAX_OBJECTS: usize = 1024;
 const MAX_HEADERS: usize = 64;
+/// Bytes of `.note.gnu.property` that are read.
+const MAX_NOTE: usize = 256;
 const WORD: usize = size_of::<usize>();
 
 /// Calls `visit` with the name of each loaded object and the address of its ELF header.
@@ -110,16 +114,23 @@ impl Header {
 pub(crate) fn text_of(base: usize) -> Option<Text> {
     const PT_LOAD: u32 = 1;
     const PF_X: u32 = 1;
+    const PT_GNU_PROPERTY: u32 = 0x6474_e553;
     let mut head = [0; 64];
     if !sys::copy_from(base, &mut head) || !head.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
     let offset = usize::from_le_bytes(head.get(32..40)?.try_into().ok()?);
     let count = u16::from_le_bytes(head.get(56..58)?.try_into().ok()?);
-    (0..usize::from(count).min(MAX_HEADERS))
-        .filter_map(|index| Header::read(base.checked_add(offset)? + index * Header::SIZE))
-        .find(|header| header.kind == PT_LOAD && header.flags & PF_X != 0)
-        .map(|header| Text { address: base.wrapping_add(header.address), length: header.length })
+    let headers = || {
+        (0..usize::from(count).min(MAX_HEADERS))
+            .filter_map(|index| Header::read(base.checked_add(offset)? + index * Header::SIZE))
+    };
+    let text = headers().find(|header| header.kind == PT_LOAD && header.flags & PF_X != 0)?;
+    let guarded = headers()
+        .find(|header| header.kind == PT_GNU_PROPERTY)
+        .and_then(|note| sys::bytes_at(base.wrapping_add(note.address), note.length.min(MAX_NOTE)))
+        .is_some_and(arch::guards_branches);
+    Some(Text { address: base.wrapping_add(text.address), length: text.length, guarded })
 }
 
 /// Whether an object of this name makes system calls for others: libc, the loader, and what was split off from libc

@@ -44,7 +44,8 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
     let result = sys::pass(number::MMAP, arguments);
     if let Ok(address) = sys::check(result) {
         // A refusal leaves the mapping as the program asked for it: its own sites then go unseen.
-        let _ = patch_mapping(file, Text { address, length }, arguments);
+        let guarded = protection & sys::PROT_BTI != 0;
+        let _ = patch_mapping(file, Text { address, length, guarded }, arguments);
     }
     Flow::Done(result)
 }

@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use ringfence_policy::{Action, Decision, Origin};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
-use crate::arch::{Flow, number};
+use crate::arch::{self, Flow, number};
 use crate::state::State;
 use crate::{own, report, shielded, sys};
 
@@ -45,7 +45,7 @@ pub(crate) fn replaces(address: usize, length: usize) -> bool {
 }
 
 fn touches(address: usize, length: usize) -> bool {
-    shielded::touches(address, length.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX))
+    shielded::touches(arch::untagged(address), length.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX))
 }
 
 /// `MADV_DONTNEED`, `_FREE`, `_REMOVE` and `_DONTNEED_LOCKED`: the pages are the file's again, or zero.

@@ -4,7 +4,7 @@
 //! `mapping` for text that is mapped later. Text is writable or executable, never both, and nobody runs it while it
 //! is writable: the constructor runs before other threads, and a new mapping is known to nobody.
 
-use crate::arch::{self, STUB_ROOM, Site};
+use crate::arch::{self, STUB_ROOM, Site, Stub};
 use crate::loaded::Text;
 use crate::shielded;
 use crate::sys::{self, Errno, Use};
@@ -75,10 +75,15 @@ impl Stubs {
             *to = from;
         }
         for ((index, site), room) in sites.enumerate().zip(rooms.chunks_exact_mut(STUB_ROOM)) {
-            let before = bytes.get(site.anchor..site.end - 2).ok_or(Errno::INVAL)?;
-            let back = i32::try_from(SLOT + index * STUB_ROOM).map_err(|_| Errno::INVAL)?;
-            arch::write_stub(room, before, text.address + site.end, -back).ok_or(Errno::INVAL)?;
+            let stub = Stub {
+                address: address + SLOT + index * STUB_ROOM,
+                carried: bytes.get(site.anchor..site.call).ok_or(Errno::INVAL)?,
+                call: text.address + site.call,
+                entry_slot: address,
+            };
+            arch::write_stub(room, &stub).ok_or(Errno::INVAL)?;
         }
+        arch::publish_text(address, length);
         sys::protect(address, length, Use::Execute).inspect_err(|_| sys::unmap(address, length))?;
         Ok(Self { address, length })
     }
@@ -88,11 +93,10 @@ impl Stubs {
     }
 }
 
-/// Memory that a five-byte jump from anywhere in `text` reaches.
+/// Memory that a jump from anywhere in `text` reaches.
 fn near(text: Text, length: usize) -> Result<&'static mut [u8], Errno> {
-    const STEPS: [usize; 6] = [0x2_0000, 0x100_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
-    for step in STEPS {
-        let hint = (text.address & !(PAGE - 1)).saturating_sub(step);
+    for distance in arch::DISTANCES {
+        let hint = (text.address & !(PAGE - 1)).saturating_sub(distance);
         let area = sys::memory_near(hint, length)?;
         let start = area.as_ptr() as usize;
         if reaches(text, start, length) {
@@ -104,10 +108,9 @@ fn near(text: Text, length: usize) -> Result<&'static mut [u8], Errno> {
 }
 
 fn reaches(text: Text, start: usize, length: usize) -> bool {
-    const REACH: usize = 0x7fff_0000;
     let low = start.min(text.address);
     let high = (start + length).max(text.address + text.length);
-    high - low < REACH
+    high - low < arch::REACH
 }
 
 /// Writes the jumps.
@@ -117,19 +120,12 @@ fn redirect<'s>(text: Text, sites: impl Iterator<Item = &'s Site>, stubs: &Stubs
     sys::protect(start, length, Use::Write)?;
     for (index, site) in sites.enumerate() {
         let anchor = text.address + site.anchor;
-        if let Some(jump) = jump(anchor, stubs.stub(index)) {
+        if let Some(jump) = arch::jump(anchor, stubs.stub(index)) {
             sys::write_text(anchor, &jump);
+            arch::publish_text(anchor, jump.len());
         }
     }
-    sys::protect(start, length, Use::Execute)
-}
-
-/// `jmp rel32` from `anchor` to `stub`.
-fn jump(anchor: usize, stub: usize) -> Option<[u8; 5]> {
-    let behind = anchor.checked_add(5)?;
-    let distance = i32::try_from(stub.wrapping_sub(behind).cast_signed()).ok()?;
-    let [a, b, c, d] = distance.to_le_bytes();
-    Some([0xe9, a, b, c, d])
+    sys::protect(start, length, if text.guarded { Use::ExecuteGuarded } else { Use::Execute })
 }
 
 #[cfg(test)]
@@ -143,16 +139,9 @@ mod tests {
     }
 
     #[test]
-    fn jumps_go_both_ways_and_never_too_far() {
-        assert_eq!(jump(0x1000, 0x2000), Some([0xe9, 0xfb, 0x0f, 0, 0]));
-        assert_eq!(jump(0x2000, 0x1005), Some([0xe9, 0, 0xf0, 0xff, 0xff]));
-        assert_eq!(jump(0x1000, 0x1_0000_0000), None);
-    }
-
-    #[test]
     fn reach_is_measured_over_both_ranges() {
-        let text = Text { address: 0x7f00_0000_0000, length: 0x10_0000 };
-        assert!(reaches(text, 0x7eff_f000_0000, 0x1000));
+        let text = Text { address: 0x7f00_0000_0000, length: 0x10_0000, guarded: false };
+        assert!(reaches(text, 0x7eff_fff0_0000, 0x1000));
         assert!(!reaches(text, 0x7e00_0000_0000, 0x1000));
     }
 }

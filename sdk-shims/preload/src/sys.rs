@@ -6,7 +6,8 @@
 
 use core::sync::atomic::AtomicU32;
 
-use crate::arch::{number, syscall};
+use crate::arch::{self, number, syscall};
+pub(crate) use crate::arch::{O_NOFOLLOW, O_TMPFILE};
 
 /// A positive error number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,10 +66,8 @@ pub(crate) const O_CREAT: usize = 0o100;
 pub(crate) const O_EXCL: usize = 0o200;
 pub(crate) const O_TRUNC: usize = 0o1000;
 pub(crate) const O_NONBLOCK: usize = 0o4000;
-pub(crate) const O_NOFOLLOW: usize = 0o40_0000;
 pub(crate) const O_CLOEXEC: usize = 0o200_0000;
 pub(crate) const O_PATH: usize = 0o1000_0000;
-pub(crate) const O_TMPFILE: usize = 0o2020_0000;
 
 /// Passes a call of the program on to the kernel with these arguments.
 pub(crate) fn pass(number: usize, arguments: [usize; 6]) -> isize {
@@ -127,7 +126,7 @@ pub(crate) fn open_raw(directory: i32, path: usize, flags: usize) -> Result<Owne
 /// `unlink(2)` of a path that ends in NUL.
 pub(crate) fn unlink(path: &[u8]) {
     if path.last() == Some(&0) {
-        pass(number::UNLINK, [path.as_ptr() as usize, 0, 0, 0, 0, 0]);
+        pass(number::UNLINKAT, [argument(CWD), path.as_ptr() as usize, 0, 0, 0, 0]);
     }
 }
 
@@ -157,11 +156,9 @@ pub(crate) struct Identity {
 pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
     let mut status = [0_u64; 18];
     check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
-    let [device, inode, _, mode, _, _, size, ..] = status;
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "st_mode is the low half of the fourth word of struct stat"
-    )]
+    let [device, inode, _, _, _, _, size, ..] = status;
+    let mode = status.get(arch::WORD_OF_MODE).copied().unwrap_or_default();
+    #[allow(clippy::cast_possible_truncation, reason = "st_mode is the low half of its word of struct stat")]
     Ok(Identity { device, inode, mode: mode as u32, size })
 }
 
@@ -327,6 +324,8 @@ pub(crate) fn install_filter(program: &[u8]) -> Result<(), Errno> {
 const PROT_READ: usize = 1;
 const PROT_WRITE: usize = 2;
 const PROT_EXEC: usize = 4;
+/// aarch64 only; EINVAL where the processor cannot (`asm/mman.h`).
+pub(crate) const PROT_BTI: usize = 0x10;
 const MAP_SHARED: usize = 1;
 const MAP_PRIVATE: usize = 2;
 const MAP_ANONYMOUS: usize = 0x20;
@@ -382,6 +381,8 @@ pub(crate) enum Use {
     Read,
     Write,
     Execute,
+    /// The same, and indirect branches must arrive at a landing pad, where the processor knows such.
+    ExecuteGuarded,
 }
 
 /// `mprotect(2)`; never writable and executable at once.
@@ -390,18 +391,23 @@ pub(crate) fn protect(address: usize, length: usize, how: Use) -> Result<(), Err
         Use::Read => PROT_READ,
         Use::Write => PROT_READ | PROT_WRITE,
         Use::Execute => PROT_READ | PROT_EXEC,
+        Use::ExecuteGuarded => PROT_READ | PROT_EXEC | PROT_BTI,
     };
-    check(pass(number::MPROTECT, [address, length, bits, 0, 0, 0])).map(drop)
+    match check(pass(number::MPROTECT, [address, length, bits, 0, 0, 0])) {
+        Err(Errno::INVAL) if how == Use::ExecuteGuarded => protect(address, length, Use::Execute),
+        result => result.map(drop),
+    }
 }
 
 /// Lowest address that a pointer of the program can have (`mmap_min_addr`); below it the kernel answers EFAULT.
 const LOWEST: usize = 0x1000;
-/// Highest one: user space ends here.
-const HIGHEST: usize = 1 << 47;
+/// Highest one: user space ends here on any processor of this kind.
+const HIGHEST: usize = arch::END_OF_USER_SPACE;
 
 /// Whether `address` can be a pointer at all. A wild pointer in this range faults in the library, where the kernel
 /// would have answered EFAULT.
 pub(crate) const fn plausible(address: usize) -> bool {
+    let address = arch::untagged(address);
     address >= LOWEST && address < HIGHEST
 }
 
@@ -426,7 +432,7 @@ pub(crate) fn bytes_at(address: usize, length: usize) -> Option<&'static [u8]> {
     if length == 0 {
         return Some(&[]);
     }
-    if !plausible(address) || length > HIGHEST - address {
+    if !plausible(address) || length > HIGHEST - arch::untagged(address) {
         return None;
     }
     // SAFETY: the program passes this range to a system call that reads it; see `string_at`.

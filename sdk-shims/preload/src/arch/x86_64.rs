@@ -7,8 +7,10 @@
 
 use core::arch::{asm, global_asm};
 
-use super::Flow;
+use super::{Flow, Site, Stub};
 
+#[cfg(all(panic = "abort", not(test)))]
+mod memory;
 pub(crate) mod number;
 
 /// The caller's registers at a patched site, as the entry saves them. The order is that of the pushes in the entry.
@@ -181,7 +183,8 @@ unsafe extern "C" {
 unsafe extern "C" fn from_site(registers: *mut Registers) -> u8 {
     // SAFETY: the entry passes the address of the seven words it has just pushed; nobody else holds it.
     let registers = unsafe { &mut *registers };
-    match crate::handler::handle(registers.rax, registers.arguments) {
+    // The kernel takes the low half (since Linux 5.13; before, it knew no number with bits above).
+    match crate::handler::handle(registers.rax & 0xffff_ffff, registers.arguments) {
         Flow::Proceed => 0,
         Flow::Done(result) => {
             registers.rax = result.cast_unsigned();
@@ -209,6 +212,17 @@ pub(crate) fn link_list_of_libc() -> usize {
 
 /// Bytes that a stub needs at most.
 pub(crate) const STUB_ROOM: usize = 64;
+/// How far a jump goes, less a page or two.
+pub(crate) const REACH: usize = 0x7fff_0000;
+/// How far below a text room for its stubs is asked for, in turn.
+pub(crate) const DISTANCES: [usize; 6] =
+    [0x2_0000, 0x100_0000, 0x800_0000, 0x1000_0000, 0x2000_0000, 0x4000_0000];
+/// With five levels of page tables; with four, 47 bits.
+pub(crate) const END_OF_USER_SPACE: usize = 1 << 56;
+/// Which 64-bit word of `struct stat` has `st_mode` in its low half.
+pub(crate) const WORD_OF_MODE: usize = 3;
+pub(crate) const O_NOFOLLOW: usize = 0o40_0000;
+pub(crate) const O_TMPFILE: usize = 0o2020_0000;
 const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const MOV_EAX: u8 = 0xb8;
 /// Bytes of a `mov $nr, %eax`, and of a jump.
@@ -226,17 +240,6 @@ const GENERIC: [&[u8]; 4] = [
     // musl's `fopen`: or $O_LARGEFILE,%esi; movslq %esi,%rsi
     &[0x81, 0xce, 0x00, 0x80, 0x00, 0x00, 0x48, 0x63, 0xf6],
 ];
-
-/// A place where a call can be taken over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Site {
-    /// Offset in the text of the anchor, whose first five bytes become a jump.
-    pub(crate) anchor: usize,
-    /// Offset behind the `0f 05`.
-    pub(crate) end: usize,
-    /// Number of the call; `None` where it is known only when it runs.
-    pub(crate) number: Option<usize>,
-}
 
 /// Finds the sites in `text` whose number `wanted` accepts, and the generic ones; `found` takes each.
 pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found: impl FnMut(Site)) {
@@ -298,17 +301,16 @@ fn holds_pair(window: &[u8; WINDOW]) -> bool {
 
 /// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.
 fn site_before(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
-    let end = at + SYSCALL.len();
     let before = text.get(..at)?;
     if let Some(shape) = GENERIC.iter().find(|shape| before.ends_with(shape)) {
-        return Some(Site { anchor: at - shape.len(), end, number: None });
+        return Some(Site { anchor: at - shape.len(), call: at, number: None });
     }
     let near = at.checked_sub(ANCHOR)?;
     for anchor in (at.saturating_sub(ANCHOR + MAX_CARRIED)..=near).rev() {
         if let Some(number) = loaded_number(text.get(anchor..anchor + ANCHOR)?) {
             let carried = text.get(anchor + ANCHOR..at)?;
             if can_be_carried(carried) {
-                return wanted(number).then_some(Site { anchor, end, number: Some(number) });
+                return wanted(number).then_some(Site { anchor, call: at, number: Some(number) });
             }
         }
     }
@@ -388,22 +390,44 @@ fn operand_length(rest: &[u8], rex: u8, target: Target) -> Option<usize> {
 }
 
 /// Writes the stub of a site to the start of `room` and returns its length: the anchor's own instruction, what it
-/// carries along, the address behind the site into r11, and a jump through `entry_slot`, the offset from the stub to
-/// the eight bytes that hold the entry's address. `before` is the text from the anchor up to the `0f 05`.
-pub(crate) fn write_stub(room: &mut [u8], before: &[u8], behind: usize, entry_slot: i32) -> Option<usize> {
+/// carries along, the address behind the site into r11, and a jump through the slot that holds the entry's address.
+pub(crate) fn write_stub(room: &mut [u8], stub: &Stub<'_>) -> Option<usize> {
     let mut length = 0;
     let mut put = |bytes: &[u8]| {
         room.get_mut(length..length + bytes.len())?.copy_from_slice(bytes);
         length += bytes.len();
         Some(())
     };
-    put(before)?;
+    put(stub.carried)?;
     put(&[0x49, 0xbb])?;
-    put(&behind.to_le_bytes())?;
-    let next = i32::try_from(before.len() + 16).ok()?;
+    put(&stub.call.checked_add(SYSCALL.len())?.to_le_bytes())?;
+    let next = stub.address.checked_add(stub.carried.len() + 16)?;
     put(&[0xff, 0x25])?;
-    put(&entry_slot.checked_sub(next)?.to_le_bytes())?;
+    put(&displacement(stub.entry_slot, next)?.to_le_bytes())?;
     Some(length)
+}
+
+/// `jmp rel32` from `anchor` to `stub`.
+pub(crate) fn jump(anchor: usize, stub: usize) -> Option<[u8; ANCHOR]> {
+    let [a, b, c, d] = displacement(stub, anchor.checked_add(ANCHOR)?)?.to_le_bytes();
+    Some([0xe9, a, b, c, d])
+}
+
+fn displacement(to: usize, from: usize) -> Option<i32> {
+    i32::try_from(to.wrapping_sub(from).cast_signed()).ok()
+}
+
+/// Nothing is to be done: what is written is what runs.
+pub(crate) const fn publish_text(_: usize, _: usize) {}
+
+/// Whether indirect branches into the text of this object are checked for landing pads: nothing here asks for that.
+pub(crate) const fn guards_branches(_: &[u8]) -> bool {
+    false
+}
+
+/// An address without what the processor ignores of it: it looks at all bits.
+pub(crate) const fn untagged(address: usize) -> usize {
+    address
 }
 
 #[cfg(test)]
@@ -424,15 +448,15 @@ mod tests {
     #[test]
     fn the_shapes_of_glibc_are_understood() {
         let contiguous = [0x90, 0xb8, 0x2c, 0, 0, 0, 0x0f, 0x05, 0xc3];
-        assert_eq!(sites(&contiguous), [Site { anchor: 1, end: 8, number: Some(number::SENDTO) }]);
+        assert_eq!(sites(&contiguous), [Site { anchor: 1, call: 6, number: Some(number::SENDTO) }]);
         // sendto(3) of glibc 2.36 where threads exist: two arguments are reloaded from the stack in between.
         let apart = [0xb8, 0x2c, 0, 0, 0, 0x48, 0x8b, 0x74, 0x24, 0x10, 0x8b, 0x7c, 0x24, 0x08, 0x0f, 0x05];
-        assert_eq!(sites(&apart), [Site { anchor: 0, end: 16, number: Some(number::SENDTO) }]);
+        assert_eq!(sites(&apart), [Site { anchor: 0, call: 14, number: Some(number::SENDTO) }]);
         // __open64_nocancel: mov %rdi,%rsi; mov $AT_FDCWD,%edi.
         let nocancel = [0xb8, 1, 1, 0, 0, 0x48, 0x89, 0xfe, 0xbf, 0x9c, 0xff, 0xff, 0xff, 0x0f, 0x05];
-        assert_eq!(sites(&nocancel), [Site { anchor: 0, end: 15, number: Some(number::OPENAT) }]);
+        assert_eq!(sites(&nocancel), [Site { anchor: 0, call: 13, number: Some(number::OPENAT) }]);
         let by_number = [0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05];
-        assert_eq!(sites(&by_number), [Site { anchor: 0, end: 7, number: None }]);
+        assert_eq!(sites(&by_number), [Site { anchor: 0, call: 5, number: None }]);
     }
 
     #[test]
@@ -451,7 +475,16 @@ mod tests {
     #[test]
     fn a_stub_is_the_carried_code_and_a_jump() {
         let mut room = [0; STUB_ROOM];
-        let length = write_stub(&mut room, &[0xb8, 0x2c, 0, 0, 0], 0x1122_3344_5566_7788, -40).unwrap();
+        let length = write_stub(
+            &mut room,
+            &Stub {
+                address: 0x1_0040,
+                carried: &[0xb8, 0x2c, 0, 0, 0],
+                call: 0x1122_3344_5566_7786,
+                entry_slot: 0x1_0018,
+            },
+        )
+        .unwrap();
         assert_eq!(
             &room[..length],
             &[
@@ -461,20 +494,27 @@ mod tests {
         );
     }
 
+    #[test]
+    fn jumps_go_both_ways_and_never_too_far() {
+        assert_eq!(jump(0x1000, 0x2000), Some([0xe9, 0xfb, 0x0f, 0, 0]));
+        assert_eq!(jump(0x2000, 0x1005), Some([0xe9, 0, 0xf0, 0xff, 0xff]));
+        assert_eq!(jump(0x1000, 0x1_0000_0000), None);
+    }
+
     proptest! {
         #[test]
         fn every_pair_is_found_wherever_it_stands(before in 0..100_usize, after in 0..40_usize) {
             let mut text = vec![0x90; before];
             text.extend([0xb8, 0x2c, 0, 0, 0, 0x0f, 0x05]);
             text.extend(vec![0x90; after]);
-            prop_assert_eq!(sites(&text), [Site { anchor: before, end: before + 7, number: Some(number::SENDTO) }]);
+            prop_assert_eq!(sites(&text), [Site { anchor: before, call: before + 5, number: Some(number::SENDTO) }]);
         }
 
         #[test]
         fn sites_lie_inside_any_bytes(text in proptest::collection::vec(prop_oneof![Just(0x0f), Just(0x05), Just(0xb8), Just(0), any::<u8>()], 0..300)) {
             find_sites(&text, |_| true, |site| {
-                assert!(site.anchor + ANCHOR <= site.end - 2 && site.end <= text.len());
-                assert!(site.end - site.anchor <= ANCHOR + MAX_CARRIED + 2);
+                assert!(site.anchor + ANCHOR <= site.call && site.call + 2 <= text.len());
+                assert!(site.call - site.anchor <= ANCHOR + MAX_CARRIED);
             });
         }
     }
