@@ -165,8 +165,6 @@ impl<'p> Supervisor<'p> {
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
         let registry = Arc::new(Mutex::new(Registry::default()));
-        let mut verifier = Verifier::default();
-        verifier.know(plan.runtime.identity);
         Self {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry)),
             listener,
@@ -181,7 +179,7 @@ impl<'p> Supervisor<'p> {
                 runtime,
             ),
             state,
-            verifier,
+            verifier: Verifier::new(runtime, plan.runtime.identity),
             registry,
             scratch: Scratch::default(),
             api_connections: Vec::with_capacity(16),

@@ -18,6 +18,8 @@ const MAX_PENDING: usize = 64;
 const MAX_ALLOWED: usize = 4;
 /// Executables that were allowed at some time; a process that runs none of them is judged anew.
 const MAX_KNOWN: usize = 256;
+/// Images of the runtime's executable that may run: its own, and those of workers it was allowed to start.
+const MAX_IMAGES: usize = 64;
 /// When a process is looked at after its exec, in milliseconds.
 const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
 
@@ -51,17 +53,23 @@ pub enum Finding {
 /// The execs under way.
 #[derive(Debug)]
 pub struct Verifier {
+    runtime: u32,
+    runtime_file: Identity,
     pending: Vec<Pending>,
     known: Vec<Identity>,
-}
-
-impl Default for Verifier {
-    fn default() -> Self {
-        Self { pending: Vec::with_capacity(MAX_PENDING), known: Vec::with_capacity(MAX_KNOWN) }
-    }
+    images: Vec<u64>,
 }
 
 impl Verifier {
+    /// For the process `runtime`, which is to run `runtime_file`.
+    #[must_use]
+    pub fn new(runtime: u32, runtime_file: Identity) -> Self {
+        let mut known = Vec::with_capacity(MAX_KNOWN);
+        known.push(runtime_file);
+        let (pending, images) = (Vec::with_capacity(MAX_PENDING), Vec::with_capacity(MAX_IMAGES));
+        Self { runtime, runtime_file, pending, known, images }
+    }
+
     /// Notes that `process` may now become `file`.
     ///
     /// # Errors
@@ -122,7 +130,7 @@ impl Verifier {
             Err(_) => return Finding::Closed,
         };
         let Some(at) = self.pending.iter().position(|pending| pending.process == process) else {
-            return if self.known.contains(&now) { Finding::Expected } else { Finding::Unexpected(now) };
+            return self.judge_settled(process, now);
         };
         let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
         if pending.condemned {
@@ -133,8 +141,48 @@ impl Verifier {
         let same = now == pending.before && target::stack_start(process) == pending.stack_before;
         if allowed && !same {
             self.pending.swap_remove(at);
+            self.accept(process, now);
         }
         if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
+    }
+
+    /// A process without an exec under way: a copy of one that was looked at, or one whose exec was never noticed.
+    ///
+    /// That it runs the runtime's file is not enough, or one that was swapped in and has forked before the first look
+    /// would leave a copy behind that is taken for the runtime's. A fork has the stack of its parent; an exec has not.
+    fn judge_settled(&mut self, process: u32, now: Identity) -> Finding {
+        if !self.known.contains(&now) {
+            return Finding::Unexpected(now);
+        }
+        if now != self.runtime_file || process == self.runtime {
+            return Finding::Expected;
+        }
+        match target::stack_start(process) {
+            // In the middle of an exec, or gone by now.
+            0 => Finding::Closed,
+            stack if self.images.contains(&stack) => Finding::Expected,
+            stack if stack == target::stack_start(self.runtime) => {
+                self.note_image(stack);
+                Finding::Expected
+            }
+            _ => Finding::Unexpected(now),
+        }
+    }
+
+    fn note_image(&mut self, stack: u64) {
+        if self.images.len() >= MAX_IMAGES {
+            self.images.swap_remove(1);
+        }
+        self.images.push(stack);
+    }
+
+    /// Notes that `process` may run `file`, and its copies too.
+    pub fn accept(&mut self, process: u32, file: Identity) {
+        self.know(file);
+        let stack = if file == self.runtime_file { target::stack_start(process) } else { 0 };
+        if stack != 0 && !self.images.contains(&stack) {
+            self.note_image(stack);
+        }
     }
 
     /// Notes that `process` is being killed. The signal takes its time: what the process asks for until it is gone is
@@ -198,11 +246,39 @@ mod tests {
     use super::*;
 
     const OTHER: Identity = Identity { device: 1, inode: 2 };
+    const RUNTIME_FILE: Identity = Identity { device: 3, inode: 4 };
+
+    fn verifier() -> Verifier {
+        Verifier::new(u32::MAX - 1, RUNTIME_FILE)
+    }
+
+    #[test]
+    fn a_copy_of_the_runtimes_file_is_the_runtimes_only_with_its_stack() {
+        let own = std::process::id();
+        let file = target::executable(own).unwrap();
+        let mut verifier = Verifier::new(u32::MAX - 1, file);
+        assert_eq!(verifier.look(own), Finding::Unexpected(file));
+        verifier.accept(own, file);
+        assert_eq!(verifier.look(own), Finding::Expected);
+        assert_eq!(Verifier::new(own, file).look(own), Finding::Expected);
+        let mut child =
+            std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        // A parent that runs the same file, as a stand-in for the runtime, and a child that came by an exec.
+        let cat = loop {
+            match target::executable(child.id()) {
+                Ok(cat) if cat != file && target::stack_start(child.id()) != 0 => break cat,
+                _ => std::thread::yield_now(),
+            }
+        };
+        assert_eq!(Verifier::new(own, cat).look(child.id()), Finding::Unexpected(cat));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_process_that_runs_what_nobody_allowed_is_found() {
         let own = std::process::id();
-        let mut verifier = Verifier::default();
+        let mut verifier = verifier();
         assert!(matches!(verifier.look(own), Finding::Unexpected(_)));
         verifier.know(target::executable(own).unwrap());
         assert_eq!(verifier.look(own), Finding::Expected);
@@ -211,7 +287,7 @@ mod tests {
     #[test]
     fn before_the_exec_takes_place_nothing_is_wrong() {
         let own = std::process::id();
-        let mut verifier = Verifier::default();
+        let mut verifier = verifier();
         verifier.expect(own, OTHER).unwrap();
         assert_eq!(verifier.look(own), Finding::Expected);
         assert!(verifier.patience(Instant::now()).unwrap() <= 1);
@@ -220,7 +296,7 @@ mod tests {
     #[test]
     fn looks_end_and_the_table_is_bounded() {
         let own = std::process::id();
-        let mut verifier = Verifier::default();
+        let mut verifier = verifier();
         verifier.expect(own, OTHER).unwrap();
         let later = Instant::now() + Duration::from_mins(1);
         assert_eq!((0..100).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
@@ -234,7 +310,7 @@ mod tests {
     #[test]
     fn what_was_killed_stays_condemned_until_it_is_gone() {
         let own = std::process::id();
-        let mut verifier = Verifier::default();
+        let mut verifier = verifier();
         verifier.know(target::executable(own).unwrap());
         verifier.condemn(own);
         assert_eq!(verifier.look(own), Finding::Condemned);
@@ -248,6 +324,6 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_no_finding() {
-        assert_eq!(Verifier::default().look(u32::MAX), Finding::Gone);
+        assert_eq!(verifier().look(u32::MAX), Finding::Gone);
     }
 }

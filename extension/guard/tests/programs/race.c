@@ -71,7 +71,8 @@ int main(int argc, char **argv) {
     argc -= control, argv += control;
     if (argc < 2) return 2;
     if (atoi(argv[1])) {
-        /* Run in place of the allowed program: say so, as mark.c does. */
+        /* Run in place of the allowed program: say so, as mark.c does, and in a copy too, which nobody has looked at. */
+        if (fork() == 0) usleep(2000);
         struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1]))};
         to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         return sendto(socket(AF_INET, SOCK_DGRAM, 0), "mark", 4, 0, (struct sockaddr *)&to, sizeof to) == 4 ? 0 : 1;
