@@ -10,8 +10,8 @@ use crate::shielded;
 use crate::sys::{self, Errno, Use};
 
 const PAGE: usize = 4096;
-/// Most sites of one object: glibc 2.36 has 70, musl about as many.
-const MAX_SITES: usize = 160;
+/// Most sites of one object: glibc 2.36 has 108, musl 1.2.6 170.
+const MAX_SITES: usize = 256;
 /// Bytes before the first stub: the entry's address.
 const SLOT: usize = 16;
 
@@ -36,60 +36,93 @@ pub(crate) fn is_permitted(file: &[u8]) -> bool {
 /// as it was.
 pub(crate) fn patch(text: Text, wanted: impl Fn(usize) -> bool) -> Result<usize, Errno> {
     let bytes = sys::text_at(text.address, text.length);
-    let mut sites = [None; MAX_SITES];
-    let mut count = 0;
-    arch::find_sites(bytes, wanted, |site| {
-        if let Some(slot) = sites.get_mut(count) {
-            *slot = Some(site);
-            count += 1;
-        }
-    });
-    if count == 0 {
+    let mut places = Places::default();
+    arch::find_sites(bytes, wanted, |site| places.add(site));
+    let places = places.filled();
+    if places.is_empty() {
         return Ok(0);
     }
-    let stubs = Stubs::build(text, bytes, sites.iter().flatten(), count)?;
-    redirect(text, sites.iter().flatten(), &stubs)?;
+    let stubs = Stubs::build(text, bytes, places)?;
+    redirect(text, places, &stubs)?;
     shielded::add(text.address, text.length);
     shielded::add(stubs.address, stubs.length);
-    Ok(count)
+    Ok(places.len())
+}
+
+/// Where a site is, in few bytes: this lies on the stack of whoever maps an object.
+#[derive(Debug, Clone, Copy, Default)]
+struct Place {
+    anchor: u32,
+    call: u32,
+}
+
+/// The sites of one text.
+struct Places {
+    all: [Place; MAX_SITES],
+    count: usize,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { all: [Place::default(); MAX_SITES], count: 0 }
+    }
+}
+
+impl Places {
+    /// One too many is left as it is.
+    fn add(&mut self, site: Site) {
+        let (Ok(anchor), Ok(call)) = (u32::try_from(site.anchor), u32::try_from(site.call)) else { return };
+        if let Some(place) = self.all.get_mut(self.count) {
+            *place = Place { anchor, call };
+            self.count += 1;
+        }
+    }
+
+    fn filled(&self) -> &[Place] {
+        self.all.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// The stubs of one text: first the entry's address, then one room per site in their order.
 struct Stubs {
     address: usize,
     length: usize,
+    /// Those that could be: not where a distance is too long.
+    written: [bool; MAX_SITES],
 }
 
 impl Stubs {
-    fn build<'s>(
-        text: Text,
-        bytes: &[u8],
-        sites: impl Iterator<Item = &'s Site>,
-        count: usize,
-    ) -> Result<Self, Errno> {
-        let length = (SLOT + count * STUB_ROOM).next_multiple_of(PAGE);
+    fn build(text: Text, bytes: &[u8], places: &[Place]) -> Result<Self, Errno> {
+        let length = (SLOT + places.len() * STUB_ROOM).next_multiple_of(PAGE);
         let area = near(text, length)?;
         let address = area.as_ptr() as usize;
         let (slot, rooms) = area.split_at_mut(SLOT);
         for (to, from) in slot.iter_mut().zip(arch::entry_address().to_le_bytes()) {
             *to = from;
         }
-        for ((index, site), room) in sites.enumerate().zip(rooms.chunks_exact_mut(STUB_ROOM)) {
+        let mut written = [false; MAX_SITES];
+        for ((index, place), room) in places.iter().enumerate().zip(rooms.chunks_exact_mut(STUB_ROOM)) {
+            let (anchor, call) = (place.anchor as usize, place.call as usize);
             let stub = Stub {
                 address: address + SLOT + index * STUB_ROOM,
-                carried: bytes.get(site.anchor..site.call).ok_or(Errno::INVAL)?,
-                call: text.address + site.call,
+                carried: bytes.get(anchor..call).ok_or(Errno::INVAL)?,
+                rest: bytes.get(call..).unwrap_or_default(),
+                call: text.address + call,
                 entry_slot: address,
             };
-            arch::write_stub(room, &stub).ok_or(Errno::INVAL)?;
+            if let Some(written) = written.get_mut(index) {
+                *written = arch::write_stub(room, &stub).is_some();
+            }
         }
         arch::publish_text(address, length);
         sys::protect(address, length, Use::Execute).inspect_err(|_| sys::unmap(address, length))?;
-        Ok(Self { address, length })
+        Ok(Self { address, length, written })
     }
 
-    const fn stub(&self, index: usize) -> usize {
-        self.address + SLOT + index * STUB_ROOM
+    /// Address of a stub, where it could be written.
+    fn stub(&self, index: usize) -> Option<usize> {
+        let written = self.written.get(index).copied().unwrap_or(false);
+        written.then_some(self.address + SLOT + index * STUB_ROOM)
     }
 }
 
@@ -114,13 +147,13 @@ fn reaches(text: Text, start: usize, length: usize) -> bool {
 }
 
 /// Writes the jumps.
-fn redirect<'s>(text: Text, sites: impl Iterator<Item = &'s Site>, stubs: &Stubs) -> Result<(), Errno> {
+fn redirect(text: Text, places: &[Place], stubs: &Stubs) -> Result<(), Errno> {
     let start = text.address & !(PAGE - 1);
     let length = (text.address + text.length - start).next_multiple_of(PAGE);
     sys::protect(start, length, Use::Write)?;
-    for (index, site) in sites.enumerate() {
-        let anchor = text.address + site.anchor;
-        if let Some(jump) = arch::jump(anchor, stubs.stub(index)) {
+    for (index, place) in places.iter().enumerate() {
+        let anchor = text.address + place.anchor as usize;
+        if let Some(jump) = stubs.stub(index).and_then(|stub| arch::jump(anchor, stub)) {
             sys::write_text(anchor, &jump);
             arch::publish_text(anchor, jump.len());
         }

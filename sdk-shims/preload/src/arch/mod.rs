@@ -49,8 +49,10 @@ pub(crate) struct Site {
 pub(crate) struct Stub<'t> {
     /// Where it will stand.
     pub(crate) address: usize,
-    /// The text from the anchor up to the system-call instruction.
+    /// The text from the anchor up to the system-call instruction; empty where the instruction is the anchor.
     pub(crate) carried: &'t [u8],
+    /// The text from the system-call instruction on.
+    pub(crate) rest: &'t [u8],
     /// Address of the system-call instruction.
     pub(crate) call: usize,
     /// Address of the eight bytes that hold the entry's address.

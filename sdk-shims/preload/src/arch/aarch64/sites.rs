@@ -260,6 +260,7 @@ mod tests {
     const AT: usize = 0x7f00_0001_0040;
     const STUB: Stub<'_> = Stub {
         address: AT,
+        rest: &[],
         carried: &MOV_X8_OPENAT.to_le_bytes(),
         call: AT + 0x2_0000,
         entry_slot: AT - 0x40,
