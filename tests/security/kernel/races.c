@@ -97,7 +97,12 @@ static int one_bind(void) {
     close(fd);
     return seen;
 }
+static int acquainted; /* whether the process makes a supervised call before its exec, so that it was looked at */
 static int become(void *at) {
+    if (acquainted) {
+        struct sockaddr_in to = inet(ALLOWED, port);
+        syscall(SYS_connect, socket(AF_INET, SOCK_DGRAM, 0), &to, sizeof to);
+    }
     char *arguments[] = {"mark", "mark", at, 0};
     syscall(SYS_execve, path, arguments, (char *[]){0});
     _exit(1);
@@ -112,6 +117,7 @@ static int one_exec(int sharing) {
 }
 static int one_vfork(void) { return one_exec(CLONE_VFORK); }
 static int one_shared(void) { return one_exec(0); }
+static int one_acquainted(void) { acquainted = 1; return one_exec(0); }
 /* Renamed under the guard's eyes: an allowed program's name becomes a link to another. */
 static int one_link(void) {
     static unsigned i;
@@ -153,6 +159,7 @@ RACES(address_sendmmsg, ADDRESS, one_sendmmsg, 1)
 RACES(address_bind, BINDING, one_bind, 1)
 RACES(path_vfork, PATH, one_vfork, 20)
 RACES(path_shared, PATH, one_shared, 20)
+RACES(path_acquainted, PATH, one_acquainted, 20)
 RACES(link_exec, FAMILY, one_link, 100)
 
 const struct attack races[] = {
@@ -161,6 +168,7 @@ const struct attack races[] = {
     {"race-sendto-address", address_sendto, RACE}, {"race-sendmsg-address", address_sendmsg, RACE},
     {"race-sendmsg-pointer", pointer_sendmsg, RACE}, {"race-sendmsg-length", length_sendmsg, RACE},
     {"race-sendmmsg-address", address_sendmmsg, RACE}, {"race-bind-address", address_bind, RACE},
-    {"race-exec-path-vfork", path_vfork, RACE}, {"race-exec-path-shared", path_shared, RACE}, {"race-exec-link", link_exec, RACE},
+    {"race-exec-path-vfork", path_vfork, RACE}, {"race-exec-path-shared", path_shared, RACE},
+    {"race-exec-path-acquainted", path_acquainted, RACE}, {"race-exec-link", link_exec, RACE},
     {0},
 };

@@ -29,6 +29,12 @@ pub fn family(bytes: &[u8]) -> Option<i32> {
     bytes.get(..FAMILY)?.try_into().ok().map(|family| i32::from(u16::from_ne_bytes(family)))
 }
 
+/// Whether a socket address begins as an IPv4 or IPv6 address. Sockets of other families take no such address.
+#[must_use]
+pub fn is_internet(bytes: &[u8]) -> bool {
+    matches!(family(bytes), Some(libc::AF_INET | libc::AF_INET6))
+}
+
 impl Internet {
     /// Parses an address for a socket of `domain`. On IPv4 sockets a datagram's `AF_UNSPEC` is an IPv4 address
     /// (udp(7)), which `unspecified_is_inet` asks for.

@@ -11,7 +11,7 @@ use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Repo
 use ringfence_records::page;
 
 use super::Supervisor;
-use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_link_local_v6};
+use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
 use super::registry::socket_inode;
@@ -104,8 +104,10 @@ impl Supervisor<'_> {
         given: &[u8],
     ) -> Result<KernelAddress, Errno> {
         let mut out = KernelAddress::new();
-        match (socket.domain, family(given)) {
-            (libc::AF_INET | libc::AF_INET6, _) => match Internet::parse(given, socket.domain, false)? {
+        // The family of the address will do: the kernel takes it on no socket where it would mean something else.
+        let domain = if is_internet(given) { libc::AF_INET6 } else { socket.domain()? };
+        match (domain, family(given)) {
+            (libc::AF_INET | libc::AF_INET6, _) => match Internet::parse(given, domain, false)? {
                 Internet::Unspecified => out.push(Encoded::unspecified().as_bytes()),
                 Internet::At(address) => {
                     let to = self.judge_internet(caller, number, socket, address, ActionKind::Connect)?;
@@ -151,7 +153,7 @@ impl Supervisor<'_> {
             names: names.get(..found).unwrap_or_default(),
             runtime_api,
             own_service: self.resolver == Some(target),
-            second_connection: runtime_api && self.holds_api_connections(caller, socket.inode),
+            second_connection: runtime_api && self.holds_api_connections(caller, socket.inode()?),
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
         self.note_internet(caller, action, target, verdict)?;
@@ -160,7 +162,7 @@ impl Supervisor<'_> {
             self.invoked = true;
         }
         if runtime_api && socket.is_stream() {
-            self.remember_api_connection(caller, number, socket.inode);
+            self.remember_api_connection(caller, number, socket.inode()?);
         }
         Ok(encoded)
     }
@@ -224,17 +226,16 @@ impl Supervisor<'_> {
     fn carry_out_connect(&mut self, id: u64, socket: Pinned, address: &[u8]) -> Answer {
         if socket.kind != libc::SOCK_DGRAM
             && socket.is_blocking()
-            && matches!(socket.domain, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
-            && family(address) != Some(libc::AF_UNSPEC)
+            && matches!(family(address), Some(libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX))
         {
-            let task = Task::Connect { address: address.to_vec(), release: Some(socket.inode) };
+            let task = Task::Connect { address: address.to_vec(), release: socket.kept_as };
             let job = Job { id, socket: socket.file, task };
             return self.workers.submit(job).map_or_else(Answer::Fail, |()| Answer::Elsewhere);
         }
         let connected = socket::connect(socket.file.as_fd(), address);
         let streaming = matches!(connected, Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EISCONN)));
         if streaming && socket.is_stream() && family(address) != Some(libc::AF_UNSPEC) {
-            self.registry().release(socket.inode);
+            self.release(&socket);
         }
         connected.map(|()| 0).into()
     }
@@ -269,10 +270,9 @@ impl Supervisor<'_> {
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {
         let mut out = KernelAddress::new();
-        if socket.is_internet() {
-            let Internet::At(address) =
-                Internet::parse(given, socket.domain, socket.domain == libc::AF_INET)?
-            else {
+        let domain = socket.domain()?;
+        if matches!(domain, libc::AF_INET | libc::AF_INET6) {
+            let Internet::At(address) = Internet::parse(given, domain, domain == libc::AF_INET)? else {
                 return Err(Errno::EINVAL);
             };
             let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };
@@ -282,7 +282,7 @@ impl Supervisor<'_> {
             return Ok(out);
         }
         match given.get(UNIX_PATH) {
-            Some(first) if socket.domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
+            Some(first) if domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
             _ => {
                 out.push(given);
                 Ok(out)

@@ -35,10 +35,11 @@ impl Supervisor<'_> {
 
     /// What is listened on is judged, not what was bound: a bind to any port of any address passes as a client's.
     fn judge_listen(&mut self, caller: &Caller, socket: &Pinned) -> Result<(), Errno> {
-        if !socket.is_internet() {
+        let domain = socket.domain()?;
+        if !matches!(domain, libc::AF_INET | libc::AF_INET6) {
             return Ok(());
         }
-        let address = bound(socket)?;
+        let address = bound(socket, domain)?;
         let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };
         let verdict = self.policy.verdict(&action, &self.context(caller));
         self.note_internet(caller, ActionKind::Bind, address, verdict)
@@ -46,20 +47,20 @@ impl Supervisor<'_> {
 }
 
 /// Where a socket is bound; one that is not gets a port now, as listen(2) would give it one.
-fn bound(socket: &Pinned) -> Result<SocketAddr, Errno> {
+fn bound(socket: &Pinned, domain: i32) -> Result<SocketAddr, Errno> {
     let file = socket.file.as_fd();
     let mut name = [0; MAX_ADDRESS];
-    if let Internet::At(address) = Internet::parse(socket::name(file, &mut name)?, socket.domain, false)?
+    if let Internet::At(address) = Internet::parse(socket::name(file, &mut name)?, domain, false)?
         && address.port() != 0
     {
         return Ok(address);
     }
-    let everywhere = match socket.domain {
+    let everywhere = match domain {
         libc::AF_INET => IpAddr::from(Ipv4Addr::UNSPECIFIED),
         _ => Ipv6Addr::UNSPECIFIED.into(),
     };
     socket::bind(file, Encoded::new(SocketAddr::new(everywhere, 0)).as_bytes())?;
-    match Internet::parse(socket::name(file, &mut name)?, socket.domain, false)? {
+    match Internet::parse(socket::name(file, &mut name)?, domain, false)? {
         Internet::At(address) => Ok(address),
         Internet::Unspecified => Err(Errno::EINVAL),
     }

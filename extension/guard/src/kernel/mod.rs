@@ -5,8 +5,10 @@
 //! `CompiledPolicy::verdict` decides, [`exec`], [`connect`], [`send`] and [`others`] carry out. Whatever fails ends in
 //! an error for the caller, never in a call that goes ahead. `launch` calls [`supervise`].
 
+mod acquaintances;
 pub mod address;
 pub mod answer;
+mod callers;
 pub mod child;
 mod claims;
 mod connect;
@@ -16,7 +18,6 @@ mod lookup;
 mod names;
 mod open;
 mod others;
-mod pidfds;
 mod registry;
 mod report;
 mod rights;
@@ -33,7 +34,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
-use ringfence_policy::{CompiledPolicy, Context, Phase, Plane, Role, Rule};
+use ringfence_policy::{CompiledPolicy, Context, Phase, Plane, Rule};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::Report;
 use ringfence_records::page;
@@ -49,19 +50,22 @@ use crate::sys::descriptor::{Identity, Wait, poll};
 use crate::sys::file;
 use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{Listener, Notification};
+use acquaintances::{Acquaintances, Grain};
 use answer::Answer;
+use callers::Standing;
 use child::Child;
 use connect::ApiConnection;
 use open::Files;
-use pidfds::Pidfds;
 use registry::Registry;
 use report::Reporter;
 use send::Scratch;
 use target::Caller;
 use undelivered::Undelivered;
-use verify::{Finding, Verifier};
+use verify::Verifier;
 use workers::Workers;
 
+/// What a call comes to whose caller is not there any more.
+const GONE: Answer = Answer::Fail(Errno(libc::ESRCH));
 const PR_SET_DUMPABLE: i32 = 4;
 const PR_SET_CHILD_SUBREAPER: i32 = 36;
 /// Notifications that are answered before signals and clocks are looked at again.
@@ -133,7 +137,9 @@ struct Supervisor<'p> {
     /// How many of them the runtime's client keeps.
     expected_api_connections: usize,
     reach: Reach,
-    pidfds: Pidfds,
+    acquaintances: Acquaintances,
+    /// Whether the runtime's process was looked at and has not been let exec since.
+    runtime_known: bool,
     undelivered: Undelivered,
     files: Files,
     runtime: u32,
@@ -185,7 +191,11 @@ impl<'p> Supervisor<'p> {
             api_connections: Vec::with_capacity(16),
             expected_api_connections: plan.runtime.api_connections(plan.settings.concurrent),
             reach: plan.capabilities.reach,
-            pidfds: Pidfds::default(),
+            acquaintances: Acquaintances::new(match plan.capabilities.reach {
+                Reach::FetchByThread => Grain::Thread,
+                Reach::FetchByProcess | Reach::Registry => Grain::Process,
+            }),
+            runtime_known: false,
             undelivered: Undelivered::default(),
             files: Files::default(),
             runtime,
@@ -267,40 +277,49 @@ impl<'p> Supervisor<'p> {
             self.own_code = false;
             return Answer::ContinueExec(Verifier::expect_own());
         }
+        if let Some(caller) = self.recognise(notification) {
+            let answer = self.carry_out(notification, &caller);
+            if answer != GONE || self.is_known(&caller) {
+                return answer;
+            }
+            // The number is another thread's by now; that showed before anything was decided.
+        }
         let Ok(caller) = self.identify(notification.thread) else {
             return Answer::Fail(Errno::EPERM);
         };
-        if !self.may_go_on(&caller) {
-            return Answer::Fail(Errno::EPERM);
+        match self.look_at(&caller) {
+            Standing::Refused => return Answer::Fail(Errno::EPERM),
+            Standing::Expected => self.get_acquainted(notification, caller),
+            Standing::Tolerated => {}
         }
+        self.carry_out(notification, &caller)
+    }
+
+    fn carry_out(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         match libc::c_long::from(notification.number) {
-            libc::SYS_execve => self.exec(notification, &caller, false),
-            libc::SYS_execveat => self.exec(notification, &caller, true),
+            libc::SYS_execve => self.exec_and_part(notification, caller, false),
+            libc::SYS_execveat => self.exec_and_part(notification, caller, true),
             libc::SYS_socket => self.make_socket(notification),
-            libc::SYS_connect => self.connect(notification, &caller),
-            libc::SYS_bind => self.bind(notification, &caller),
-            libc::SYS_listen => self.listen(notification, &caller),
-            libc::SYS_sendto => self.send_to(notification, &caller),
-            libc::SYS_sendmsg => self.send_message(notification, &caller),
-            libc::SYS_sendmmsg => self.send_messages(notification, &caller),
-            libc::SYS_seccomp => Self::restrict_itself(&caller),
-            call if open::opens(call) => self.open(notification, &caller),
-            call if names::changes(call) => self.change_names(notification, &caller),
-            other => self.decide_dangerous(notification, &caller, other),
+            libc::SYS_connect => self.connect(notification, caller),
+            libc::SYS_bind => self.bind(notification, caller),
+            libc::SYS_listen => self.listen(notification, caller),
+            libc::SYS_sendto => self.send_to(notification, caller),
+            libc::SYS_sendmsg => self.send_message(notification, caller),
+            libc::SYS_sendmmsg => self.send_messages(notification, caller),
+            libc::SYS_seccomp => Self::restrict_itself(caller),
+            call if open::opens(call) => self.open(notification, caller),
+            call if names::changes(call) => self.change_names(notification, caller),
+            other => self.decide_dangerous(notification, caller, other),
         }
     }
 
-    /// Who a thread is. On Managed Instances the runtime's own workers count as the runtime.
-    fn identify(&self, thread: u32) -> Result<Caller, Errno> {
-        let mut caller = Caller::identify(thread, self.runtime)?;
-        if self.concurrent
-            && caller.role == Role::Child
-            && target::parent_of(caller.process) == Some(self.runtime)
-            && target::executable(caller.process) == Ok(self.runtime_file)
-        {
-            caller.role = Role::Runtime;
+    /// Decides an exec. What the process runs is about to change then, and is looked at anew.
+    fn exec_and_part(&mut self, notification: &Notification, caller: &Caller, at: bool) -> Answer {
+        let answer = self.exec(notification, caller, at);
+        if matches!(answer, Answer::ContinueExec(_)) {
+            self.part_from(caller.process);
         }
-        Ok(caller)
+        answer
     }
 
     fn decide_dangerous(
@@ -333,54 +352,6 @@ impl<'p> Supervisor<'p> {
     fn refused(&mut self, caller: &Caller, call: &'static str) -> Answer {
         self.refuse(caller, call, b"");
         Answer::Fail(Errno::EPERM)
-    }
-
-    /// Whether the caller runs what it may; a process that does not is killed.
-    fn may_go_on(&mut self, caller: &Caller) -> bool {
-        let file = match self.verifier.look(caller.process) {
-            Finding::Unexpected(file) => file,
-            Finding::Expected => {
-                self.note_launch();
-                return true;
-            }
-            // A zombie must not fill the table of execs under way.
-            Finding::Gone => {
-                self.verifier.forget(caller.process);
-                return true;
-            }
-            // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
-            // the middle of an exec, and an exec that is forgotten then may have become anything known.
-            Finding::Closed => return true,
-            Finding::Condemned => {
-                let _ = process::kill(caller.process, libc::SIGKILL);
-                return false;
-            }
-        };
-        let goes_on = self.judge_running(caller, file);
-        if goes_on {
-            self.verifier.forget(caller.process);
-        } else {
-            self.verifier.condemn(caller.process);
-            let _ = process::kill(caller.process, libc::SIGKILL);
-        }
-        goes_on
-    }
-
-    /// The wrappers are through as soon as the runtime's process runs the runtime's file.
-    fn note_launch(&mut self) {
-        if !self.launched && target::executable(self.runtime) == Ok(self.runtime_file) {
-            self.launched = true;
-            self.state.publish(true);
-        }
-    }
-
-    fn look_at_due(&mut self) {
-        while let Some(process) = self.verifier.due(Instant::now()) {
-            match self.identify(process) {
-                Ok(caller) => drop(self.may_go_on(&caller)),
-                Err(_) => self.verifier.forget(process),
-            }
-        }
     }
 
     /// The circumstances of a call by `caller`, as the state page tells them now.

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use ringfence_records::message::ActionKind;
 
 use super::Supervisor;
-use super::address::{Internet, family};
+use super::address::{Internet, family, is_internet};
 use super::answer::Answer;
 use super::claims;
 use super::connect::{GivenAddress, KernelAddress};
@@ -277,7 +277,7 @@ impl Supervisor<'_> {
     /// Refuses a message to the agent that its sender may not send.
     fn judge_claim(&mut self, caller: &Caller, socket: &Pinned, copied: Copied) -> Result<(), Errno> {
         let data = self.scratch.data.get(..copied.data).unwrap_or_default();
-        if socket.domain != libc::AF_UNIX || socket.is_stream() || claims::may_send(caller, data) {
+        if socket.is_stream() || claims::may_send(caller, data) || socket.domain()? != libc::AF_UNIX {
             return Ok(());
         }
         self.refuse(caller, "sendmsg", b"a message to the agent in another's name");
@@ -294,17 +294,19 @@ impl Supervisor<'_> {
     ) -> Result<KernelAddress, Errno> {
         let mut out = KernelAddress::new();
         let Some(given) = given.map(GivenAddress::as_bytes) else { return Ok(out) };
-        if socket.is_internet() {
+        // As for connect(2), the family of the address will do where it is an internet address.
+        let domain = if is_internet(given) { libc::AF_INET6 } else { socket.domain()? };
+        if matches!(domain, libc::AF_INET | libc::AF_INET6) {
             // TCP ignores an address here, once fast open is out of the way.
             if socket.is_stream() {
                 return Ok(out);
             }
-            if let Internet::At(address) = Internet::parse(given, socket.domain, true)? {
+            if let Internet::At(address) = Internet::parse(given, domain, true)? {
                 out.push(self.judge_internet(caller, number, socket, address, ActionKind::Send)?.as_bytes());
             }
             return Ok(out);
         }
-        if socket.domain == libc::AF_UNIX && family(given) == Some(libc::AF_UNIX) {
+        if domain == libc::AF_UNIX && family(given) == Some(libc::AF_UNIX) {
             return self.judge_unix(caller, given);
         }
         out.push(given);
@@ -325,11 +327,12 @@ impl Supervisor<'_> {
         }
         let mut control = self.scratch.control;
         let bytes = control.get_mut(..length).ok_or(Errno::EINVAL)?;
+        let domain = socket.domain()?;
         let messages: Vec<_> = control_messages(bytes).collect();
         for (level, kind, range) in messages {
-            match (socket.is_internet(), level, kind) {
-                (true, level, kind) if HARMLESS.contains(&(level, kind)) => {}
-                (false, libc::SOL_SOCKET, libc::SCM_RIGHTS) if socket.domain == libc::AF_UNIX => {
+            match (domain, level, kind) {
+                (libc::AF_INET | libc::AF_INET6, level, kind) if HARMLESS.contains(&(level, kind)) => {}
+                (libc::AF_UNIX, libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     for number in bytes.get_mut(range).unwrap_or_default().chunks_exact_mut(4) {
                         let target = number.first_chunk().copied().map_or(-1, i32::from_ne_bytes);
                         let file = self.fetch(caller, target)?;

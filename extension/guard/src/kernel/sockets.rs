@@ -14,17 +14,16 @@ use crate::launch::probe::Reach;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, descriptor, socket};
 
-/// A socket of the target and what it is.
+/// A socket of the target. What else there is to know of it than its type is asked when it matters: each question is
+/// a system call.
 #[derive(Debug)]
 pub struct Pinned {
     /// The open file description.
     pub file: OwnedFd,
-    /// Inode, by which `/proc` names it.
-    pub inode: u64,
-    /// `SO_DOMAIN`.
-    pub domain: i32,
     /// `SO_TYPE`.
     pub kind: i32,
+    /// Its inode, where the registry keeps it.
+    pub kept_as: Option<u64>,
 }
 
 /// Why a socket is not at hand.
@@ -45,17 +44,25 @@ impl From<Errno> for Missing {
 }
 
 impl Pinned {
-    fn new(file: OwnedFd) -> Result<Self, Errno> {
-        let domain = socket::option(file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)?;
+    fn new(file: OwnedFd, kept_as: Option<u64>) -> Result<Self, Errno> {
         let kind = socket::option(file.as_fd(), libc::SOL_SOCKET, libc::SO_TYPE)?;
-        let inode = descriptor::status(file.as_fd())?.identity.inode;
-        Ok(Self { file, inode, domain, kind })
+        Ok(Self { file, kind, kept_as })
     }
 
-    /// Whether it is an IPv4 or IPv6 socket.
-    #[must_use]
-    pub const fn is_internet(&self) -> bool {
-        matches!(self.domain, libc::AF_INET | libc::AF_INET6)
+    /// `SO_DOMAIN`.
+    ///
+    /// # Errors
+    /// The error of getsockopt(2).
+    pub fn domain(&self) -> Result<i32, Errno> {
+        socket::option(self.file.as_fd(), libc::SOL_SOCKET, libc::SO_DOMAIN)
+    }
+
+    /// The inode, by which `/proc` names it.
+    ///
+    /// # Errors
+    /// The error of fstat(2).
+    pub fn inode(&self) -> Result<u64, Errno> {
+        self.kept_as.map_or_else(|| Ok(descriptor::status(self.file.as_fd())?.identity.inode), Ok)
     }
 
     /// Whether it is a stream.
@@ -80,15 +87,14 @@ impl Supervisor<'_> {
         if self.reach == Reach::Registry {
             return self.find_registered(caller, number);
         }
-        Ok(Pinned::new(self.fetch(caller, number)?)?)
+        Ok(Pinned::new(self.fetch(caller, number)?, None)?)
     }
 
     /// Any descriptor of the caller, where `pidfd_getfd(2)` is there.
     pub(super) fn fetch(&mut self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
         match self.reach {
-            Reach::FetchByThread => self.pidfds.fetch(caller.thread, true, number),
-            Reach::FetchByProcess => self.pidfds.fetch(caller.process, false, number),
             Reach::Registry => Err(Errno::EPERM),
+            Reach::FetchByThread | Reach::FetchByProcess => self.acquaintances.fetch(caller, number),
         }
     }
 
@@ -99,10 +105,17 @@ impl Supervisor<'_> {
         let inode = socket_inode(link).ok_or(Errno(libc::ENOTSOCK))?;
         let registry = self.registry();
         match registry.find(inode) {
-            Ok(file) => Ok(Pinned::new(file)?),
+            Ok(file) => Ok(Pinned::new(file, Some(inode))?),
             Err(Errno::ENOENT) if registry.was_connected(inode) => Err(Missing::Connected),
             Err(Errno::ENOENT) => Err(Missing::Foreign),
             Err(error) => Err(Missing::Fails(error)),
+        }
+    }
+
+    /// Lets a connected stream go from the registry, where it is kept there.
+    pub(super) fn release(&self, socket: &Pinned) {
+        if let Some(inode) = socket.kept_as {
+            self.registry().release(inode);
         }
     }
 

@@ -16,6 +16,8 @@ use crate::sys::descriptor::Identity;
 const MAX_PENDING: usize = 64;
 /// Files that one process may be about to run, each from a thread of its own.
 const MAX_ALLOWED: usize = 4;
+/// Processes whose last exec has no outcome yet: mostly such as failed after it was allowed.
+const MAX_UNSETTLED: usize = 256;
 /// Executables that were allowed at some time; a process that runs none of them is judged anew.
 const MAX_KNOWN: usize = 256;
 /// Images of the runtime's executable that may run: its own, and those of workers it was allowed to start.
@@ -58,6 +60,9 @@ pub struct Verifier {
     pending: Vec<Pending>,
     known: Vec<Identity>,
     images: Vec<u64>,
+    unsettled: Vec<u32>,
+    /// Whether there were more of them than are remembered: from then on nobody counts as settled.
+    lost_count: bool,
 }
 
 impl Verifier {
@@ -67,7 +72,7 @@ impl Verifier {
         let mut known = Vec::with_capacity(MAX_KNOWN);
         known.push(runtime_file);
         let (pending, images) = (Vec::with_capacity(MAX_PENDING), Vec::with_capacity(MAX_IMAGES));
-        Self { runtime, runtime_file, pending, known, images }
+        Self { runtime, runtime_file, pending, known, images, unsettled: Vec::new(), lost_count: false }
     }
 
     /// Notes that `process` may now become `file`.
@@ -77,6 +82,7 @@ impl Verifier {
     pub fn expect(&mut self, process: u32, file: Identity) -> Result<ExpectedExec, Errno> {
         let before = target::executable(process)?;
         self.know(file);
+        self.unsettle(process);
         if let Some(known) = self.pending.iter_mut().find(|pending| pending.process == process) {
             if !known.allowed.iter().take(known.used).any(|allowed| *allowed == file) {
                 *known.allowed.get_mut(known.used).ok_or(Errno(libc::EAGAIN))? = file;
@@ -122,6 +128,28 @@ impl Verifier {
         }
     }
 
+    /// Whether `process` can run nothing else than when it was looked at last: every exec that it was let go ahead with
+    /// has been seen to take place.
+    #[must_use]
+    pub fn is_settled(&self, process: u32) -> bool {
+        !self.lost_count && !self.unsettled.contains(&process)
+    }
+
+    fn unsettle(&mut self, process: u32) {
+        if self.unsettled.contains(&process) {
+            return;
+        }
+        if self.unsettled.len() >= MAX_UNSETTLED {
+            let gone =
+                |process| matches!(target::executable(process), Err(Errno::ENOENT | Errno(libc::ESRCH)));
+            self.unsettled.retain(|process| !gone(*process));
+        }
+        self.lost_count |= self.unsettled.len() >= MAX_UNSETTLED;
+        if !self.lost_count {
+            self.unsettled.push(process);
+        }
+    }
+
     /// Looks at what `process` runs.
     pub fn look(&mut self, process: u32) -> Finding {
         let now = match target::executable(process) {
@@ -142,6 +170,7 @@ impl Verifier {
         if allowed && !same {
             self.pending.swap_remove(at);
             self.accept(process, now);
+            self.unsettled.retain(|known| *known != process);
         }
         if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
     }
@@ -208,6 +237,7 @@ impl Verifier {
     /// Forgets a process: it is gone, or was judged anew.
     pub fn forget(&mut self, process: u32) {
         self.pending.retain(|pending| pending.process != process);
+        self.unsettled.retain(|known| *known != process);
     }
 
     /// A process whose time for a look has come.
@@ -320,6 +350,32 @@ mod tests {
         assert_eq!(verifier.due(later + Duration::from_secs(6)), Some(own));
         verifier.forget(own);
         assert_eq!(verifier.look(own), Finding::Expected);
+    }
+
+    #[test]
+    fn a_process_is_unsettled_from_its_exec_until_that_is_seen_or_it_is_gone() {
+        let (own, other) = (std::process::id(), u32::MAX);
+        let mut verifier = verifier();
+        assert!(verifier.is_settled(own));
+        verifier.expect(own, OTHER).unwrap();
+        assert!(!verifier.is_settled(own) && verifier.is_settled(other));
+        // It does not take place, and after some looks nobody looks for it any more: it still may.
+        assert_eq!(verifier.look(own), Finding::Expected);
+        let later = Instant::now() + Duration::from_mins(1);
+        while verifier.due(later).is_some() {}
+        assert!(verifier.patience(later).is_none() && !verifier.is_settled(own));
+        verifier.forget(own);
+        assert!(verifier.is_settled(own));
+    }
+
+    #[test]
+    fn who_counts_no_more_trusts_nobody() {
+        let mut verifier = verifier();
+        (2..1000).for_each(|nth| verifier.unsettle(u32::MAX - nth));
+        assert!(verifier.is_settled(1), "those that are gone are not counted");
+        verifier.unsettled = vec![std::process::id(); MAX_UNSETTLED];
+        verifier.unsettle(u32::MAX);
+        assert!(!verifier.is_settled(1) && verifier.unsettled.len() == MAX_UNSETTLED);
     }
 
     #[test]

@@ -164,6 +164,14 @@ pub fn pidfd(pid: u32, thread: bool) -> Result<OwnedFd, Errno> {
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, flags) }).map(owned)
 }
 
+/// Whether the process or thread behind `pidfd` has not been reaped yet and may be signalled by us.
+#[must_use]
+pub fn is_alive(pidfd: RawFd) -> bool {
+    let nothing = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal takes integers and a null pointer; signal 0 is only a question.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, 0, nothing, 0) == 0 }
+}
+
 /// A duplicate of descriptor `number` of the process behind `pidfd` (`pidfd_getfd(2)`, 5.6).
 ///
 /// # Errors
