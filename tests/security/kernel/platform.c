@@ -1,9 +1,10 @@
 /* Stands in for the platform: platform open|nested UID guard|bare COMMAND…
-   Drops to UID, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP); with "nested" prctl and ptrace are refused and
+   Drops to UID, lays the folder RINGFENCE_DENIED, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP); with "nested" prctl and ptrace are refused and
    numbers from 425 on do not exist. "guard" becomes the command; "bare" runs it as a child of an ordinary parent, so
    that an attack on the parent has somebody to hit. */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/filter.h>
 #include <stdio.h>
@@ -11,11 +12,24 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define REFUSE(nr, error) {0x15, 0, 1, nr}, {0x06, 0, 0, 0x50000 | error}
+
+/* A folder that the policy lets nobody write, with something in it to change. */
+static int lay(const char *folder) {
+    char path[256];
+    if (!folder) return 0;
+    if (mkdir(folder, 0700)) return -1;
+    snprintf(path, sizeof path, "%s/sub", folder);
+    if (mkdir(path, 0700)) return -1;
+    snprintf(path, sizeof path, "%s/kept", folder);
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0600);
+    return fd < 0 || write(fd, "kept", 4) != 4 || close(fd);
+}
 
 int main(int argc, char **argv) {
     if (argc < 5) return 2;
@@ -24,6 +38,7 @@ int main(int argc, char **argv) {
     dup2(socket(AF_INET, SOCK_STREAM, 0), 101);
     close(3), close(4);
     if (geteuid() == 0 && (setgroups(0, 0) || setgid(user) || setuid(user))) return perror("setuid"), 3;
+    if (lay(getenv("RINGFENCE_DENIED"))) return perror("denied folder"), 3;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return perror("no_new_privs"), 3;
     if (prctl(PR_SET_DUMPABLE, 1)) return perror("dumpable"), 3;
     struct sock_filter filter[] = {

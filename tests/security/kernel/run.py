@@ -8,6 +8,7 @@ success of the guard. Ends with "N passed, M failed".
 import argparse
 import concurrent.futures
 import contextlib
+import itertools
 import os
 import pathlib
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "floods", "races"]
+SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
 PROFILES = ["open", "nested"]
 
 
@@ -37,6 +38,7 @@ class Bench:
     def __init__(self, folder: pathlib.Path, policy: pathlib.Path, tries: int):
         self.folder, self.policy, self.tries = folder, policy, tries
         self.user = str(64000 + os.getpid() % 900)
+        self.numbers = itertools.count()
 
     def run(self, name: str, profile: str, guarded: bool, program: str = "attack", pinned: bool = False) -> str:
         words = [self.folder / "platform", profile, self.user, "guard" if guarded else "bare"]
@@ -44,9 +46,19 @@ class Bench:
         words += [self.folder / program, "--tries", str(self.tries)]
         words += ["--guarded"] if guarded else []
         words += ["--pinned"] if pinned else []
-        environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(self.policy)}
+        number = f"{os.getpid()}{next(self.numbers)}"
+        denied, own = (pathlib.Path(f"/tmp/ringfence-{kind}-{number}") for kind in ("denied", "open"))
+        environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(self.policy), "RINGFENCE_DENIED": str(denied)}
+        try:
+            return self.say([*words, name], environment)
+        finally:
+            shutil.rmtree(denied, ignore_errors=True)
+            shutil.rmtree(own, ignore_errors=True)
+
+    @staticmethod
+    def say(command: list, environment: dict[str, str]) -> str:
         process = subprocess.Popen(
-            [*words, name], env=environment, cwd="/", text=True, start_new_session=True,
+            command, env=environment, cwd="/", text=True, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )
         try:
