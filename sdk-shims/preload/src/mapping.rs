@@ -9,6 +9,7 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 use crate::arch::{Flow, number};
 use crate::exec::{descriptor_path, origin_of};
 use crate::loaded::{self, Text};
+use crate::shielded::{self, Source};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
 use crate::{handler, memory_calls, own, patch, report};
@@ -23,7 +24,7 @@ const MAX_SEARCHED: usize = 1 << 20;
 /// Judges, makes and patches a mapping.
 pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
     let [address, length, protection, flags, file, _] = arguments;
-    if flags & MAP_FIXED != 0 && memory_calls::replaces(address, length) {
+    if flags & MAP_FIXED != 0 && memory_calls::replaces(address, length) && !guards(arguments) {
         return own::dangerous(state, "mmap");
     }
     if protection & PROT_EXEC == 0 {
@@ -56,6 +57,20 @@ fn holds_libc(file: i32) -> bool {
     sys::read_link(sys::CWD, descriptor_path(file, &mut link), &mut path).is_ok_and(loaded::is_libc)
 }
 
+/// Whether this is how glibc asks for landing pads (aarch64) in an object that it has just mapped: the same part of
+/// the file once more, guarded. It is patched again.
+fn guards([address, length, protection, flags, file, offset]: [usize; 6]) -> bool {
+    const GUARDED: usize = PROT_EXEC | sys::PROT_BTI;
+    protection & GUARDED == GUARDED
+        && flags & (MAP_PRIVATE | MAP_ANONYMOUS) == MAP_PRIVATE
+        && source_of(file, offset).is_some_and(|source| shielded::is_same_again(address, length, source))
+}
+
+fn source_of(file: usize, offset: usize) -> Option<Source> {
+    let file = sys::identity(sys::descriptor(file)).ok()?;
+    Some(Source { device: file.device, inode: file.inode, offset })
+}
+
 /// Patches what lies in the file: pages behind its end cannot be read.
 fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [.., offset] = arguments;
@@ -64,7 +79,13 @@ fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize
     if length == 0 {
         return Ok(0);
     }
-    patch::patch(Text { length, ..text }, handler::wants)
+    let patched = patch::patch(Text { length, ..text }, handler::wants)?;
+    if patched > 0
+        && let Some(source) = source_of(file, offset)
+    {
+        shielded::came_from(text.address, text.length, source);
+    }
+    Ok(patched)
 }
 
 fn denied(state: &State, file: i32) -> bool {

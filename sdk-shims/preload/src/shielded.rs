@@ -3,7 +3,7 @@
 //! Pure Python can call mprotect, mmap or madvise through ctypes and put libc's own text back: then nothing would be
 //! seen any more. This module knows the ranges and says whether a call touches one; `memory_calls` asks.
 
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// libc, the loader, libpthread and librt with their stubs, the library, two pages, and some objects loaded later.
 const MAX_RANGES: usize = 64;
@@ -32,9 +32,79 @@ pub(crate) fn touches(start: usize, length: usize) -> bool {
         .any(|[from, to]| start < to.load(Ordering::Acquire) && from.load(Ordering::Acquire) < end)
 }
 
+/// Where a text came from: its file and the offset in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+    pub(crate) offset: usize,
+}
+
+/// Texts that were mapped and patched after the start, with their sources; the start is stored last, and 0 is none.
+struct Later {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    device: AtomicU64,
+    inode: AtomicU64,
+    offset: AtomicUsize,
+}
+
+static LATER: [Later; MAX_RANGES] = [const {
+    Later {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        device: AtomicU64::new(0),
+        inode: AtomicU64::new(0),
+        offset: AtomicUsize::new(0),
+    }
+}; MAX_RANGES];
+static LATER_USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Remembers where a shielded text came from. One too many cannot be mapped again.
+pub(crate) fn came_from(start: usize, length: usize, source: Source) {
+    if let Some(text) = LATER.get(LATER_USED.fetch_add(1, Ordering::AcqRel)) {
+        text.end.store(start.saturating_add(length), Ordering::Relaxed);
+        text.device.store(source.device, Ordering::Relaxed);
+        text.inode.store(source.inode, Ordering::Relaxed);
+        text.offset.store(source.offset, Ordering::Relaxed);
+        text.start.store(start, Ordering::Release);
+    }
+}
+
+/// Whether mapping `length` bytes of `source` at `start` would put the same bytes there that were patched.
+pub(crate) fn is_same_again(start: usize, length: usize, source: Source) -> bool {
+    let end = start.saturating_add(length);
+    LATER.iter().any(|text| {
+        let known = Source {
+            device: text.device.load(Ordering::Relaxed),
+            inode: text.inode.load(Ordering::Relaxed),
+            offset: text.offset.load(Ordering::Relaxed),
+        };
+        let there = text.start.load(Ordering::Acquire);
+        there == start && there != 0 && end <= text.end.load(Ordering::Relaxed) && known == source
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_the_same_part_of_the_same_file_may_come_again() {
+        let source = Source { device: 1, inode: 2, offset: 0x3000 };
+        came_from(0x50_0000, 0x2000, source);
+        assert!(is_same_again(0x50_0000, 0x2000, source));
+        assert!(is_same_again(0x50_0000, 0x1000, source));
+        for (start, length, other) in [
+            (0x50_0000, 0x3000, source),
+            (0x50_1000, 0x1000, source),
+            (0x50_0000, 0x2000, Source { inode: 3, ..source }),
+            (0x50_0000, 0x2000, Source { offset: 0, ..source }),
+            (0, 0, Source { device: 0, inode: 0, offset: 0 }),
+        ] {
+            assert!(!is_same_again(start, length, other), "{start:x} {length:x} {other:?}");
+        }
+    }
 
     #[test]
     fn a_range_is_touched_by_any_byte_of_it() {

@@ -13,6 +13,8 @@ const SVC: u32 = 0xd400_0001;
 const NOP: u32 = 0xd503_201f;
 /// How many instructions before the `svc` are searched for the one that loads its number: `ptrace` of musl has 22.
 const LOOK_BACK: usize = 24;
+/// How many bytes around a `svc` are searched for branches that lead to it.
+const NEIGHBOURHOOD: usize = 64 * INSTRUCTION;
 /// Bytes of a stub.
 pub(crate) const STUB_ROOM: usize = 64;
 /// How far a branch goes, less a page or two.
@@ -31,11 +33,44 @@ pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found:
         let before = text.get(..call).unwrap_or_default();
         let number = number_before(before);
         if number.is_none_or(&wanted) {
-            let anchor =
-                if backwards(before).next().is_some_and(can_be_carried) { call - INSTRUCTION } else { call };
-            found(Site { anchor, call, number });
+            found(Site { anchor: anchor_of(text, call), call, number });
         }
     }
+}
+
+/// The instruction before the `svc`, or the `svc` itself where that cannot be carried, or somebody jumps past it.
+fn anchor_of(text: &[u8], call: usize) -> usize {
+    let before = text.get(..call).unwrap_or_default();
+    let carried = backwards(before).next().is_some_and(can_be_carried) && !is_branched_to(text, call);
+    if carried { call - INSTRUCTION } else { call }
+}
+
+/// Whether a branch in the neighbourhood leads to `place`, as where glibc 2.41 makes calls that cannot be cancelled.
+fn is_branched_to(text: &[u8], place: usize) -> bool {
+    let start = place.saturating_sub(NEIGHBOURHOOD);
+    let end = text.len().min(place + NEIGHBOURHOOD);
+    let near = text.get(start..end).unwrap_or_default().chunks_exact(INSTRUCTION);
+    near.enumerate().any(|(index, bytes)| {
+        let instruction = bytes.try_into().map_or(0, u32::from_le_bytes);
+        let at = start + index * INSTRUCTION;
+        branch_distance(instruction).is_some_and(|distance| at.checked_add_signed(distance) == Some(place))
+    })
+}
+
+/// How far a direct branch goes, in bytes.
+const fn branch_distance(instruction: u32) -> Option<isize> {
+    // Where its field begins from above, and how long it is: b; b.cond, cbz and cbnz; tbz and tbnz.
+    let (above, bits) = if instruction & 0xfc00_0000 == 0x1400_0000 {
+        (6, 26)
+    } else if instruction & 0xff00_0000 == 0x5400_0000 || instruction & 0x7e00_0000 == 0x3400_0000 {
+        (8, 19)
+    } else if instruction & 0x7e00_0000 == 0x3600_0000 {
+        (13, 14)
+    } else {
+        return None;
+    };
+    let field = (instruction << above).cast_signed() >> (32 - bits);
+    Some(field as isize * INSTRUCTION.cast_signed())
 }
 
 /// Instructions from the last to the first.
@@ -184,7 +219,7 @@ mod tests {
     const MOV_X8_READ: u32 = 0xd280_07e8;
     const RET: u32 = 0xd65f_03c0;
     const MOV_X0_X1: u32 = 0xaa01_03e0;
-    const CBZ_X0: u32 = 0xb400_0040;
+    const CBZ_X0: u32 = 0xb400_0080;
 
     fn text(code: &[u32]) -> Vec<u8> {
         code.iter().flat_map(|instruction| instruction.to_le_bytes()).collect()
@@ -214,6 +249,25 @@ mod tests {
         assert_eq!(sites(&[MOV_X8_READ, RET, MOV_X0_X1, SVC]), unknown(8, 12), "who comes here is not known");
         assert_eq!(sites(&[MOV_X8_READ, 0xf940_0be8, SVC]), unknown(4, 8), "ldr x8, [sp, #16]");
         assert_eq!(sites(&[SVC]), unknown(0, 0));
+    }
+
+    #[test]
+    fn a_call_that_somebody_jumps_to_makes_way_itself() {
+        let behind = [0xb400_0060, MOV_X8_OPENAT, MOV_X0_X1, SVC, RET]; // cbz x0, the svc
+        assert_eq!(sites(&behind).first().map(|site| site.anchor), Some(12));
+        for (back, name) in
+            [(0x17ff_fffe_u32, "b"), (0x54ff_ffc1, "b.ne"), (0x35ff_ffc0, "cbnz"), (0x3707_ffc0, "tbnz")]
+        {
+            let loops = [MOV_X8_OPENAT, SVC, MOV_X0_X1, back];
+            assert_eq!(branch_distance(back), Some(-8), "{name}");
+            assert_eq!(sites(&loops).first().map(|site| site.anchor), Some(4), "{name}");
+        }
+        let elsewhere = [MOV_X8_OPENAT, SVC, MOV_X0_X1, 0x17ff_fffd];
+        assert_eq!(
+            sites(&elsewhere).first().map(|site| site.anchor),
+            Some(0),
+            "the carried one is run again"
+        );
     }
 
     #[test]
