@@ -22,6 +22,7 @@
 mod arch;
 mod channel;
 mod children;
+mod closing;
 mod credentials;
 mod exec;
 mod files;

@@ -7,9 +7,9 @@ use ringfence_policy::{Action, Decision};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
-use crate::report;
 use crate::state::{Descriptor, State, speaks};
 use crate::sys::{self, Errno, Owned};
+use crate::{closing, report};
 
 /// Whether `argument` is one of our descriptors.
 fn is_ours(state: &State, argument: usize) -> bool {
@@ -33,7 +33,7 @@ const fn hide(ours: bool) -> Flow {
     if ours { Flow::Done(Errno::BADF.result()) } else { Flow::Proceed }
 }
 
-/// `close_range(2)`: the ranges around our descriptors.
+/// `close_range(2)`: the ranges around our descriptors. What a kernel without it would leave to the caller is done here.
 pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
     let [first, last, flags, ..] = arguments;
     let (Ok(first), Ok(last)) = (u32::try_from(first & 0xffff_ffff), u32::try_from(last & 0xffff_ffff))
@@ -51,6 +51,10 @@ pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
             result = sys::pass(number::CLOSE_RANGE, [from as usize, to as usize, flags, 0, 0, 0]);
         }
     });
+    if result == Errno::NOSYS.result() && sys::descriptor(flags) == 0 && first <= last {
+        closing::close_all(first, last, own);
+        result = 0;
+    }
     Flow::Done(result)
 }
 

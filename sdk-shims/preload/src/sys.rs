@@ -182,6 +182,14 @@ pub(crate) fn read(descriptor: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
     check(pass(number::READ, [argument(descriptor), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0]))
 }
 
+/// `getdents64(2)`: how many bytes of `buffer` were filled with entries; 0 at the end.
+pub(crate) fn read_folder(descriptor: i32, buffer: &mut [u8]) -> Result<usize, Errno> {
+    check(pass(
+        number::GETDENTS64,
+        [argument(descriptor), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0],
+    ))
+}
+
 pub(crate) fn write(descriptor: i32, bytes: &[u8]) -> Result<usize, Errno> {
     check(pass(number::WRITE, [argument(descriptor), bytes.as_ptr() as usize, bytes.len(), 0, 0, 0]))
 }

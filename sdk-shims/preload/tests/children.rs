@@ -75,14 +75,14 @@ fn children_run_under_their_limits_and_the_runtime_does_not() {
     assert_eq!(ran.stdout, "77 1048576 True", "{}", ran.whole());
 }
 
-/// BPF that answers uname(2) with EPERM and lets everything else through.
-fn no_uname() -> Vec<u8> {
+/// BPF that answers one system call with an error and lets everything else through.
+fn refusing(call: libc::c_long, error: i32) -> Vec<u8> {
     let instruction =
         |code: u16, jt: u8, jf: u8, k: u32| [&code.to_ne_bytes()[..], &[jt, jf], &k.to_ne_bytes()].concat();
     [
         instruction(0x20, 0, 0, 0),
-        instruction(0x15, 0, 1, 63),
-        instruction(0x06, 0, 0, 0x0005_0001),
+        instruction(0x15, 0, 1, u32::try_from(call).unwrap()),
+        instruction(0x06, 0, 0, 0x0005_0000 | error.unsigned_abs()),
         instruction(0x06, 0, 0, 0x7fff_0000),
     ]
     .concat()
@@ -94,8 +94,23 @@ fn children_run_under_their_filter_and_the_runtime_does_not() {
     let code = "import subprocess,os,ctypes\nctypes.CDLL(None).prctl(38,1,0,0,0)\nc='import os\\ntry: print(os.uname()[0])\\nexcept PermissionError: print(\"refused\")'\nprint(subprocess.run(['/usr/bin/python3','-c',c],capture_output=True,text=True).stdout.strip(), os.uname()[0])";
     let world = World::new(OPEN);
     assert_eq!(world.run(PYTHON, &["-c", code]).stdout, "Linux Linux");
-    let ran = world.with(|world| world.child_filter = no_uname()).run(PYTHON, &["-c", code]);
+    let ran = world
+        .with(|world| world.child_filter = refusing(libc::SYS_uname, libc::EPERM))
+        .run(PYTHON, &["-c", code]);
     assert_eq!(ran.stdout, "refused Linux", "{}", ran.whole());
+}
+
+/// glibc's closefrom(3) closes what is listed until nothing is; ours stay listed.
+#[test]
+fn all_descriptors_are_closed_where_the_kernel_cannot_close_ranges() {
+    let child = "import os,ctypes\nlibc=ctypes.CDLL(None,use_errno=True)\nfor n in range(100,400): os.dup2(1,n)\nos.dup2(1,1000)\nprint(libc.close_range(2000,2001,0),end=' ')\nlibc.closefrom(3)\nprint([n for n in os.listdir('/proc/self/fd') if 3<int(n)<960 or int(n)>961])";
+    let code = format!(
+        "import subprocess,ctypes\nctypes.CDLL(None).prctl(38,1,0,0,0)\nprint(subprocess.run(['/usr/bin/python3','-c',{child:?}],capture_output=True,text=True,timeout=60).stdout.strip())"
+    );
+    let world =
+        World::new(OPEN).with(|world| world.child_filter = refusing(libc::SYS_close_range, libc::ENOSYS));
+    let ran = world.run(PYTHON, &["-c", &code]);
+    assert_eq!(ran.stdout, "-1 []", "{}", ran.whole());
 }
 
 #[test]

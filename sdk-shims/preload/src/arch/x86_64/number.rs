@@ -52,6 +52,7 @@ pub(crate) const SCHED_SETSCHEDULER: usize = 144;
 pub(crate) const GETTID: usize = 186;
 pub(crate) const TKILL: usize = 200;
 pub(crate) const SCHED_SETAFFINITY: usize = 203;
+pub(crate) const GETDENTS64: usize = 217;
 pub(crate) const CLOCK_GETTIME: usize = 228;
 pub(crate) const TGKILL: usize = 234;
 pub(crate) const IOPRIO_SET: usize = 251;
