@@ -2,6 +2,7 @@
 
     run.py --program target/debug/ringfence --layer build/ringfence-layer-x86_64.zip
            [--only WORD…] [--quick] [--profiles strict,nested,open] [--cache build/cache/benign]
+           [--interpreters FOLDER…]
 
 Started by scripts/benign. Prints a table; exit status 1 if any function noticed the layer.
 """
@@ -11,6 +12,7 @@ import sys
 from pathlib import Path
 
 from runner.case import NotHere, corpus
+from runner.interpreters import THIS_MACHINES, interpreter
 from runner.judge import differences, unfit
 from runner.service import CannotRun, Service
 
@@ -24,13 +26,16 @@ def main():
     cases = [case for case in corpus(options.only) if not options.quick or case.settings.get("quick")]
     if not cases:
         sys.exit(f"no function's name contains {' or '.join(options.only)}")
-    print(f"{'function':<24}" + "".join(f"{profile:<18}" for profile in profiles))
-    results = [run_case(service, case, profiles, options.cache) for case in cases]
+    results = []
+    for language in [interpreter(folder) for folder in options.interpreters] or [THIS_MACHINES]:
+        fitting = [case for case in cases if language.fits(case)]
+        print(f"{language.title:<24}" + "".join(f"{profile:<18}" for profile in profiles))
+        results += [run_case(service.by(language), case, profiles, options.cache) for case in fitting]
     noticed = [line for result in results for line in result["noticed"]]
     skipped = [line for result in results for line in result["skipped"]]
     for title, lines in (("skipped", skipped), ("noticed", noticed)):
         print(*([f"\n{title}:"] + lines if lines else []), sep="\n  ")
-    print(f"{len(cases)} functions, {len(profiles)} profiles: {len(noticed)} differences, {len(skipped)} skipped")
+    print(f"{len(results)} functions, {len(profiles)} profiles: {len(noticed)} differences, {len(skipped)} skipped")
     sys.exit(1 if noticed else 0)
 
 
@@ -41,6 +46,8 @@ def parse():
     parser.add_argument("--cache", type=Path, default=Path("build/cache/benign"), help="where packages are kept")
     parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="functions whose name contains a word")
     parser.add_argument("--quick", action="store_true", help="the few functions that scripts/test runs")
+    parser.add_argument("--interpreters", type=Path, nargs="+", default=[], metavar="FOLDER",
+                        help="folders that hold python3 or node: functions without packages are run by each")
     parser.add_argument("--profiles", default=ALL_PROFILES, help=f"some of {ALL_PROFILES}")
     return parser.parse_args()
 

@@ -41,6 +41,11 @@ class Case:
         return sorted(self.folder.glob("events/*.json"))
 
     @property
+    def needs_packages(self):
+        """Whether pip or npm have to bring something."""
+        return any((self.folder / name).exists() for name in ("requirements.txt", "package.json"))
+
+    @property
     def servers(self):
         """The Python file whose servers run beside the function; None for most."""
         return self.folder / self.settings["server"] if "server" in self.settings else None

@@ -4,10 +4,11 @@ Decides how the command line is spelt and how its JSON lines are read; judges no
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Where the servers of a case are found. No rule takes it for loopback.
@@ -51,6 +52,12 @@ class Service:
 
     program: Path
     layer: Path
+    # Variables of the command itself; `PATH` decides which interpreter it finds.
+    environment: dict = field(default_factory=lambda: dict(os.environ))
+
+    def by(self, language):
+        """The same with another interpreter."""
+        return replace(self, environment=self.environment | language.environment())
 
     def command(self, case, code, profile, protected):
         """The command line of one environment."""
@@ -74,7 +81,8 @@ class Service:
         command = self.command(case, code, profile, protected)
         begun = time.monotonic()
         try:
-            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE_SECONDS)
+            ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE_SECONDS,
+                                   env=self.environment)
         except subprocess.TimeoutExpired as error:
             raise CannotRun(f"no end after {DEADLINE_SECONDS} s") from error
         # 1 says that a function failed, which some of the corpus do on purpose.

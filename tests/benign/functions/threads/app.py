@@ -111,7 +111,7 @@ def time_out():
             held.append(client)
             try:
                 client.connect(listener.getsockname())
-            except TimeoutError:
+            except socket.timeout:      # TimeoutError by another name from Python 3.10 on
                 return "timed out"
             finally:
                 if len(held) == 4:
