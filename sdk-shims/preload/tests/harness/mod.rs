@@ -95,6 +95,8 @@ pub struct World {
     pub child_filter: Vec<u8>,
     /// The runtime's executable, where it is not the program that is started.
     pub runtime: Option<PathBuf>,
+    /// Root folder that the program runs in; it has the library as /ringfence/libringfence.so.
+    pub root: Option<PathBuf>,
     pub with_agent: bool,
     pub variables: Vec<(String, String)>,
 }
@@ -114,6 +116,7 @@ impl World {
             names: Vec::new(),
             child_filter: Vec::new(),
             runtime: None,
+            root: None,
             with_agent: true,
             variables: Vec::new(),
         }
@@ -154,21 +157,39 @@ impl World {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
         if preload {
-            command.env("LD_PRELOAD", library()).env("RINGFENCE_FDS", format!("{HANDOFF_FD},{PAGE_FD}"));
+            command.env("LD_PRELOAD", self.library()).env("RINGFENCE_FDS", format!("{HANDOFF_FD},{PAGE_FD}"));
         }
         command.env("RINGFENCE_REPORT", &address).envs(self.variables.iter().cloned());
         let page_number = page_file.as_raw_fd();
+        let root = self.root.clone();
         // SAFETY: only system calls and copies of what was made before the fork.
-        unsafe { command.pre_exec(move || hand_over(&handoff, page_number)) };
+        unsafe {
+            command.pre_exec(move || {
+                root.as_deref().map_or(Ok(()), enter)?;
+                hand_over(&handoff, page_number)
+            })
+        };
         let output = command.output().unwrap();
         drop(page);
         Ran::from(output, received(&socket))
     }
 
+    /// The library, as the program sees it.
+    fn library(&self) -> &Path {
+        self.root.as_ref().map_or_else(library, |_| Path::new("/ringfence/libringfence.so"))
+    }
+
+    /// A file of the program's, as this process sees it.
+    fn inside(&self, path: &Path) -> PathBuf {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        self.root.as_ref().map_or_else(|| path.to_owned(), |root| root.join(below))
+    }
+
     fn handoff(&self, program: &str, report: &[u8]) -> Vec<u8> {
         let parsed = Policy::parse("policy.toml", &self.policy).unwrap_or_else(|errors| panic!("{errors}"));
         let compiled = parsed.policy.compile(Date { year: 2026, month: 11, day: 22 }).unwrap();
-        let executable = std::fs::metadata(self.runtime.as_deref().unwrap_or(program.as_ref())).unwrap();
+        let executable =
+            std::fs::metadata(self.inside(self.runtime.as_deref().unwrap_or(program.as_ref()))).unwrap();
         let mut handoff = Handoff::with_policy(&compiled);
         handoff.strongest = self.strongest;
         handoff.kernel_covers = self.kernel_covers;
@@ -181,7 +202,7 @@ impl World {
         handoff.resolver = self.resolver;
         handoff.name_servers[0] = self.name_server;
         handoff.child_filter = &self.child_filter;
-        let path = library().to_str().unwrap().as_bytes().to_vec();
+        let path = self.library().to_str().unwrap().as_bytes().to_vec();
         handoff.preload_path = &path;
         handoff.function = b"tests";
         handoff.policy_hash = b"sha256:test";
@@ -237,6 +258,23 @@ fn memory_file(name: &str) -> OwnedFd {
         let file = libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING);
         assert!(file >= 0);
         OwnedFd::from_raw_fd(file)
+    }
+}
+
+/// In the child, before exec: a mount name space of its own, in which `root` is the root and has its procfs.
+fn enter(root: &Path) -> std::io::Result<()> {
+    let path = |path: &Path| CString::new(path.to_str().unwrap()).unwrap();
+    let (root, procfs, null) = (path(root), path(&root.join("proc")), std::ptr::null());
+    let made = |result: libc::c_int| {
+        if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    };
+    // SAFETY: system calls on strings that live until they return.
+    unsafe {
+        made(libc::unshare(libc::CLONE_NEWNS))?;
+        made(libc::mount(null, c"/".as_ptr(), null, libc::MS_REC | libc::MS_PRIVATE, null.cast()))?;
+        made(libc::mount(c"proc".as_ptr(), procfs.as_ptr(), c"proc".as_ptr(), 0, null.cast()))?;
+        made(libc::chroot(root.as_ptr()))?;
+        made(libc::chdir(c"/".as_ptr()))
     }
 }
 

@@ -21,7 +21,7 @@ const MAX_CARRIED: usize = 48;
 const GENERIC: [&[u8]; 4] = [
     // glibc's `syscall`: mov 8(%rsp),%r9
     &[0x4c, 0x8b, 0x4c, 0x24, 0x08],
-    // The one cancellable call of musl, and of glibc since 2.41: mov %r11,8(%rsp)
+    // The one cancellable call of musl, and of glibc since 2.41 where there are threads: mov %r11,8(%rsp)
     &[0x4c, 0x89, 0x5c, 0x24, 0x08],
     // musl's `syscall`: mov 16(%rdx),%rsi; mov 24(%rdx),%rdx
     &[0x48, 0x8b, 0x72, 0x10, 0x48, 0x8b, 0x52, 0x18],
@@ -93,13 +93,22 @@ fn holds_pair(window: &[u8; WINDOW]) -> bool {
 /// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.
 fn site_at(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
     let before = text.get(..at)?;
-    if let Some(shape) = GENERIC.iter().find(|shape| before.ends_with(shape)) {
-        return Some(Site { anchor: at - shape.len(), call: at, number: None });
+    if let Some(length) = generic_before(before) {
+        return Some(Site { anchor: at - length, call: at, number: None });
     }
     match number_before(text, at) {
         Some((anchor, number)) => wanted(number).then_some(Site { anchor, call: at, number: Some(number) }),
         None => bare_site(text, at, wanted),
     }
+}
+
+/// Length of what stands before a call whose number is known only when it runs, where it is one of these.
+fn generic_before(before: &[u8]) -> Option<usize> {
+    // The cancellable calls of glibc since 2.41, where there is one thread: mov n(%rsp),%rax
+    if let Some([0x48, 0x8b, 0x44, 0x24, _]) = before.last_chunk() {
+        return Some(JUMP);
+    }
+    GENERIC.iter().find(|shape| before.ends_with(shape)).map(|shape| shape.len())
 }
 
 /// Where the code right before the call loads its number, and the number.
@@ -160,6 +169,8 @@ mod tests {
         assert_eq!(sites(&nocancel), [Site { anchor: 0, call: 13, number: Some(number::OPENAT) }]);
         let by_number = [0x4c, 0x8b, 0x4c, 0x24, 0x08, 0x0f, 0x05];
         assert_eq!(sites(&by_number), [Site { anchor: 0, call: 5, number: None }]);
+        let from_stack = [0x48, 0x8b, 0x44, 0x24, 0x20, 0x0f, 0x05, 0x5b, 0xc3];
+        assert_eq!(sites(&from_stack), [Site { anchor: 0, call: 5, number: None }]);
     }
 
     #[test]
