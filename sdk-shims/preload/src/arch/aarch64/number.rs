@@ -17,6 +17,7 @@ pub(crate) const TRUNCATE: usize = 45;
 pub(crate) const FACCESSAT: usize = 48;
 pub(crate) const OPENAT: usize = 56;
 pub(crate) const CLOSE: usize = 57;
+pub(crate) const GETDENTS64: usize = 61;
 pub(crate) const READ: usize = 63;
 pub(crate) const WRITE: usize = 64;
 pub(crate) const WRITEV: usize = 66;
