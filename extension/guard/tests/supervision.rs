@@ -72,9 +72,17 @@ fn attacks_on_the_supervision_fail() {
         assert_eq!(worked, ["own: 0"], "{profile:?}: {shown}");
         assert!(shown.contains("memory of guard: 13\n"), "{profile:?}: it ran to its end: {shown}");
         let records = violations(&output);
-        for call in
-            ["kill", "tkill", "tgkill", "rt_sigqueueinfo", "prlimit64", "setpriority", "process_vm_readv"]
-        {
+        for call in [
+            "kill",
+            "tkill",
+            "tgkill",
+            "rt_sigqueueinfo",
+            "prlimit64",
+            "setpriority",
+            "process_vm_readv",
+            "userfaultfd",
+            "mount",
+        ] {
             assert!(
                 records.iter().any(|line| line.contains(&format!("dangerous call {call} by"))),
                 "{call}: {records:?}"

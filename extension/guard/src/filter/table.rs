@@ -124,44 +124,55 @@ const REFUSED: &[(c_long, Action, &str)] = &[
         ENOSYS,
         "names its target by descriptor, which can be swapped; callers fall back to kill",
     ),
-    (libc::SYS_kcmp, EPERM, "tells an attacker which descriptors the guard holds"),
-    (libc::SYS_process_madvise, EPERM, "acts on the memory of other processes"),
-    (libc::SYS_userfaultfd, EPERM, "lets the target stall the supervisor's reads"),
-    (libc::SYS_bpf, EPERM, "kernel attack surface"),
-    (libc::SYS_perf_event_open, EPERM, "kernel attack surface"),
     (libc::SYS_add_key, ENOSYS, "kernel attack surface that no function needs"),
     (libc::SYS_request_key, ENOSYS, "starts a helper program outside the filter"),
     (libc::SYS_keyctl, ENOSYS, "kernel attack surface that no function needs"),
-    (libc::SYS_name_to_handle_at, EPERM, "first half of an open that names no path"),
-    (libc::SYS_open_by_handle_at, EPERM, "an open that names no path"),
-    (libc::SYS_open_tree, EPERM, "makes descriptors that can be opened again past path rules"),
-    (OPEN_TREE_ATTR, EPERM, "as open_tree"),
-    (libc::SYS_move_mount, EPERM, "changes what paths mean"),
-    (libc::SYS_fsopen, EPERM, "changes what paths mean"),
-    (libc::SYS_fsmount, EPERM, "changes what paths mean"),
-    (libc::SYS_fspick, EPERM, "changes what paths mean"),
-    (libc::SYS_mount_setattr, EPERM, "changes what paths mean"),
-    (libc::SYS_mount, EPERM, "changes what paths mean"),
-    (libc::SYS_umount2, EPERM, "changes what paths mean"),
-    (libc::SYS_pivot_root, EPERM, "changes what paths mean"),
-    (libc::SYS_chroot, EPERM, "changes what paths mean, for the supervisor's reading of them"),
-    (libc::SYS_setns, EPERM, "leaves the name spaces in which the supervisor judges"),
-    (libc::SYS_kexec_load, EPERM, "replaces the kernel"),
-    (KEXEC_FILE_LOAD, EPERM, "replaces the kernel"),
-    (libc::SYS_init_module, EPERM, "changes the kernel"),
-    (libc::SYS_finit_module, EPERM, "changes the kernel"),
-    (libc::SYS_delete_module, EPERM, "changes the kernel"),
     (libc::SYS_move_pages, EPERM, "acts on the memory of other processes"),
     (libc::SYS_migrate_pages, EPERM, "acts on the memory of other processes"),
 ];
+
+/// Calls that serve attacks, profilers and debuggers only: refused by the supervisor, so that there is a record, and by
+/// the kernel (ENOSYS) when it is gone. Each with its name in the record.
+const REPORTED: &[(c_long, &str, &str)] = &[
+    (libc::SYS_ptrace, "ptrace", "reads and writes other processes"),
+    (libc::SYS_process_vm_readv, "process_vm_readv", "reads the memory of other processes"),
+    (libc::SYS_process_vm_writev, "process_vm_writev", "writes the memory of other processes"),
+    (libc::SYS_kcmp, "kcmp", "tells an attacker which descriptors the guard holds"),
+    (libc::SYS_process_madvise, "process_madvise", "acts on the memory of other processes"),
+    (libc::SYS_userfaultfd, "userfaultfd", "lets the target stall the supervisor's reads"),
+    (libc::SYS_bpf, "bpf", "kernel attack surface"),
+    (libc::SYS_perf_event_open, "perf_event_open", "kernel attack surface"),
+    (libc::SYS_name_to_handle_at, "name_to_handle_at", "first half of an open that names no path"),
+    (libc::SYS_open_by_handle_at, "open_by_handle_at", "an open that names no path"),
+    (libc::SYS_open_tree, "open_tree", "makes descriptors that can be opened again past path rules"),
+    (OPEN_TREE_ATTR, "open_tree_attr", "as open_tree"),
+    (libc::SYS_move_mount, "move_mount", "changes what paths mean"),
+    (libc::SYS_fsopen, "fsopen", "changes what paths mean"),
+    (libc::SYS_fsmount, "fsmount", "changes what paths mean"),
+    (libc::SYS_fspick, "fspick", "changes what paths mean"),
+    (libc::SYS_mount_setattr, "mount_setattr", "changes what paths mean"),
+    (libc::SYS_mount, "mount", "changes what paths mean"),
+    (libc::SYS_umount2, "umount2", "changes what paths mean"),
+    (libc::SYS_pivot_root, "pivot_root", "changes what paths mean"),
+    (libc::SYS_chroot, "chroot", "changes what paths mean, for the supervisor's reading of them"),
+    (libc::SYS_setns, "setns", "leaves the name spaces in which the supervisor judges"),
+    (libc::SYS_kexec_load, "kexec_load", "replaces the kernel"),
+    (KEXEC_FILE_LOAD, "kexec_file_load", "replaces the kernel"),
+    (libc::SYS_init_module, "init_module", "changes the kernel"),
+    (libc::SYS_finit_module, "finit_module", "changes the kernel"),
+    (libc::SYS_delete_module, "delete_module", "changes the kernel"),
+];
+
+/// The name of a call that the supervisor always refuses.
+#[must_use]
+pub fn reported(call: c_long) -> Option<&'static str> {
+    REPORTED.iter().find(|(reported, ..)| *reported == call).map(|(_, name, _)| *name)
+}
 
 /// Calls that are asked about whatever their arguments.
 const ASKED: &[(c_long, &str)] = &[
     (libc::SYS_execve, "process rules"),
     (libc::SYS_connect, "egress rules"),
-    (libc::SYS_ptrace, "refused by the supervisor, so that there is a record"),
-    (libc::SYS_process_vm_readv, "refused by the supervisor, so that there is a record"),
-    (libc::SYS_process_vm_writev, "refused by the supervisor, so that there is a record"),
     (libc::SYS_kill, "may be aimed at the guard or the agent"),
     (libc::SYS_tkill, "may be aimed at the guard or the agent"),
     (libc::SYS_rt_sigqueueinfo, "may be aimed at the guard or the agent"),
@@ -179,11 +190,12 @@ const ON_OTHERS: &[(c_long, &str)] = &[
 #[must_use]
 pub fn rules(options: Options) -> Vec<Rule> {
     let refused = REFUSED.iter().map(|(call, action, reason)| rule(*call, vec![], *action, reason));
+    let reported = REPORTED.iter().map(|(call, _, reason)| rule(*call, vec![], Action::Ask, reason));
     let asked = ASKED.iter().map(|(call, reason)| rule(*call, vec![], Action::Ask, reason));
     let others = ON_OTHERS.iter().map(|(call, reason)| {
         rule(*call, vec![case(vec![Atom::Is(0, 0)], Action::Allow)], Action::Ask, reason)
     });
-    let mut rules: Vec<_> = refused.chain(asked).chain(others).collect();
+    let mut rules: Vec<_> = refused.chain(reported).chain(asked).chain(others).collect();
     rules.extend(sockets(options));
     rules.extend(processes(options));
     rules.extend(descriptors());

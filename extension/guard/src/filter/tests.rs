@@ -3,6 +3,7 @@
 use super::interpreter::{Call, run};
 use super::table::{Action, Atom, Options, Rule};
 use super::{assembler, compile, compile_rules, table};
+use crate::sys::{Errno, call_refused};
 use proptest::prelude::*;
 
 const RUNTIME: u32 = 17;
@@ -188,6 +189,41 @@ fn no_rule_and_no_case_is_redundant() {
                 assert!(differs(&without), "case {case} of {}: {}", rule.call, rule.reason);
             }
         }
+    }
+}
+
+/// The kernel's own opinion: a thread under the filter makes each call that it refuses or asks about. A question that
+/// nobody can answer, since there is no listener, is ENOSYS.
+#[test]
+fn the_kernel_takes_every_rule_as_the_interpreter_does() {
+    for options in options() {
+        let rules = table::rules(options);
+        let program = compile(options).unwrap();
+        let calls: Vec<_> = rules
+            .iter()
+            .flat_map(|rule| inputs(rule).into_iter().map(move |input| (rule.call, input)))
+            .map(|(rule, input)| (rule, input, run(&program, &input).0))
+            .filter(|(.., answer)| *answer != ALLOW)
+            .collect();
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            let under_the_filter = || {
+                crate::sys::process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).unwrap();
+                crate::sys::seccomp::install(&program, 0).unwrap();
+                calls.iter().map(|(_, call, _)| call_refused(call.number, call.arguments)).collect()
+            };
+            scope.spawn(under_the_filter).join().unwrap()
+        });
+        for ((_, call, answer), found) in calls.iter().zip(answers) {
+            let expected = match answer & 0xffff {
+                _ if *answer == ASK => Err(Errno(libc::ENOSYS)),
+                0 => Ok(0),
+                error => Err(Errno(i32::try_from(error).unwrap())),
+            };
+            assert_eq!(found, expected, "{call:?}");
+        }
+        let covered = |rule: &Rule| calls.iter().any(|(number, ..)| *number == rule.call);
+        let quiet: Vec<_> = rules.iter().filter(|rule| !covered(rule)).map(|rule| rule.reason).collect();
+        assert!(quiet.is_empty(), "never refused, never asked about: {quiet:?}");
     }
 }
 

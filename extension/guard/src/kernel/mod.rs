@@ -39,6 +39,7 @@ use ringfence_records::handoff::covers;
 use ringfence_records::message::Report;
 use ringfence_records::page;
 
+use crate::filter::table;
 use crate::launch::agent::Agent;
 use crate::launch::pages::State;
 use crate::launch::probe::Reach;
@@ -341,16 +342,14 @@ impl<'p> Supervisor<'p> {
             libc::SYS_prlimit64 => ("prlimit64", 0, false),
             libc::SYS_setpriority => ("setpriority", 1, false),
             libc::SYS_ioprio_set => ("ioprio_set", 1, false),
-            libc::SYS_ptrace => return self.refused(caller, "ptrace"),
-            libc::SYS_process_vm_readv => return self.refused(caller, "process_vm_readv"),
-            libc::SYS_process_vm_writev => return self.refused(caller, "process_vm_writev"),
-            _ => return Answer::Fail(Errno(libc::ENOSYS)),
+            other => return self.refused(caller, other),
         };
         self.act_on_other(notification, caller, name, argument, groups)
     }
 
-    fn refused(&mut self, caller: &Caller, call: &'static str) -> Answer {
-        self.refuse(caller, call, b"");
+    fn refused(&mut self, caller: &Caller, call: libc::c_long) -> Answer {
+        let Some(name) = table::reported(call) else { return Answer::Fail(Errno(libc::ENOSYS)) };
+        self.refuse(caller, name, b"");
         Answer::Fail(Errno::EPERM)
     }
 

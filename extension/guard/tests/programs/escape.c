@@ -74,6 +74,7 @@ int main(int argc, char **argv) {
     show("unshare files", unshare(CLONE_FILES));
     show("unshare user", unshare(CLONE_NEWUSER));
     show("userfaultfd", syscall(SYS_userfaultfd, 1));
+    show("mount", syscall(SYS_mount, 0, "/tmp", "tmpfs", 0, 0));
     show("open_tree", syscall(SYS_open_tree, AT_FDCWD, "/", 0));
     show("vsock", socket(40, SOCK_STREAM, 0));
     show("mptcp", socket(AF_INET, SOCK_STREAM, 262));
