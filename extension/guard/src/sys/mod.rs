@@ -77,10 +77,10 @@ impl From<std::io::Error> for Errno {
 /// A system call as it stands, for tests of filters that refuse it.
 #[cfg(test)]
 pub fn call_refused(number: u32, arguments: [u64; 6]) -> Result<usize, Errno> {
-    let [a, b, c, d, e, f] = arguments;
+    let [first, second, third, fourth, fifth, sixth] = arguments;
     // SAFETY: the caller's filter answers for the call, so the kernel never looks at the arguments.
     #[allow(unsafe_code, reason = "a system call by its number")]
-    check(unsafe { libc::syscall(number.into(), a, b, c, d, e, f) })
+    check(unsafe { libc::syscall(number.into(), first, second, third, fourth, fifth, sixth) })
 }
 
 /// What a call returned, with -1 turned into the thread's errno.
