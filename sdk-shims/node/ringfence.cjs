@@ -190,7 +190,8 @@ function libraries() {
 
 /** Signals to other processes. */
 function signals() {
-  precede(process, '_kill', () => speaker().dangerous('kill'));
+  // There are no others than 64: `native.cjs` speaks to the preload library by one.
+  precede(process, '_kill', (_pid, signal) => signal <= 64 && speaker().dangerous('kill'));
 }
 
 /** inspector.open listens. */

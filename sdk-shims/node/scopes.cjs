@@ -10,6 +10,7 @@ const { realpathSync } = require('fs');
 const { basename, dirname, join, resolve } = require('path');
 const { hooked, binding, precede } = require('./ringfence.cjs');
 const hints = require('./hints.cjs');
+const native = require('./native.cjs');
 const origin = require('./origin.cjs');
 const wire = require('./wire.cjs');
 
@@ -28,7 +29,7 @@ const FILE_CALLS = {
 const WRITES = 0o1 | 0o2 | 0o100 | 0o1000;
 const EACCES = -13;
 
-const NOTHING = { levels: { tmp: 0, egress: 0, children: 0, files: 0 }, globs: [] };
+const NOTHING = { levels: { tmp: 0, egress: 0, children: 0, files: 0 }, globs: [], bits: 0 };
 const storage = new AsyncLocalStorage();
 let whole = NOTHING;
 let installed = false;
@@ -49,7 +50,8 @@ function scope(limits, work) {
     levels[kind] = LEVELS[word];
   }
   install();
-  return storage.run(tightened(storage.getStore() || NOTHING, levels, globs), work);
+  const tighter = tightened(storage.getStore() || NOTHING, levels, globs);
+  return native.during(tighter.bits, () => storage.run(tighter, work));
 }
 
 /** Tightens this thread of the process for good, in FunctionShield's words. A later call can only tighten further. */
@@ -63,12 +65,13 @@ function configure(settings) {
   }
   install();
   whole = tightened(whole, levels, []);
+  native.holdForAll(whole.bits);
 }
 
 /** Of both, whichever is stricter. */
 function tightened(limits, levels, globs) {
   const merged = Object.fromEntries(KINDS.map((kind) => [kind, Math.max(limits.levels[kind], levels[kind] || 0)]));
-  return { levels: merged, globs: [...limits.globs, ...globs] };
+  return { levels: merged, globs: [...limits.globs, ...globs], bits: native.bits(merged, LEVELS.deny) };
 }
 
 function pattern(glob) {
@@ -80,6 +83,7 @@ function install() {
   if (!hooked) throw new Error('ringfence: the hook is not loaded in this process, so a scope would limit nothing');
   if (installed) return;
   installed = true;
+  native.prepare();
   hints.judgeBy(level);
   for (const [name, paths] of Object.entries(FILE_CALLS)) {
     precede(binding('fs'), name, (...given) => judgeFiles(name, given, paths));
@@ -89,6 +93,7 @@ function install() {
 /** How strict the limits are about one subject. */
 function level(kind, subject) {
   const limits = storage.getStore();
+  native.holdForNow(limits ? limits.bits : 0);
   if (!limits && whole === NOTHING) return 0;
   const strictest = Math.max(limits ? limits.levels[kind] : 0, whole.levels[kind]);
   return kind === 'egress' && isLocal(subject) ? 0 : strictest;

@@ -16,6 +16,9 @@ use crate::message::{self, List};
 pub const ENVIRONMENT: &str = "RINGFENCE_FDS";
 /// See [`ENVIRONMENT`]: what follows the descriptors once init is over.
 pub const INVOKED: &str = ",invoked";
+/// See [`ENVIRONMENT`]: what follows all that where the program was started in a scope of the function, and then the
+/// scope's limits in decimal.
+pub const SCOPE: &str = ",scope=";
 /// Largest handoff in bytes.
 pub const MAX_SIZE: usize = 160 * 1024;
 const MAGIC: &[u8; 8] = b"RFHAND01";

@@ -9,6 +9,7 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
 use crate::exec::descriptor_path;
+use crate::scope::{self, Limit};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
 use crate::{own, report};
@@ -65,12 +66,16 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     if open.flags & sys::O_PATH != 0 || !sys::plausible(open.path) {
         return Flow::Proceed;
     }
-    if state.rules.write && open.writes() && write_denied(state, open.directory, open.path, open.flags) {
+    let scoped = scope::holds(Limit::Tmp);
+    if (state.rules.write || scoped)
+        && open.writes()
+        && write_denied(state, open.directory, open.path, open.flags)
+    {
         return Flow::Done(Errno::ACCES.result());
     }
     let everywhere = state.rules.read_in(state.phase().0);
     let changes = open.flags & sys::O_ACCMODE != 0;
-    if !(changes || everywhere || state.rules.credentials) {
+    if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
     let result = sys::pass(open.number, open.arguments);
@@ -80,10 +85,10 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
         sys::close(opened);
         return own::dangerous(state, "write to /proc/<pid>/mem");
     }
-    if !open.reads() || !(everywhere || state.rules.credentials) {
+    if !open.reads() || !(everywhere || scoped || state.rules.credentials) {
         return Flow::Done(result);
     }
-    if may_matter(state, opened, everywhere) && read_denied(state, opened, everywhere) {
+    if (scoped || may_matter(state, opened, everywhere)) && read_denied(state, opened, everywhere) {
         sys::close(opened);
         return Flow::Done(Errno::ACCES.result());
     }
@@ -114,6 +119,9 @@ fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
     let length = path.len();
     let length = if is_procfs(opened) { canonical_proc(&mut buffer, length) } else { length };
     let path = buffer.get(..length).unwrap_or_default();
+    if scope::refuses_path(state, path, ActionKind::OpenRead) {
+        return true;
+    }
     if everywhere && judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path) {
         return true;
     }
@@ -198,7 +206,7 @@ fn thread_prefix(tail: &[u8]) -> usize {
 /// A call that changes names: the arguments that are directory and path, one pair or two.
 pub(crate) fn change(state: &State, targets: [Option<(usize, usize)>; 2]) -> Flow {
     let denied = targets.into_iter().flatten().any(|(directory, path)| {
-        state.rules.write
+        (state.rules.write || scope::holds(Limit::Tmp))
             && sys::plausible(path)
             && write_denied(state, sys::descriptor(directory), path, sys::O_NOFOLLOW)
     });
@@ -213,8 +221,11 @@ fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> boo
     let mut buffer = [0; LONGEST];
     let Some(length) = resolve(directory, path, flags, &mut buffer) else { return false };
     let path = buffer.get(..length).unwrap_or_default();
+    if scope::refuses_path(state, path, ActionKind::OpenWrite) {
+        return true;
+    }
     // `/dev/null` and other devices are not files of anyone.
-    judged(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
+    state.rules.write && judged(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
 }
 
 /// The absolute path that an open for writing would create or change; `None` where the kernel will refuse it.

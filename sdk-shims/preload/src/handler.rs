@@ -5,13 +5,13 @@
 
 use ringfence_records::handoff::covers;
 
-use crate::arch::{Flow, number};
+use crate::arch::{self, Flow, number};
 use crate::exec::{self, Request};
 use crate::files::{self, HERE, Open};
 use crate::own::{self, Signal};
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, memory_calls, network, others, runtime_api};
+use crate::{mapping, memory_calls, network, others, runtime_api, scope};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -62,11 +62,13 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::SCHED_SETATTR
             | number::IOPRIO_SET
             | number::IO_URING_SETUP
+            | number::CLONE
+            | number::CLONE3
     )
 }
 
-/// Whether sites of this call are patched where the policy has rules on writing.
-pub(crate) fn wants_for_writes(call: usize) -> bool {
+/// Calls that change names, patched in every process: rules and scopes may speak of them.
+pub(crate) fn changes_names(call: usize) -> bool {
     matches!(
         call,
         number::RENAME
@@ -121,9 +123,18 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
             Flow::Done(sys::pass_whole(call, arguments))
         }
         number::SOCKET => Flow::Proceed,
+        number::CLONE => {
+            scope::spread(first, arch::thread_pointer_of_clone(arguments));
+            Flow::Proceed
+        }
+        number::CLONE3 => {
+            scope::spread_by_structure(first);
+            Flow::Proceed
+        }
+        number::KILL if scope::is_request(second) => Flow::Done(scope::request(first, second)),
         number::RECVFROM => network::recvfrom(state, arguments),
         number::RECVMSG => network::recvmsg(state, arguments),
-        call if wants_for_writes(call) => change(state, call, arguments),
+        call if changes_names(call) => change(state, call, arguments),
         call => dangerous(state, call, arguments),
     }
 }

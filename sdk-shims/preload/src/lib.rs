@@ -37,6 +37,7 @@ mod own;
 mod patch;
 mod report;
 mod runtime_api;
+mod scope;
 mod shielded;
 mod start;
 mod state;

@@ -6,12 +6,12 @@
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
-use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE};
+use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, SCOPE};
 use ringfence_records::message::Kind;
 use ringfence_records::page::{SIZE, View, WORDS};
 
 use crate::state::{self, Descriptor, Rules, State};
-use crate::{handler, loaded, memory_calls, patch, report, shielded, sys};
+use crate::{handler, loaded, memory_calls, patch, report, scope, shielded, sys};
 
 /// What the process's environment says to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ struct Told {
     descriptors: Option<[i32; 2]>,
     /// Whether init was over when this process began.
     invoked: bool,
+    /// Limits of the scope in which the program was started.
+    scope: u32,
 }
 
 /// Starts the library in a process whose environment is `environment`, a vector of pointers.
@@ -31,6 +33,7 @@ pub(crate) fn start(environment: usize) {
     if told.invoked {
         state::note_invoked();
     }
+    scope::limit_all(told.scope);
     if !patch_libc(state) {
         report::degraded(state, b"process plane: libc's system-call sites could not be patched");
     }
@@ -54,10 +57,17 @@ fn told(environment: usize) -> Told {
     told
 }
 
-/// The variable's value: `handoff,state` and perhaps `invoked`.
+/// The variable's value: `handoff,state`, perhaps `invoked`, and perhaps `scope=` and its limits.
 fn tell(value: &str) -> Told {
+    let (value, scope) =
+        value.split_once(SCOPE).map_or((value, Ok(0)), |(before, limits)| (before, limits.parse()));
     let pages = value.strip_suffix(INVOKED);
-    Told { descriptors: descriptors(pages.unwrap_or(value)), invoked: pages.is_some() }
+    // Limits that cannot be read are all of them.
+    Told {
+        descriptors: descriptors(pages.unwrap_or(value)),
+        invoked: pages.is_some(),
+        scope: scope.unwrap_or(u32::MAX),
+    }
 }
 
 /// `handoff,state` in decimal.
@@ -137,11 +147,8 @@ fn patch_libc(state: &State) -> bool {
         return false;
     }
     let runtime = state.started_as == state.handoff.runtime_pid;
-    let writes = state.rules.write;
     let wanted = |call: usize| {
-        handler::wants(call)
-            || (runtime && handler::wants_in_runtime(call))
-            || (writes && handler::wants_for_writes(call))
+        handler::wants(call) || (runtime && handler::wants_in_runtime(call)) || handler::changes_names(call)
     };
     let (mut sites, mut sound) = (0, true);
     shielded::add(state.handoff_bytes.as_ptr() as usize, state.handoff_bytes.len());
@@ -197,8 +204,11 @@ mod tests {
         let strings = [c"PATH=/bin", c"RINGFENCE_FDS=961,960,invoked", c"NOVALUE"];
         let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
         vector.push(0);
-        let expected = Told { descriptors: Some([961, 960]), invoked: true };
+        let expected = Told { descriptors: Some([961, 960]), invoked: true, scope: 0 };
         assert_eq!(told(vector.as_ptr() as usize), expected);
         assert_eq!(told(0), Told::default());
+        assert_eq!(tell("961,960,scope=3"), Told { descriptors: Some([961, 960]), invoked: false, scope: 3 });
+        assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, ..expected });
+        assert_eq!(tell("961,960,scope=x").scope, u32::MAX);
     }
 }

@@ -20,6 +20,7 @@ impl Errno {
     pub(crate) const ACCES: Self = Self(13);
     pub(crate) const PERM: Self = Self(1);
     pub(crate) const INVAL: Self = Self(22);
+    pub(crate) const NOSPC: Self = Self(28);
     pub(crate) const NOSYS: Self = Self(38);
     pub(crate) const LOOP: Self = Self(40);
     pub(crate) const NAMETOOLONG: Self = Self(36);

@@ -16,7 +16,7 @@ from functools import partial, wraps
 
 import _thread
 
-from ringfence import events, origin, wire
+from ringfence import events, native, origin, wire
 from ringfence.channel import CHANNEL
 
 # Flags of a code object (the inspect module has them, and costs 10 ms to load).
@@ -41,12 +41,14 @@ class Denied(PermissionError):
 class Limits:
     """What is limited how. Never changed: `tightened` makes another one."""
 
-    __slots__ = ("files", "levels")
+    __slots__ = ("bits", "files", "levels")
 
     def __init__(self, levels, files=()):
         self.levels = levels
         # Pairs of glob and level; of all that match a file, the strictest holds.
         self.files = files
+        # What is denied, as the preload library is told.
+        self.bits = sum(bit for what, bit in native.BITS.items() if levels[what] == DENY)
 
     def tightened(self, levels, files=()):
         """These limits and the given ones: of each, whichever is stricter."""
@@ -83,10 +85,12 @@ class scope:
             raise RuntimeError("a ringfence.scope is entered once; make a new one")
         _install()
         self._token = _current.set(_current.get().tightened(self._levels, self._files))
+        native.hold(bits_of_this_thread())
         return self
 
     def __exit__(self, *raised):
         _current.reset(self._token)
+        native.hold(bits_of_this_thread())
         return False
 
     def _again(self):
@@ -136,6 +140,17 @@ def configure(settings=None, **keywords):
         levels[SHIELD_KEYS[key]] = SHIELD_WORDS[value]
     _install()
     _process = _process.tightened(levels)
+    native.hold_for_all(_process.bits)
+
+
+def bits_of_this_thread():
+    """What is denied where this is called, for `native`."""
+    return _current.get().bits
+
+
+def bits_in(context):
+    """The same in another context."""
+    return context.get(_current, NOTHING).bits
 
 
 def _level(what, word):
@@ -206,6 +221,8 @@ def _judge(event, args):
     if describe is None:
         return
     limits, always = _current.get(), _process
+    if limits.bits or native.is_holding():
+        native.hold(limits.bits)
     if limits is NOTHING and always is NOTHING:
         return
     if always is not NOTHING:
@@ -300,10 +317,13 @@ def _opening(event, args):
 
 def _under(limits, function, *args, **keywords):
     token = _current.set(limits)
+    # A thread begins with the limits of the one that made it.
+    native.hold(limits.bits, anew=True)
     try:
         return function(*args, **keywords)
     finally:
         _current.reset(token)
+        native.hold(bits_of_this_thread())
 
 
 def _carry_into_threads():
@@ -313,6 +333,7 @@ def _carry_into_threads():
     def started(self):
         if _current.get() is not NOTHING:
             self.run = partial(_under, _current.get(), self.run)
+        native.hold(bits_of_this_thread())
         return start(self)
 
     @wraps(submit)

@@ -214,6 +214,20 @@ pub(crate) fn link_list_of_libc() -> usize {
     unsafe { ringfence_link_list() }
 }
 
+/// What the thread that runs is known by: the register that both libcs keep its control block in. A fork keeps it, and a
+/// child of vfork(2) shares it.
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads a register that every program may read.
+    unsafe { asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem)) };
+    pointer
+}
+
+/// The new thread's pointer among the arguments of clone(2).
+pub(crate) const fn thread_pointer_of_clone([_, _, _, pointer, _, _]: [usize; 6]) -> usize {
+    pointer
+}
+
 /// An address without its top byte, which the processor ignores: the kernel takes such from programs that have asked
 /// for it by prctl(2) (Documentation/arch/arm64/tagged-address-abi.rst).
 pub(crate) const fn untagged(address: usize) -> usize {

@@ -216,6 +216,20 @@ pub(crate) fn link_list_of_libc() -> usize {
     unsafe { ringfence_link_list() }
 }
 
+/// The new thread's pointer among the arguments of clone(2).
+pub(crate) const fn thread_pointer_of_clone([_, _, _, _, pointer, _]: [usize; 6]) -> usize {
+    pointer
+}
+
+/// What the thread that runs is known by: the address that both libcs keep in the first word of its control block. A
+/// fork keeps it, and a child of vfork(2) shares it.
+pub(crate) fn thread_pointer() -> usize {
+    let pointer;
+    // SAFETY: reads one word of the thread's own control block, which libc has set up before any constructor runs.
+    unsafe { asm!("mov {}, fs:[0]", out(reg) pointer, options(nostack, preserves_flags, readonly)) };
+    pointer
+}
+
 /// How far a jump goes, less a page or two.
 pub(crate) const REACH: usize = 0x7fff_0000;
 /// How far below a text room for its stubs is asked for, in turn.

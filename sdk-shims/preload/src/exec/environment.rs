@@ -4,13 +4,14 @@
 //! it is long. The strings stay where they are. It runs in vfork children.
 
 use ringfence_policy::{Action, Decision};
-use ringfence_records::handoff::{ENVIRONMENT, INVOKED};
+use ringfence_records::handoff::{ENVIRONMENT, INVOKED, SCOPE};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::judge::decimal;
 use super::search;
 use crate::own;
 use crate::report;
+use crate::scope;
 use crate::state::{self, State, speaks};
 use crate::sys::{self, Errno};
 
@@ -159,7 +160,14 @@ impl Added {
         let first = decimal(handoff.unsigned_abs(), &mut first);
         let second = decimal(page.unsigned_abs(), &mut second);
         let invoked: &[u8] = if state::has_been_invoked() { INVOKED.as_bytes() } else { b"" };
-        join(&mut self.descriptors, &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked]);
+        let (limits, mut third) = (scope::limits(), [0; 12]);
+        let scope: [&[u8]; 2] =
+            if limits == 0 { [b"", b""] } else { [SCOPE.as_bytes(), decimal(limits, &mut third)] };
+        let [name, numbers] = scope;
+        join(
+            &mut self.descriptors,
+            &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked, name, numbers],
+        );
         if !state.handoff.report_address.is_empty() {
             join(&mut self.report, &[REPORT, b"=", state.handoff.report_address]);
         }

@@ -3,11 +3,12 @@
 //! It knows nothing of environments and children. A script is judged itself, and then each interpreter as an exec
 //! of its own.
 
-use ringfence_policy::{Action, Decision, Exec, Origin};
+use ringfence_policy::{Action, Decision, Exec, Linkage, Origin};
 use ringfence_records::message::{ActionKind, Kind, List, MAX_ARGUMENT, MAX_ARGUMENTS, Report};
 
 use super::{Request, elf, origin_of};
 use crate::report;
+use crate::scope::{self, Limit};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
 
@@ -126,6 +127,12 @@ fn judge_file(
     };
     head.read(link);
     let exec = Exec { given, resolved, origin: origin_of(resolved), linkage: head.linkage(resolved) };
+    if refused_by_scope(state, &exec, argv) {
+        return Err(Errno::ACCES);
+    }
+    if !state.rules.exec {
+        return Ok(());
+    }
     let verdict = state.verdict(&Action::Exec(exec));
     if speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
@@ -137,6 +144,20 @@ fn judge_file(
         report::violation(state, verdict, &report);
     }
     if verdict.decision == Decision::Deny { Err(Errno::ACCES) } else { Ok(()) }
+}
+
+/// Whether a scope forbids the program, or it could not be held to the scope: it would start without this library.
+fn refused_by_scope(state: &State, exec: &Exec<'_>, argv: usize) -> bool {
+    let limits = scope::limits();
+    let follows = matches!(exec.linkage, Linkage::Dynamic | Linkage::Script);
+    if limits == 0 || (follows && !scope::holds(Limit::Children)) {
+        return false;
+    }
+    let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+    report.path = exec.resolved;
+    report.arguments = arguments(argv);
+    scope::tell(state, Limit::Children, &report);
+    true
 }
 
 /// The first arguments, cut.

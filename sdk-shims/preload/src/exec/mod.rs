@@ -17,6 +17,7 @@ use ringfence_policy::Origin;
 
 use crate::arch::{Flow, number};
 use crate::children;
+use crate::scope;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
 
@@ -65,7 +66,11 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
         return Flow::Done(Errno::NAMETOOLONG.result());
     }
     let mut request = Request { path: path.address(), ..*request };
-    let steady = if state.rules.exec { judge::judge(state, &request) } else { judge::exists(&request) };
+    let steady = if state.rules.exec || scope::limits() != 0 {
+        judge::judge(state, &request)
+    } else {
+        judge::exists(&request)
+    };
     match steady {
         Ok(None) => run(state, &request),
         Ok(Some(file)) => {

@@ -20,7 +20,7 @@ use ringfence_records::page::View;
 use crate::arch::{Flow, number};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
-use crate::{own, report, runtime_api};
+use crate::{own, report, runtime_api, scope};
 use address::{Address, Copied};
 
 /// Name patterns of one address that are looked at; an address with more is rare and judged by these.
@@ -109,6 +109,10 @@ struct Judged {
 fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option<Judged> {
     let canonical = SocketAddr::new(canonical(to.ip()), to.port());
     let runtime_api = state.handoff.runtime_api.is_some_and(|api| canonical == api);
+    let resolves = is_name_server(state, canonical) || state.handoff.resolver == Some(canonical);
+    if scope::refuses_destination(state, canonical, resolves, kind) {
+        return None;
+    }
     if let Some(resolver) = state.handoff.resolver.filter(|_| is_name_server(state, canonical)) {
         return Some(Judged { instead: Some(resolver), runtime_api: false });
     }

@@ -1,0 +1,251 @@
+//! Scopes: what the function's own code forbids itself for a while, kept for each thread.
+//!
+//! The language hooks say which limits hold for the thread that runs ([`request`]); everything that judges asks whether
+//! one does. Limits are inherited by threads, forks and programs that are started under them. It knows nothing of the
+//! policy, and can only ever add to what that denies. Where no scope holds, a question costs one load.
+
+use core::net::IpAddr;
+use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use ringfence_policy::{Decision, Rule, Verdict};
+use ringfence_records::message::{ActionKind, Kind, Report};
+
+use crate::arch;
+use crate::report;
+use crate::state::State;
+use crate::sys::{self, Errno};
+
+/// What can be limited; each is a bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Reading and writing below /tmp.
+    Tmp = 1,
+    /// Connections, datagrams and look-ups beyond this machine.
+    Egress = 2,
+    /// Starting programs.
+    Children = 4,
+}
+
+impl Limit {
+    const ALL: u32 = 7;
+
+    /// The rule that records name, as the hooks do.
+    const fn rule(self) -> Rule {
+        match self {
+            Self::Tmp => Rule::TmpWrites,
+            Self::Egress => Rule::EgressAllow,
+            Self::Children => Rule::ProcessAllow,
+        }
+    }
+
+    const fn detail(self) -> &'static [u8] {
+        match self {
+            Self::Tmp => b"by a scope of the function (tmp)",
+            Self::Egress => b"by a scope of the function (egress)",
+            Self::Children => b"by a scope of the function (children)",
+        }
+    }
+}
+
+/// Threads that can be limited at one time.
+const MAX_THREADS: usize = 256;
+
+/// The limits of one thread, known by its thread pointer, which a fork keeps and vfork(2) shares. A slot is written by its
+/// own thread, or by the one that makes it before it runs.
+struct Slot {
+    thread: AtomicUsize,
+    limits: AtomicU32,
+}
+
+static SLOTS: [Slot; MAX_THREADS] =
+    [const { Slot { thread: AtomicUsize::new(0), limits: AtomicU32::new(0) } }; MAX_THREADS];
+/// Slots in use, and one more where the whole process is limited: 0 where no scope holds anywhere.
+static ACTIVE: AtomicU32 = AtomicU32::new(0);
+/// Limits of the whole process, for good.
+static WHOLE: AtomicU32 = AtomicU32::new(0);
+/// What the first request named itself by; later ones must name the same.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Marks a request: kill(2) with a signal that no kernel knows. Every language can make that call without native code of
+/// its own, and where this library is not, it fails.
+const REQUEST: usize = 0x5246_0000;
+const REQUEST_MASK: usize = 0xffff_0000;
+/// The request is for the whole process.
+const FOR_ALL: usize = 0x8000;
+
+/// Whether this kill(2) is a hook's request.
+pub(crate) const fn is_request(signal: usize) -> bool {
+    signal & REQUEST_MASK == REQUEST
+}
+
+/// Takes a hook's request. `key` keeps others from loosening a scope by the way: it is no secret from code that reads
+/// this process's memory.
+pub(crate) fn request(key: usize, signal: usize) -> isize {
+    let key = u32::try_from(key & 0xffff_ffff).unwrap_or(0);
+    let known =
+        KEY.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed).unwrap_or_else(|known| known);
+    if key == 0 || (known != 0 && known != key) {
+        return Errno::PERM.result();
+    }
+    let limits = u32::try_from(signal & 0xff).unwrap_or(0) & Limit::ALL;
+    if signal & FOR_ALL != 0 {
+        limit_all(limits);
+        return 0;
+    }
+    if limit(arch::thread_pointer(), limits) { 0 } else { Errno::NOSPC.result() }
+}
+
+/// Limits the whole process, in addition to what limits it already.
+pub(crate) fn limit_all(limits: u32) {
+    let limits = limits & Limit::ALL;
+    if limits != 0 && WHOLE.fetch_or(limits, Ordering::Relaxed) == 0 {
+        ACTIVE.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Sets the limits of a thread; false where there is no room.
+fn limit(thread: usize, limits: u32) -> bool {
+    if let Some(slot) = slot_of(thread) {
+        slot.limits.store(limits, Ordering::Relaxed);
+        if limits == 0 {
+            slot.thread.store(0, Ordering::Release);
+            ACTIVE.fetch_sub(1, Ordering::Release);
+        }
+        return true;
+    }
+    limits == 0 || take_slot(thread, limits)
+}
+
+fn take_slot(thread: usize, limits: u32) -> bool {
+    let free = SLOTS
+        .iter()
+        .find(|slot| slot.thread.compare_exchange(0, thread, Ordering::Acquire, Ordering::Relaxed).is_ok());
+    if let Some(slot) = free {
+        slot.limits.store(limits, Ordering::Relaxed);
+        ACTIVE.fetch_add(1, Ordering::Release);
+    }
+    free.is_some()
+}
+
+fn slot_of(thread: usize) -> Option<&'static Slot> {
+    SLOTS.iter().find(|slot| slot.thread.load(Ordering::Relaxed) == thread)
+}
+
+/// The limits of the thread that runs.
+pub(crate) fn limits() -> u32 {
+    if ACTIVE.load(Ordering::Relaxed) == 0 {
+        return 0;
+    }
+    let own = slot_of(arch::thread_pointer()).map_or(0, |slot| slot.limits.load(Ordering::Relaxed));
+    own | WHOLE.load(Ordering::Relaxed)
+}
+
+/// Whether the thread that runs is limited so.
+pub(crate) fn holds(limit: Limit) -> bool {
+    limits() & limit as u32 != 0
+}
+
+/// clone(2): a new thread is limited as the one that makes it. Also where that has no limits: the pointer may be one
+/// that a thread of long ago had.
+pub(crate) fn spread(flags: usize, thread: usize) {
+    const CLONE_VM: usize = 0x100;
+    const CLONE_VFORK: usize = 0x4000;
+    const CLONE_SETTLS: usize = 0x8_0000;
+    if ACTIVE.load(Ordering::Relaxed) == 0
+        || flags & (CLONE_VM | CLONE_VFORK | CLONE_SETTLS) != CLONE_VM | CLONE_SETTLS
+    {
+        return;
+    }
+    let own = slot_of(arch::thread_pointer()).map_or(0, |slot| slot.limits.load(Ordering::Relaxed));
+    // Without room the new thread is limited by the policy alone, as every other.
+    let _ = limit(thread, own);
+}
+
+/// The same for clone3(2), which takes a `struct clone_args`.
+pub(crate) fn spread_by_structure(arguments: usize) {
+    const THREAD_POINTER: usize = 7 * size_of::<usize>();
+    if ACTIVE.load(Ordering::Relaxed) != 0
+        && let (Some(flags), Some(thread)) =
+            (sys::word_at(arguments), sys::word_at(arguments.wrapping_add(THREAD_POINTER)))
+    {
+        spread(flags, thread);
+    }
+}
+
+/// Whether the thread may not open `path`; written down where it may not.
+pub(crate) fn refuses_path(state: &State, path: &[u8], action: ActionKind) -> bool {
+    let in_tmp = path.strip_prefix(b"/tmp").is_some_and(|rest| matches!(rest.first(), None | Some(b'/')));
+    if !in_tmp || !holds(Limit::Tmp) {
+        return false;
+    }
+    tell(state, Limit::Tmp, &Report { path, ..Report::new(Kind::Violation, action) });
+    true
+}
+
+/// Whether the thread may not send to `address`. Loopback stays open, but for those who pass look-ups on; so does the
+/// Runtime API, which the platform may put on another address.
+pub(crate) fn refuses_destination(
+    state: &State,
+    to: core::net::SocketAddr,
+    resolves: bool,
+    action: ActionKind,
+) -> bool {
+    if !holds(Limit::Egress) || (is_local(to.ip()) && !resolves) || state.handoff.runtime_api == Some(to) {
+        return false;
+    }
+    tell(state, Limit::Egress, &Report { address: Some(to), ..Report::new(Kind::Violation, action) });
+    true
+}
+
+const fn is_local(address: IpAddr) -> bool {
+    address.is_loopback()
+}
+
+/// Writes a refusal down.
+pub(crate) fn tell(state: &State, limit: Limit, report: &Report<'_>) {
+    let verdict = Verdict { decision: Decision::Deny, rule: limit.rule() };
+    report::violation(state, verdict, &Report { detail: limit.detail(), ..*report });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The table is one for the process, so its tests are one.
+    #[test]
+    fn limits_are_the_threads_own_spread_to_those_it_makes_and_need_the_key() {
+        const THREAD: usize = 0x0008_0100;
+        assert_eq!(limits(), 0);
+        assert_eq!(request(0, REQUEST | 1), Errno::PERM.result(), "no key");
+        assert_eq!(request(77, REQUEST | 3), 0);
+        assert!(holds(Limit::Tmp) && holds(Limit::Egress) && !holds(Limit::Children));
+        assert_eq!(request(78, REQUEST), Errno::PERM.result(), "another key");
+        assert_eq!(std::thread::spawn(limits).join().unwrap(), 0, "libc is not patched here");
+        spread(THREAD, 0x10);
+        assert_eq!(slot_of(0x10).unwrap().limits.load(Ordering::Relaxed), 3);
+        assert_eq!(request(77, REQUEST), 0);
+        spread(THREAD, 0x10);
+        assert!(slot_of(0x10).is_none(), "the pointer is another thread's now");
+        assert_eq!((limits(), ACTIVE.load(Ordering::Relaxed)), (0, 0));
+        spread(THREAD, 0x20);
+        assert!(slot_of(0x20).is_none());
+
+        for thread in 1..=MAX_THREADS {
+            assert!(limit(thread * 64, 1));
+        }
+        assert!(!limit(1, 1), "there is no room");
+        for thread in 1..=MAX_THREADS {
+            assert!(limit(thread * 64, 0));
+        }
+        assert_eq!(ACTIVE.load(Ordering::Relaxed), 0);
+        limit_all(4);
+        assert_eq!(request(77, REQUEST), 0);
+        assert_eq!(std::thread::spawn(limits).join().unwrap(), 4, "of all threads, and for good");
+    }
+
+    #[test]
+    fn requests_are_no_signals() {
+        assert!(is_request(REQUEST | 7) && is_request(REQUEST | FOR_ALL));
+        assert!((0..=64).all(|signal| !is_request(signal)));
+    }
+}
