@@ -49,8 +49,8 @@ impl Lineage {
     }
 
     fn add_name(&mut self, pid: u32) {
-        let mut path = [0; 256];
-        let path = executable_of(pid, &mut path).unwrap_or(b"?");
+        let mut path = sys::Buffer::new(256).ok();
+        let path = path.as_mut().and_then(|path| executable_of(pid, path.bytes())).unwrap_or(b"?");
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
         let name = name.get(..MAX_NAME).unwrap_or(name);
         if self.start != MAX_TEXT {
@@ -84,9 +84,9 @@ fn executable_of(pid: u32, buffer: &mut [u8]) -> Option<&[u8]> {
 
 fn parent_of(pid: u32) -> Option<u32> {
     let file = sys::open_at(sys::CWD, path_of(pid, b"/stat\0", &mut [0; 40])?, sys::O_CLOEXEC).ok()?;
-    let mut text = [0; 512];
-    let length = sys::read(file.0, &mut text).ok()?;
-    parent_in(text.get(..length)?)
+    let mut text = sys::Buffer::new(512).ok()?;
+    let length = sys::read(file.0, text.bytes()).ok()?;
+    parent_in(text.bytes().get(..length)?)
 }
 
 /// The fourth field of `stat`; the second, a name in parentheses, may hold anything.

@@ -185,6 +185,7 @@ fn pid_line(text: &[u8]) -> Option<i32> {
 }
 
 /// A call that only serves attacks.
+#[inline(never)]
 pub(crate) fn dangerous(state: &State, name: &'static str) -> Flow {
     let verdict = state.verdict(&Action::Dangerous { call: name });
     if speaks(verdict) {

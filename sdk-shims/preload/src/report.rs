@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ringfence_policy::{Decision, Verdict};
+use ringfence_policy::{Decision, Rule, Verdict};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::page::View;
 use ringfence_records::record::{Degraded, MAX_VIOLATION, Moment, Record, Scene, Violation};
@@ -26,23 +26,20 @@ static DROPPED: AtomicU32 = AtomicU32::new(0);
 
 /// Writes down a verdict other than allow. `report` holds the action and its subject.
 pub(crate) fn violation(state: &State, verdict: Verdict, report: &Report<'_>) {
-    let mut report = *report;
-    report.kind = Kind::Violation;
-    report.rule = verdict.rule;
-    report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
-    finish(state, &report);
+    let outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+    finish(state, report, (Kind::Violation, verdict.rule, outcome));
 }
 
 /// Writes down what a rule would deny and is let through all the same.
 pub(crate) fn observed(state: &State, verdict: Verdict, report: &Report<'_>) {
-    finish(state, &Report { rule: verdict.rule, outcome: Outcome::Reported, ..*report });
+    finish(state, report, (report.kind, verdict.rule, Outcome::Reported));
 }
 
 /// Says that a protection does not hold.
 pub(crate) fn degraded(state: &State, detail: &[u8]) {
     let mut report = Report::new(Kind::Degraded, ActionKind::Dangerous);
     report.detail = detail;
-    finish(state, &report);
+    finish(state, &report, (report.kind, report.rule, report.outcome));
 }
 
 /// Sends one of the small notices.
@@ -54,40 +51,51 @@ pub(crate) fn notice(state: &State, kind: Kind) {
 pub(crate) fn deliver_notice(state: &State, mut report: Report<'_>) {
     report.pid = sys::process_id();
     report.parent = sys::parent_id();
+    report.dropped = take_dropped();
     if !state.handoff.report_address.is_empty() {
-        send(state, report);
+        send(state, &report);
     }
 }
 
-/// Adds who acts.
+/// Adds who acts. The one copy of the report that there is: the stack may be small.
 #[inline(never)]
-fn finish(state: &State, report: &Report<'_>) {
-    let mut executable = [0; 256];
+fn finish(state: &State, report: &Report<'_>, (kind, rule, outcome): (Kind, Rule, Outcome)) {
+    let mut executable = sys::Buffer::new(256).ok();
+    let executable = executable.as_mut().map(sys::Buffer::bytes).unwrap_or_default();
     let lineage = Lineage::of(sys::process_id(), state.handoff.runtime_pid);
+    let prints = state.handoff.report_address.is_empty();
     let report = Report {
+        kind,
+        rule,
+        outcome,
         pid: sys::process_id(),
         parent: sys::parent_id(),
         ancestors: lineage.ancestors(),
         chain: lineage.chain(),
         thread: sys::thread_id(),
-        exe: sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut executable).unwrap_or_default(),
+        exe: sys::read_link(sys::CWD, b"/proc/self/exe\0", executable).unwrap_or_default(),
+        dropped: if prints { report.dropped } else { take_dropped() },
         ..*report
     };
-    if state.handoff.report_address.is_empty() {
+    if prints {
         print(state, &report);
     } else {
-        send(state, report);
+        send(state, &report);
     }
 }
 
+fn take_dropped() -> u32 {
+    DROPPED.swap(0, Ordering::Relaxed)
+}
+
 #[inline(never)]
-fn send(state: &State, mut report: Report<'_>) {
-    let dropped = DROPPED.swap(0, Ordering::Relaxed);
-    report.dropped = dropped;
-    let mut buffer = [0; MAX_MESSAGE];
-    let sent = report.encode(&mut buffer).ok_or(Errno::INVAL).and_then(|message| deliver(state, message));
+fn send(state: &State, report: &Report<'_>) {
+    let sent = sys::Buffer::new(MAX_MESSAGE).and_then(|mut buffer| {
+        let message = report.encode(buffer.bytes()).ok_or(Errno::INVAL)?;
+        deliver(state, message)
+    });
     if sent.is_err() {
-        DROPPED.fetch_add(dropped.saturating_add(1), Ordering::Relaxed);
+        DROPPED.fetch_add(report.dropped.saturating_add(1), Ordering::Relaxed);
     }
 }
 

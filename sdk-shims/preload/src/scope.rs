@@ -202,6 +202,7 @@ const fn is_local(address: IpAddr) -> bool {
 }
 
 /// Writes a refusal down.
+#[inline(never)]
 pub(crate) fn tell(state: &State, limit: Limit, report: &Report<'_>) {
     let verdict = Verdict { decision: Decision::Deny, rule: limit.rule() };
     report::violation(state, verdict, &Report { detail: limit.detail(), ..*report });

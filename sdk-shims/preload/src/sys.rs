@@ -380,6 +380,28 @@ pub(crate) fn as_words(memory: &'static mut [u8]) -> &'static mut [usize] {
     unsafe { memory.align_to_mut::<usize>().1 }
 }
 
+/// Memory that is given back in the end. For buffers on the way of an exec: musl's `posix_spawn(3)` gives its child 5 KiB of
+/// stack, and what lies below is its parent's.
+pub(crate) struct Buffer(&'static mut [u8]);
+
+impl Buffer {
+    /// Zeroed.
+    pub(crate) fn new(length: usize) -> Result<Self, Errno> {
+        memory_near(0, length).map(Self)
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.0
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        unmap(self.0.as_ptr() as usize, self.0.len());
+    }
+}
+
+/// Gives mapped memory back.
 pub(crate) fn unmap(address: usize, length: usize) {
     pass(number::MUNMAP, [address, length, 0, 0, 0, 0]);
 }

@@ -3,7 +3,7 @@
 
 mod harness;
 
-use harness::World;
+use harness::{World, compiled};
 use ringfence_policy::Rule;
 use ringfence_records::message::{ActionKind, Kind, Outcome};
 
@@ -61,5 +61,18 @@ fn every_way_to_a_shell_is_closed() {
         assert!(!ran.stdout.contains("through"), "{name}: {}", ran.whole());
         let blocked = |rule| ran.saw(ActionKind::Exec, Outcome::Blocked, rule);
         assert!(blocked(Rule::ProcessShells) || blocked(Rule::ProcessAllow), "{name}: {}", ran.whole());
+    }
+}
+
+#[test]
+fn an_exec_fits_the_stack_that_musl_gives_it_refused_or_not() {
+    let program = compiled("small_stack", include_str!("programs/small_stack.c"), &["-O1"]);
+    let program = program.to_str().unwrap();
+    for (policy, status) in
+        [("[process]\nshells = \"deny\"\n", 77), ("[process]\nshells = \"report\"\n", 0), ("", 0)]
+    {
+        let world = World::new(&format!("version = 1\nmode = \"enforce\"\n{policy}"));
+        let ran = world.run(program, &["/bin/sh"]);
+        assert_eq!(ran.stdout, format!("0 {status}"), "bytes below the stack, and the child's status");
     }
 }

@@ -15,7 +15,9 @@ use crate::scope;
 use crate::state::{self, State, speaks};
 use crate::sys::{self, Errno};
 
-/// Variables up to which the new vector lies on the stack.
+/// Variables up to which the new vector lies on the stack. The stack may be musl's of 5 KiB, so it takes no more than it
+/// needs; but memory would stay behind in the parent of a vfork(2).
+const FEW: usize = 96;
 const ON_STACK: usize = 512;
 /// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
 const MAX_VARIABLES: usize = 1 << 18;
@@ -36,12 +38,26 @@ pub(super) fn with(
     let mut added = Added::default();
     added.fill(state, envp, strip);
     let count = variables(envp).take(MAX_VARIABLES).count();
+    if count <= FEW {
+        return Ok(on_stack::<{ FEW + ADDED }>(state, envp, strip, &added, run));
+    }
     if count <= ON_STACK {
-        let mut vector = [0; ON_STACK + ADDED];
-        build(state, envp, strip, &added, &mut vector);
-        return Ok(run(vector.as_ptr() as usize));
+        return Ok(on_stack::<{ ON_STACK + ADDED }>(state, envp, strip, &added, run));
     }
     in_memory(state, envp, strip, &added, count, run)
+}
+
+#[inline(never)]
+fn on_stack<const N: usize>(
+    state: &State,
+    envp: usize,
+    strip: bool,
+    added: &Added,
+    run: impl FnOnce(usize) -> isize,
+) -> isize {
+    let mut vector = [0; N];
+    build(state, envp, strip, added, &mut vector);
+    run(vector.as_ptr() as usize)
 }
 
 #[inline(never)]

@@ -3,7 +3,7 @@
 //! It knows nothing of environments and children. A script is judged itself, and then each interpreter as an exec
 //! of its own.
 
-use ringfence_policy::{Action, Decision, Exec, Linkage, Origin};
+use ringfence_policy::{Action, Decision, Exec, Linkage, Origin, Verdict};
 use ringfence_records::message::{ActionKind, Kind, List, MAX_ARGUMENT, MAX_ARGUMENTS, Report};
 
 use super::{Request, elf, origin_of};
@@ -35,8 +35,9 @@ pub(super) fn judge(state: &State, request: &Request) -> Result<Option<Owned>, E
     let mut head = elf::Head::default();
     judge_file(state, &asked, given, request.argv, &mut head)?;
     for _ in 0..MAX_INTERPRETERS {
-        let mut path = [0; elf::Head::SIZE];
-        let Some(interpreter) = head.interpreter_of_script(&mut path) else {
+        let mut path = sys::Buffer::new(elf::Head::SIZE)?;
+        let path = path.bytes().first_chunk_mut().ok_or(Errno::INVAL)?;
+        let Some(interpreter) = head.interpreter_of_script(path) else {
             return Ok((!is_steady(given)).then_some(asked));
         };
         let file = sys::open_at(sys::CWD, interpreter, sys::O_PATH | sys::O_CLOEXEC)?;
@@ -118,9 +119,9 @@ fn judge_file(
     if sys::identity(file.0)?.mode & TYPE != REGULAR {
         return Err(Errno::ACCES);
     }
-    let (mut link, mut path) = ([0; 32], [0; 4096]);
+    let (mut link, mut path) = ([0; 32], sys::Buffer::new(4096)?);
     let link = descriptor_path(file.0, &mut link);
-    let resolved = match sys::read_link(sys::CWD, link, &mut path) {
+    let resolved = match sys::read_link(sys::CWD, link, path.bytes()) {
         Ok(resolved) => resolved,
         Err(Errno::NAMETOOLONG) => return Err(Errno::NAMETOOLONG),
         Err(_) => given,
@@ -135,18 +136,25 @@ fn judge_file(
     }
     let verdict = state.verdict(&Action::Exec(exec));
     if speaks(verdict) {
-        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
-        report.path = if given.starts_with(b"/") { given } else { resolved };
-        if report.path != resolved {
-            report.detail = resolved;
-        }
-        report.arguments = arguments(argv);
-        report::violation(state, verdict, &report);
+        tell(state, verdict, &exec, argv);
     }
     if verdict.decision == Decision::Deny { Err(Errno::ACCES) } else { Ok(()) }
 }
 
+/// Writes a verdict down. On its own, so that its report is not on the stack while others are.
+#[inline(never)]
+fn tell(state: &State, verdict: Verdict, exec: &Exec<'_>, argv: usize) {
+    let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+    report.path = if exec.given.starts_with(b"/") { exec.given } else { exec.resolved };
+    if report.path != exec.resolved {
+        report.detail = exec.resolved;
+    }
+    report.arguments = arguments(argv);
+    report::violation(state, verdict, &report);
+}
+
 /// Whether a scope forbids the program, or it could not be held to the scope: it would start without this library.
+#[inline(never)]
 fn refused_by_scope(state: &State, exec: &Exec<'_>, argv: usize) -> bool {
     let limits = scope::limits();
     let follows = matches!(exec.linkage, Linkage::Dynamic | Linkage::Script);

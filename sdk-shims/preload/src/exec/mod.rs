@@ -56,6 +56,7 @@ impl Request {
 }
 
 /// Judges and makes an exec.
+#[inline(never)]
 pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     if !sys::plausible(request.path) {
         return Flow::Proceed;
@@ -89,7 +90,7 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
 /// A path with its NUL. Nearly all are short, and the stack may be: a long one gets memory of its own, which a child of
 /// vfork(2) leaves behind in its parent.
 struct Path {
-    small: [u8; 512],
+    small: [u8; 256],
     large: Option<&'static mut [u8]>,
 }
 
@@ -98,7 +99,7 @@ impl Path {
     const LONGEST: usize = 4096;
 
     const fn new() -> Self {
-        Self { small: [0; 512], large: None }
+        Self { small: [0; 256], large: None }
     }
 
     fn bytes(&mut self) -> &mut [u8] {
@@ -152,7 +153,7 @@ impl Path {
 
     #[inline(never)]
     fn take_name(&mut self, link: &[u8]) -> Result<bool, Errno> {
-        let mut asked = [0; 512];
+        let mut asked = [0; 256];
         asked.copy_from_slice(&self.small);
         let room = self.bytes();
         let end = room.len().saturating_sub(1);
