@@ -120,6 +120,7 @@ impl Supervisor<'_> {
         }
         self.verifier.condemn(caller.process);
         self.part_from(caller.process);
+        self.wake();
         let _ = process::kill(caller.process, libc::SIGKILL);
         Standing::Refused
     }

@@ -230,7 +230,7 @@ impl Supervisor<'_> {
         {
             let task = Task::Connect { address: address.to_vec(), release: socket.kept_as };
             let job = Job { id, socket: socket.file, task };
-            return self.workers.submit(job).map_or_else(Answer::Fail, |()| Answer::Elsewhere);
+            return self.leave_to_worker(job).unwrap_or_else(Answer::Fail);
         }
         let connected = socket::connect(socket.file.as_fd(), address);
         let streaming = matches!(connected, Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EISCONN)));

@@ -24,15 +24,14 @@ mod rights;
 mod send;
 mod sockets;
 mod target;
+mod threads;
 mod undelivered;
 mod verify;
 mod workers;
 
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use ringfence_policy::{CompiledPolicy, Context, Phase, Plane, Rule};
 use ringfence_records::handoff::covers;
@@ -47,7 +46,7 @@ use crate::launch::start::Additions;
 use crate::launch::{self, Plan};
 use crate::notice;
 use crate::sys::Errno;
-use crate::sys::descriptor::{Identity, Wait, poll};
+use crate::sys::descriptor::{Alarm, Identity};
 use crate::sys::file;
 use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{Listener, Notification};
@@ -69,8 +68,6 @@ use workers::Workers;
 const GONE: Answer = Answer::Fail(Errno(libc::ESRCH));
 const PR_SET_DUMPABLE: i32 = 4;
 const PR_SET_CHILD_SUBREAPER: i32 = 36;
-/// Notifications that are answered before signals and clocks are looked at again.
-const BATCH: usize = 32;
 
 /// What this plane decides, as the handoff says it. Binds where there are rules for them.
 #[must_use]
@@ -108,7 +105,9 @@ pub fn supervise(
     process::raise_descriptor_limit();
     file::lift_length_limit();
     workers::prepare();
-    let Ok(policy) = CompiledPolicy::new(&plan.policy.compiled) else {
+    // It is needed until the process ends, by every thread.
+    let compiled: &'static [u8] = Vec::leak(plan.policy.compiled.clone());
+    let Ok(policy) = CompiledPolicy::new(compiled) else {
         child.abandon();
         notice::degraded("the compiled policy is not valid: this is a bug");
         return 1;
@@ -118,7 +117,7 @@ pub fn supervise(
         notice::degraded(&format!("the runtime could not be started: {error}"));
         return 1;
     }
-    Supervisor::new(plan, policy, child, agent, state).run()
+    threads::run(Supervisor::new(plan, policy, child, agent, state))
 }
 
 /// Everything that decisions need.
@@ -127,6 +126,7 @@ pub fn supervise(
 struct Supervisor<'p> {
     listener: Arc<Listener>,
     signals: OwnedFd,
+    alarm: Option<Alarm>,
     policy: CompiledPolicy<'p>,
     state: State,
     reporter: Reporter,
@@ -162,7 +162,7 @@ struct Supervisor<'p> {
 
 impl<'p> Supervisor<'p> {
     fn new(
-        plan: &'p Plan,
+        plan: &Plan,
         policy: CompiledPolicy<'p>,
         child: Child,
         agent: Option<Agent>,
@@ -176,6 +176,7 @@ impl<'p> Supervisor<'p> {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry)),
             listener,
             signals,
+            alarm: Alarm::new().ok(),
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),
             resolver: agent.as_ref().and_then(launch::resolver),
@@ -216,50 +217,6 @@ impl<'p> Supervisor<'p> {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         workers::lock(&self.registry)
-    }
-
-    fn run(mut self) -> i32 {
-        while self.ended.is_none() {
-            let agent = self.reporter.agent().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
-            let mut waits = [self.listener.number(), self.signals.as_raw_fd(), agent].map(Wait::readable);
-            let patience = match (self.verifier.patience(Instant::now()), self.workers.patience()) {
-                (Some(one), Some(other)) => one.min(other),
-                (one, other) => one.or(other).unwrap_or(-1),
-            };
-            if poll(&mut waits, patience).is_err() {
-                continue;
-            }
-            let [calls, signals, agent] = waits;
-            if calls.ready() {
-                self.answer_batch();
-            }
-            if signals.ready() {
-                self.handle_signals();
-            }
-            if agent.ready() || agent.closed() {
-                self.reporter.listen();
-            }
-            self.look_at_due();
-            self.workers.interrupt_abandoned();
-        }
-        self.end()
-    }
-
-    fn answer_batch(&mut self) {
-        for _ in 0..BATCH {
-            let mut more = [Wait::readable(self.listener.number())];
-            if poll(&mut more, 0).is_err() || !more.iter().any(|wait| wait.ready()) {
-                return;
-            }
-            let Ok(notification) = self.listener.receive() else { return };
-            // A panic is a bug of ours: the call fails, and the function's other calls are still answered.
-            let answer = catch_unwind(AssertUnwindSafe(|| self.decide(&notification)))
-                .unwrap_or(Answer::Fail(Errno::EPERM));
-            let gone = answer.send(&self.listener, &notification) == Err(Errno::ENOENT);
-            if let (true, Answer::Done(value)) = (gone, answer) {
-                self.keep_result(&notification, value);
-            }
-        }
     }
 
     /// A send that was carried out while a signal took its caller away must not be carried out again.
@@ -319,6 +276,7 @@ impl<'p> Supervisor<'p> {
         let answer = self.exec(notification, caller, at);
         if matches!(answer, Answer::ContinueExec(_)) {
             self.part_from(caller.process);
+            self.wake();
         }
         answer
     }
@@ -365,32 +323,5 @@ impl<'p> Supervisor<'p> {
         report.rule = rule;
         report.plane = Plane::Kernel;
         self.reporter.send(caller, &report);
-    }
-
-    fn handle_signals(&mut self) {
-        while let Some(signal) = process::next_signal(self.signals.as_fd()) {
-            if signal != libc::SIGCHLD {
-                let _ = process::kill(self.runtime, signal);
-            }
-        }
-        while let Some((pid, ending)) = process::reap() {
-            if pid == self.runtime {
-                self.ended = Some(ending);
-            } else {
-                self.verifier.forget(pid);
-            }
-        }
-    }
-
-    /// Ends as the runtime ended.
-    fn end(self) -> i32 {
-        match self.ended {
-            Some(Ending::Exited(status)) => status,
-            Some(Ending::Signalled(signal)) => {
-                process::die_by(signal);
-                128 + signal
-            }
-            None => 1,
-        }
     }
 }

@@ -247,8 +247,7 @@ impl Supervisor<'_> {
             }
         }
         let task = Task::Open { flags, close_on_exec: request.has(libc::O_CLOEXEC) };
-        self.workers.submit(Job { id: notification.id, socket: found.file, task })?;
-        Ok(Answer::Elsewhere)
+        self.leave_to_worker(Job { id: notification.id, socket: found.file, task })
     }
 
     fn hand_over(

@@ -269,9 +269,9 @@ impl Supervisor<'_> {
         let data = self.scratch.data.get(..copied.data).unwrap_or_default().to_vec();
         let submitted = socket.file.try_clone().map_err(Errno::from).and_then(|file| {
             let task = Task::Send { address: address.as_bytes().to_vec(), data, flags };
-            self.workers.submit(Job { id, socket: file, task })
+            self.leave_to_worker(Job { id, socket: file, task })
         });
-        submitted.map_or_else(Answer::Fail, |()| Answer::Elsewhere)
+        submitted.unwrap_or_else(Answer::Fail)
     }
 
     /// Refuses a message to the agent that its sender may not send.

@@ -106,11 +106,11 @@ impl Workers {
         Self(Arc::new(Shared { queue, work: Condvar::new(), listener, registry }))
     }
 
-    /// Hands a job over.
+    /// Hands a job over. Returns whether there was none before.
     ///
     /// # Errors
     /// `EAGAIN` where too many wait already, or no thread can be started.
-    pub fn submit(&self, job: Job) -> Result<(), Errno> {
+    pub fn submit(&self, job: Job) -> Result<bool, Errno> {
         let mut queue = lock(&self.0.queue);
         if queue.jobs.len() >= MAX_QUEUED {
             return Err(Errno(libc::EAGAIN));
@@ -121,10 +121,11 @@ impl Workers {
         if queue.threads == 0 {
             return Err(Errno(libc::EAGAIN));
         }
+        let were_idle = queue.jobs.is_empty() && queue.busy.is_empty();
         queue.jobs.push_back(job);
         drop(queue);
         self.0.work.notify_one();
-        Ok(())
+        Ok(were_idle)
     }
 
     /// Calls off work for which nobody waits any more: the target was interrupted or has died.
@@ -138,7 +139,8 @@ impl Workers {
     /// When to look at the workers again, in milliseconds; `None` while they are idle.
     #[must_use]
     pub fn patience(&self) -> Option<i32> {
-        (!lock(&self.0.queue).busy.is_empty()).then_some(LOOK)
+        let queue = lock(&self.0.queue);
+        (!queue.busy.is_empty() || !queue.jobs.is_empty()).then_some(LOOK)
     }
 
     fn start(&self) -> bool {
@@ -150,9 +152,9 @@ impl Workers {
 impl Shared {
     fn work(&self) {
         loop {
-            let job = self.next();
-            let (id, thread) = (job.id, process::thread_id());
-            lock(&self.queue).busy.push(Busy { thread, id });
+            let thread = process::thread_id();
+            let job = self.next(thread);
+            let id = job.id;
             // A panic is a bug of ours; the target gets an error and the thread lives on.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(job)));
             lock(&self.queue).busy.retain(|busy| busy.thread != thread);
@@ -164,10 +166,12 @@ impl Shared {
         }
     }
 
-    fn next(&self) -> Job {
+    /// The next job, from when on the thread is at work.
+    fn next(&self, thread: u32) -> Job {
         let mut queue = lock(&self.queue);
         loop {
             if let Some(job) = queue.jobs.pop_front() {
+                queue.busy.push(Busy { thread, id: job.id });
                 return job;
             }
             queue.idle += 1;

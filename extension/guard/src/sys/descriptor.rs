@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "wraps calls of libc")]
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::{Errno, check, check_int};
 
@@ -238,6 +238,38 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
     check_int(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     let [read, write] = ends;
     Ok((adopt(read), adopt(write)))
+}
+
+/// Something to be woken by while waiting for descriptors (eventfd(2)).
+#[derive(Debug)]
+pub struct Alarm(OwnedFd);
+
+impl Alarm {
+    /// An alarm that has not rung.
+    ///
+    /// # Errors
+    /// The error of eventfd(2): `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub fn new() -> Result<Self, Errno> {
+        // SAFETY: eventfd(2) takes two integers.
+        check_int(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+            .map(|number| Self(owned(number)))
+    }
+
+    /// The number to wait on.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Rings until [`Alarm::reset`].
+    pub fn ring(&self) {
+        let _ = write_once(self.0.as_fd(), &1_u64.to_ne_bytes());
+    }
+
+    /// Stops ringing.
+    pub fn reset(&self) {
+        let _ = read_fully(self.0.as_fd(), &mut [0; 8]);
+    }
 }
 
 /// Writes all of `bytes`, at once: for pipes.

@@ -1,0 +1,158 @@
+//! The supervisor's two threads: one takes calls and answers them, the other waits for everything else.
+//!
+//! The first does nothing but that, so it needs not ask whether there is a call before it takes one. The other forwards
+//! signals, hears of the runtime's end and of the agent's, and looks at processes and workers when it is time. What both
+//! need is behind one lock. Where there can be no second thread the one does it all. `kernel` calls it.
+
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::Supervisor;
+use super::answer::Answer;
+use super::workers::{Job, lock};
+use crate::sys::Errno;
+use crate::sys::descriptor::{Alarm, Wait, poll};
+use crate::sys::process::{self, Ending};
+use crate::sys::seccomp::{Listener, Notification};
+
+/// Bytes of stack of the thread that answers; what it does not touch costs nothing.
+const STACK: usize = 512 * 1024;
+
+/// Supervises until the runtime has ended. Returns the status to end with.
+pub(super) fn run(supervisor: Supervisor<'static>) -> i32 {
+    let shared = Arc::new(Mutex::new(supervisor));
+    let alone = start(&shared).is_err();
+    loop {
+        let (mut waits, patience) = lock(&shared).waits(alone);
+        if poll(&mut waits, patience).is_err() {
+            continue;
+        }
+        if let Some(status) = lock(&shared).attend(waits) {
+            return status;
+        }
+    }
+}
+
+/// Starts the thread that takes calls.
+fn start(shared: &Arc<Mutex<Supervisor<'static>>>) -> Result<(), Errno> {
+    let listener = {
+        let supervisor = lock(shared);
+        // Without an alarm the other thread could not be told that there is something to look at.
+        supervisor.alarm.as_ref().ok_or(Errno(libc::EMFILE))?;
+        Arc::clone(&supervisor.listener)
+    };
+    let shared = Arc::clone(shared);
+    std::thread::Builder::new().stack_size(STACK).spawn(move || answer_all(&listener, &shared))?;
+    Ok(())
+}
+
+fn answer_all(listener: &Listener, shared: &Mutex<Supervisor<'_>>) {
+    loop {
+        match listener.receive() {
+            Ok(notification) => lock(shared).answer(&notification),
+            Err(_) if may_receive(listener) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Waits for the next call after one was gone before it could be taken. False where nobody is left who could make one.
+fn may_receive(listener: &Listener) -> bool {
+    let mut waits = [Wait::readable(listener.number())];
+    while poll(&mut waits, -1).is_ok() {
+        let [wait] = waits;
+        if wait.ready() || wait.closed() {
+            return wait.ready();
+        }
+    }
+    true
+}
+
+impl Supervisor<'_> {
+    /// What to wait for besides calls (or with them, where this thread takes them too), and how long in milliseconds.
+    fn waits(&self, alone: bool) -> ([Wait; 4], i32) {
+        let listener = if alone { self.listener.number() } else { -1 };
+        let agent = self.reporter.agent().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
+        let alarm = self.alarm.as_ref().map_or(-1, Alarm::number);
+        let patience = match (self.verifier.patience(Instant::now()), self.workers.patience()) {
+            (Some(one), Some(other)) => one.min(other),
+            (one, other) => one.or(other).unwrap_or(-1),
+        };
+        ([listener, self.signals.as_raw_fd(), agent, alarm].map(Wait::readable), patience)
+    }
+
+    /// Does what there is to do besides calls. Returns the status to end with once the runtime has ended.
+    fn attend(&mut self, [calls, signals, agent, alarm]: [Wait; 4]) -> Option<i32> {
+        if calls.ready()
+            && let Ok(notification) = self.listener.receive()
+        {
+            self.answer(&notification);
+        }
+        if signals.ready() {
+            self.handle_signals();
+        }
+        if agent.ready() || agent.closed() {
+            self.reporter.listen();
+        }
+        if let (true, Some(alarm)) = (alarm.ready(), &self.alarm) {
+            alarm.reset();
+        }
+        self.look_at_due();
+        self.workers.interrupt_abandoned();
+        self.status()
+    }
+
+    /// Has the other thread look again what there is to wait for.
+    pub(super) fn wake(&self) {
+        if let Some(alarm) = &self.alarm {
+            alarm.ring();
+        }
+    }
+
+    /// Has a worker do what may wait.
+    pub(super) fn leave_to_worker(&self, job: Job) -> Result<Answer, Errno> {
+        let were_idle = self.workers.submit(job)?;
+        if were_idle {
+            self.wake();
+        }
+        Ok(Answer::Elsewhere)
+    }
+
+    fn answer(&mut self, notification: &Notification) {
+        // A panic is a bug of ours: the call fails, and the function's other calls are still answered.
+        let answer = catch_unwind(AssertUnwindSafe(|| self.decide(notification)))
+            .unwrap_or(Answer::Fail(Errno::EPERM));
+        let gone = answer.send(&self.listener, notification) == Err(Errno::ENOENT);
+        if let (true, Answer::Done(value)) = (gone, answer) {
+            self.keep_result(notification, value);
+        }
+    }
+
+    fn handle_signals(&mut self) {
+        while let Some(signal) = process::next_signal(self.signals.as_fd()) {
+            if signal != libc::SIGCHLD {
+                let _ = process::kill(self.runtime, signal);
+            }
+        }
+        while let Some((pid, ending)) = process::reap() {
+            if pid == self.runtime {
+                self.ended = Some(ending);
+            } else {
+                self.verifier.forget(pid);
+            }
+        }
+    }
+
+    /// The status that the runtime ended with, or its signal.
+    fn status(&self) -> Option<i32> {
+        Some(match self.ended? {
+            Ending::Exited(status) => status,
+            Ending::Signalled(signal) => {
+                process::die_by(signal);
+                128 + signal
+            }
+        })
+    }
+}
