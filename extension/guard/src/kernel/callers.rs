@@ -7,9 +7,11 @@ use std::time::Instant;
 use ringfence_policy::Role;
 
 use super::Supervisor;
+use super::answer::ExpectedExec;
 use super::target::{self, Caller};
 use super::verify::Finding;
 use crate::launch::probe::Reach;
+use crate::sys::descriptor::Identity;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, process};
 
@@ -133,12 +135,27 @@ impl Supervisor<'_> {
         }
     }
 
+    /// Notes an exec that may go ahead. Where too many are under way, those that are over and were not seen yet make room.
+    pub(super) fn expect(&mut self, process: u32, file: Identity) -> Result<ExpectedExec, Errno> {
+        let noted = self.verifier.expect(process, file);
+        if noted != Err(Errno(libc::EAGAIN)) {
+            return noted;
+        }
+        self.verifier.under_way().into_iter().for_each(|process| self.look_again(process));
+        self.verifier.expect(process, file)
+    }
+
+    fn look_again(&mut self, process: u32) {
+        match self.identify(process) {
+            Ok(caller) => drop(self.look_at(&caller)),
+            Err(_) => self.verifier.forget(process),
+        }
+    }
+
+    /// Looks at every process whose time has come.
     pub(super) fn look_at_due(&mut self) {
         while let Some(process) = self.verifier.due(Instant::now()) {
-            match self.identify(process) {
-                Ok(caller) => drop(self.look_at(&caller)),
-                Err(_) => self.verifier.forget(process),
-            }
+            self.look_again(process);
         }
     }
 }

@@ -79,7 +79,7 @@ impl Supervisor<'_> {
         };
         match self.judge_chain(notification, caller, &request) {
             Ok(file) if self.listener.still_waits(notification.id) => {
-                self.verifier.expect(caller.process, file).map_or_else(Answer::Fail, Answer::ContinueExec)
+                self.expect(caller.process, file).map_or_else(Answer::Fail, Answer::ContinueExec)
             }
             Ok(_) => Answer::Elsewhere,
             Err(error) => Answer::Fail(error),

@@ -240,6 +240,12 @@ impl Verifier {
         self.unsettled.retain(|known| *known != process);
     }
 
+    /// The processes whose exec is under way, as far as is known.
+    #[must_use]
+    pub fn under_way(&self) -> Vec<u32> {
+        self.pending.iter().map(|pending| pending.process).collect()
+    }
+
     /// A process whose time for a look has come.
     pub fn due(&mut self, now: Instant) -> Option<u32> {
         self.pending.retain_mut(|pending| pending.goes_on(now));
