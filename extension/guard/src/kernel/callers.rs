@@ -53,10 +53,17 @@ impl Supervisor<'_> {
         self.reach == Reach::Registry && process::kill_thread(self.runtime, thread, 0).is_ok()
     }
 
+    /// Whether the caller is still known after a descriptor of it was to be fetched.
     pub(super) fn is_known(&mut self, caller: &Caller) -> bool {
         caller.thread == self.runtime
             || self.reach == Reach::Registry
             || self.acquaintances.knows(caller.thread)
+    }
+
+    /// Whether what was read by the caller's number, and after that its descriptor fetched, came from the caller itself:
+    /// a descriptor that was kept from before proves that the thread was there all the time.
+    pub(super) fn was_read_of(&mut self, caller: &Caller) -> bool {
+        self.reach == Reach::FetchByThread && self.acquaintances.knows(caller.thread)
     }
 
     /// Remembers a caller that runs what it may.

@@ -42,9 +42,17 @@ impl GivenAddress {
     /// # Errors
     /// `EINVAL` for a length that no address has, `EFAULT` for memory that is not there.
     pub(super) fn read(thread: u32, address: u64, length: u64) -> Result<Self, Errno> {
+        Self::copied(length, |room| memory::read_exactly(thread, address, room))
+    }
+
+    /// An address of `length` bytes that `copy` fetches.
+    pub(super) fn copied(
+        length: u64,
+        copy: impl FnOnce(&mut [u8]) -> Result<(), Errno>,
+    ) -> Result<Self, Errno> {
         let length = usize::try_from(low_word(length)).ok().filter(|length| *length <= MAX_ADDRESS);
         let mut given = Self { bytes: [0; MAX_ADDRESS], length: length.ok_or(Errno::EINVAL)? };
-        memory::read_exactly(thread, address, given.bytes.get_mut(..given.length).ok_or(Errno::EINVAL)?)?;
+        copy(given.bytes.get_mut(..given.length).ok_or(Errno::EINVAL)?)?;
         Ok(given)
     }
 
@@ -87,7 +95,7 @@ impl Supervisor<'_> {
             Err(Missing::Connected) => return Answer::Fail(Errno(libc::EISCONN)),
             Err(Missing::Foreign) => return Answer::Fail(Errno::EPERM),
         };
-        if !self.listener.still_waits(notification.id) {
+        if !self.was_read_of(caller) && !self.listener.still_waits(notification.id) {
             return Answer::Elsewhere;
         }
         match self.judge_connect(caller, number, &socket, given.as_bytes()) {

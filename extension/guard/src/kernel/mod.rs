@@ -15,6 +15,7 @@ mod connect;
 mod exec;
 mod listen;
 mod lookup;
+mod message;
 mod names;
 mod open;
 mod others;

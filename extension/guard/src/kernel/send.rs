@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::claims;
 use super::connect::{GivenAddress, KernelAddress};
 use super::exec::low_word;
+use super::message::{HEADER, Header, long};
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use super::workers::{Job, Task};
@@ -30,7 +31,6 @@ const PIECE: usize = 16;
 const MAX_CONTROL: usize = 1024;
 /// Messages of one sendmmsg(2) that are sent before it returns short, as it may.
 const MAX_MESSAGES: u64 = 64;
-const HEADER: usize = 56;
 const HEADER_AND_LENGTH: u64 = 64;
 const CONTROL_HEADER: usize = 16;
 
@@ -58,46 +58,6 @@ impl Default for Scratch {
     }
 }
 
-/// A `struct msghdr` of the target.
-#[derive(Debug, Clone, Copy)]
-struct Header {
-    name: u64,
-    name_length: u64,
-    pieces: u64,
-    piece_count: u64,
-    control: u64,
-    control_length: u64,
-}
-
-impl Header {
-    fn read(thread: u32, address: u64) -> Result<Self, Errno> {
-        let mut bytes = [0; HEADER];
-        memory::read_exactly(thread, address, &mut bytes)?;
-        Ok(Self {
-            name: long(&bytes, 0),
-            name_length: long(&bytes, 8) & u64::from(u32::MAX),
-            pieces: long(&bytes, 16),
-            piece_count: long(&bytes, 24),
-            control: long(&bytes, 32),
-            control_length: long(&bytes, 40),
-        })
-    }
-
-    /// The address; `None` where there is none.
-    fn address(&self, thread: u32) -> Result<Option<GivenAddress>, Errno> {
-        if self.name == 0 || self.name_length == 0 {
-            return Ok(None);
-        }
-        // The kernel cuts an address that is too long here, unlike in sendto(2).
-        GivenAddress::read(thread, self.name, self.name_length.min(super::address::MAX_ADDRESS as u64))
-            .map(Some)
-    }
-}
-
-fn long(bytes: &[u8], at: usize) -> u64 {
-    bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_ne_bytes)
-}
-
 /// A message copied into the scratch room: how much of it is data and how much control.
 #[derive(Debug, Clone, Copy)]
 struct Copied {
@@ -118,11 +78,12 @@ impl Scratch {
         Ok(Copied { data: length, control: 0 })
     }
 
-    fn copy_message(&mut self, thread: u32, header: &Header, stream: bool) -> Result<Copied, Errno> {
+    fn copy_message(&mut self, header: &Header, stream: bool) -> Result<Copied, Errno> {
         let count = usize::try_from(header.piece_count).ok().filter(|count| *count <= MAX_PIECES);
         let count = count.ok_or(Errno(libc::EMSGSIZE))?;
         let pieces = self.pieces.get_mut(..count * PIECE).ok_or(Errno(libc::EMSGSIZE))?;
-        memory::read_exactly(thread, header.pieces, pieces)?;
+        header.near.read(header.pieces, pieces)?;
+        let thread = header.near.thread;
         let mut used = 0;
         for piece in pieces.chunks_exact(PIECE) {
             let (address, length) = (long(piece, 0), long(piece, 8));
@@ -132,17 +93,17 @@ impl Scratch {
             used = end;
         }
         self.used = used;
-        let control = self.copy_control(thread, header)?;
+        let control = self.copy_control(header)?;
         Ok(Copied { data: used, control })
     }
 
-    fn copy_control(&mut self, thread: u32, header: &Header) -> Result<usize, Errno> {
+    fn copy_control(&mut self, header: &Header) -> Result<usize, Errno> {
         if header.control == 0 {
             return Ok(0);
         }
         let length = usize::try_from(header.control_length).map_err(|_| Errno::EINVAL)?;
         let room = self.control.get_mut(..length).ok_or(Errno(libc::ENOBUFS))?;
-        memory::read_exactly(thread, header.control, room)?;
+        header.near.read(header.control, room)?;
         Ok(length)
     }
 
@@ -209,8 +170,8 @@ impl Supervisor<'_> {
         let number = low_word(number);
         let prepared = self.pin(caller, number).and_then(|socket| {
             let header = Header::read(caller.thread, header)?;
-            let given = header.address(caller.thread)?;
-            let copied = self.scratch.copy_message(caller.thread, &header, socket.is_stream())?;
+            let given = header.address()?;
+            let copied = self.scratch.copy_message(&header, socket.is_stream())?;
             Ok((socket, given, copied))
         });
         let (socket, given, copied) = match prepared {
@@ -378,8 +339,8 @@ impl Supervisor<'_> {
         flags: i32,
     ) -> Result<(), Errno> {
         let header = Header::read(caller.thread, at)?;
-        let given = header.address(caller.thread)?;
-        let copied = self.scratch.copy_message(caller.thread, &header, socket.is_stream())?;
+        let given = header.address()?;
+        let copied = self.scratch.copy_message(&header, socket.is_stream())?;
         if !self.listener.still_waits(notification.id) {
             return Err(Errno(libc::EINTR));
         }
