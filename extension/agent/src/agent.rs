@@ -88,6 +88,8 @@ pub(crate) struct Agent {
     pub(crate) totals: Totals,
     /// Set when the running invocation is over, with why.
     pub(crate) over: Cell<Option<Over>>,
+    /// Whether the runtime itself has said that the current invocation is over.
+    pub(crate) said: Cell<bool>,
     /// The request that the runtime has answered before the agent heard of it.
     early: RefCell<Vec<u8>>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
@@ -130,6 +132,7 @@ impl Agent {
             survivors: RefCell::new(Survivors::new()),
             totals: Totals::default(),
             over: Cell::new(None),
+            said: Cell::new(false),
             early: RefCell::default(),
             quiet_since: Cell::new(NEVER),
             settling: Cell::new(false),
@@ -314,13 +317,17 @@ impl Agent {
             Phase::Init if self.quiet_since.get() == NEVER => self.init_is_over(),
             // A runtime whose answers were not seen names none.
             Phase::Invoke if answered.is_empty() || answered == self.current.borrow().request.as_bytes() => {
+                self.said.set(true);
                 self.end(Over::Runtime);
             }
-            // It said so before, and goes on all the same: what it did since is settled too.
             Phase::Between
                 if !answered.is_empty() && answered == self.current.borrow().request.as_bytes() =>
             {
-                self.settle();
+                // It said so before, and goes on all the same: what it did since is settled too. Where it was the
+                // platform that said so, all is settled, and what is there now may be the next invocation's.
+                if self.said.replace(true) {
+                    self.settle();
+                }
             }
             // Answered before the agent has heard that it began, or asked again: the next invocation's id tells.
             _ => self.early.replace(answered.to_vec()).clear(),
@@ -331,6 +338,7 @@ impl Agent {
     pub(crate) fn reset_end(&self) {
         let early = std::mem::take(&mut *self.early.borrow_mut());
         let over = !early.is_empty() && early == self.current.borrow().request.as_bytes();
+        self.said.set(over);
         self.over.set(over.then_some(Over::Runtime));
     }
 

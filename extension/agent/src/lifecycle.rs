@@ -16,7 +16,7 @@ use ringfence_records::time::Timestamp;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
-use crate::agent::{Agent, add, is_alive};
+use crate::agent::{Agent, Over, add, is_alive};
 use crate::clock;
 use crate::invocation::trace_id;
 use crate::ledger::Ledger;
@@ -27,7 +27,8 @@ use crate::telemetry::Listener;
 
 /// How often a runtime that says nothing is looked after while it works.
 const LOOK_AFTER: Duration = Duration::from_millis(100);
-/// How long the agent stays with an invocation beyond its deadline, for the platform to end it.
+/// How long the agent stays with an invocation beyond its deadline, for the platform to end it, and beyond the platform's
+/// word, for the runtime's own.
 const GRACE: Duration = Duration::from_millis(20);
 /// How much sooner than the agent the runtime may have heard of an invocation.
 const LEAD: Duration = Duration::from_millis(100);
@@ -165,7 +166,7 @@ impl Agent {
             Err(error) => self.degraded("ledger", &format!("/tmp cannot be watched: {error}")),
         }
         // An earlier generation of this environment may have left something: the platform does not clear /tmp.
-        self.settle_residue();
+        self.settle_residue(true);
     }
 
     /// An invocation begins.
@@ -174,8 +175,8 @@ impl Agent {
         self.drain();
         match self.current.borrow().phase {
             Phase::Init if !self.guarded.borrow().preloaded => self.init_is_over(),
-            // The end of the last one was not known when it came.
-            Phase::Invoke => self.settle(),
+            // The end of the last one was not known when it came: this one may be at work already.
+            Phase::Invoke => self.settle_as(self.knows_the_end()),
             _ => {}
         }
         self.current.borrow_mut().begin(request, trace_id(trace));
@@ -198,9 +199,24 @@ impl Agent {
             let patience = Self::patience(deadline);
             let _ = timeout(patience, self.news.notified()).await;
         }
+        self.wait_for_the_runtimes_word().await;
         self.settle();
         self.current.borrow_mut().phase = Phase::Between;
         self.publish();
+    }
+
+    /// The platform says that an invocation is over when it is answered; the runtime does when it asks for the next, which
+    /// comes right after. What it does in between belongs to the invocation.
+    async fn wait_for_the_runtimes_word(&self) {
+        if self.over.get() != Some(Over::Telemetry) || !self.guarded.borrow().preloaded {
+            return;
+        }
+        let word = async {
+            while !self.said.get() {
+                self.news.notified().await;
+            }
+        };
+        let _ = timeout(GRACE, word).await;
     }
 
     /// Whether somebody will tell when an invocation is over.
@@ -222,13 +238,18 @@ impl Agent {
 
     /// What belongs to the end of an invocation.
     pub(crate) fn settle(&self) {
+        self.settle_as(true);
+    }
+
+    /// The same; where it does not `enforce`, survivors and residue are told only.
+    fn settle_as(&self, enforce: bool) {
         if self.settling.replace(true) {
             return;
         }
         let _settling = Settling(&self.settling);
         self.drain();
-        self.settle_survivors();
-        self.settle_residue();
+        self.settle_survivors(enforce);
+        self.settle_residue(enforce);
         self.forget_hints();
         self.emitter.borrow_mut().flush();
     }

@@ -93,7 +93,7 @@ fn own_line(
             rule,
             plane: Some(Plane::Platform),
             status: Coverage::Observed,
-            reason: "the end of an invocation is not known here: done when the next one has begun",
+            reason: "the end of an invocation is not known here: told when the next one has begun",
         },
         _ => CoverageLine {
             rule,
@@ -197,9 +197,9 @@ mod tests {
         insta::assert_snapshot!(told(POLICY, Some(&hello(&[shells])), Abilities { knows_the_end: false, ..ALL }), @r"
         process.shells enforced 
         process.uncovered not_covered the guard does not speak of it
-        process.survivors observed the end of an invocation is not known here: done when the next one has begun
+        process.survivors observed the end of an invocation is not known here: told when the next one has begun
         egress.runtime_api not_covered the guard does not speak of it
-        tmp.residue observed the end of an invocation is not known here: done when the next one has begun
+        tmp.residue observed the end of an invocation is not known here: told when the next one has begun
         tmp.secrets not_covered not built yet
         self_protection not_covered the guard does not speak of it
         ");

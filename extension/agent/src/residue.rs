@@ -69,18 +69,19 @@ impl Settled {
 /// Rounds of wiping after an invocation that left more than one account holds: a million files.
 const ROUNDS: usize = 50;
 
-/// Settles the ledger's account. `None` where nothing was left, or the policy does not care.
-pub(crate) fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules) -> Option<Settled> {
+/// Settles the ledger's account as `wanted`, which is the policy's wish or less. `None` where nothing was left, or nobody
+/// cares.
+pub(crate) fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules, wanted: Rule) -> Option<Settled> {
     let mut account = ledger.account();
     let mut full = account.is_full();
-    let mut settled = settle_once(ledger, root, rules, &account);
+    let mut settled = settle_once(ledger, root, (rules, wanted), &account);
     for _ in 1..ROUNDS {
-        if !full || rules.residue != Rule::Wipe {
+        if !full || wanted != Rule::Wipe {
             break;
         }
         account = ledger.rest();
         full = account.is_full();
-        settled = merge(settled, settle_once(ledger, root, rules, &account));
+        settled = merge(settled, settle_once(ledger, root, (rules, wanted), &account));
     }
     settled
 }
@@ -98,8 +99,13 @@ fn merge(first: Option<Settled>, more: Option<Settled>) -> Option<Settled> {
     Some(first)
 }
 
-fn settle_once(ledger: &mut Ledger, root: &Path, rules: &Rules, account: &Account) -> Option<Settled> {
-    if rules.residue == Rule::Allow {
+fn settle_once(
+    ledger: &mut Ledger,
+    root: &Path,
+    (rules, wanted): (&Rules, Rule),
+    account: &Account,
+) -> Option<Settled> {
+    if wanted == Rule::Allow {
         return None;
     }
     let keep = |path: &Path| rules.keeps(&root.join(path));
@@ -113,9 +119,9 @@ fn settle_once(ledger: &mut Ledger, root: &Path, rules: &Rules, account: &Accoun
         return None;
     }
     // What is beyond the account is counted when it is found again.
-    let beyond = if rules.residue == Rule::Wipe { 0 } else { account.beyond };
+    let beyond = if wanted == Rule::Wipe { 0 } else { account.beyond };
     let mut settled = tally(root, &left, beyond);
-    if rules.residue == Rule::Wipe {
+    if wanted == Rule::Wipe {
         let doomed = left.iter().filter(|(_, change)| *change == Change::Created).map(|(path, _)| *path);
         let failed = wipe::wipe(root, doomed, &keep);
         ledger.forget_deletions();
@@ -187,6 +193,10 @@ mod tests {
 
     fn rules(policy: &str) -> Rules {
         Rules::from_text(policy)
+    }
+
+    fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules) -> Option<Settled> {
+        super::settle(ledger, root, rules, rules.residue)
     }
 
     #[test]

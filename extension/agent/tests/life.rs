@@ -88,7 +88,7 @@ fn without_a_guard_the_first_invocation_says_what_to_set() {
     world.invoke();
     let residue = world.record_of("residue");
     assert_eq!(residue["ringfence"]["invocation"]["number"], 1, "told when the next one begins");
-    assert!(!exists("/tmp/left"));
+    assert!(exists("/tmp/left"), "it could be the next invocation's");
 }
 
 #[test]
@@ -330,6 +330,41 @@ fn telemetry_tells_the_end_where_nothing_else_does() {
     world.wait_until_asked();
     assert_eq!(world.record_of("residue")["ringfence"]["invocation"]["requestId"], request.as_str());
     assert!(!exists("/tmp/left"));
+}
+
+/// The platform's word can be quicker than the runtime's, which then comes when the next invocation is at work.
+#[test]
+fn the_runtimes_late_word_costs_the_next_invocation_nothing() {
+    if !inside("the_runtimes_late_word_costs_the_next_invocation_nothing") {
+        return;
+    }
+    let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver);
+    let first = world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    fs::write("/tmp/of-the-first", "x").unwrap();
+    let done = format!(
+        r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{first}","status":"success"}}}}]"#
+    );
+    assert!(world.telemetry(None, &done).contains("200"));
+    world.wait_until_asked();
+    assert!(!exists("/tmp/of-the-first"));
+    // The agent does not know yet that the next one has begun.
+    fs::write("/tmp/of-the-second", "x").unwrap();
+    guard.answered(&first);
+    // A message after it on the same socket shows that it was read.
+    guard.report(&violation(std::process::id()));
+    world.record(|line| line["ringfence"]["rule"] == "process.shells");
+    assert!(exists("/tmp/of-the-second"), "taken for residue of the invocation before");
+    // A second word is no honest runtime's, and is settled as ever.
+    guard.answered(&first);
+    let residue =
+        world.record(|line| line["ringfence"]["kind"] == "residue" && line["ringfence"]["count"] == 1);
+    assert_eq!(residue["ringfence"]["invocation"]["requestId"], first.as_str());
 }
 
 #[test]

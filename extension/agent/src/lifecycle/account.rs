@@ -83,11 +83,15 @@ impl Agent {
     }
 
     /// Settles what is in /tmp, and tells.
-    pub(super) fn settle_residue(&self) {
+    pub(super) fn settle_residue(&self, enforce: bool) {
         let (Some(rules), false) = (self.rules.get(), self.managed.get()) else { return };
         let mut ledger = self.ledger.borrow_mut();
         let Some(ledger) = ledger.as_mut() else { return };
-        let settled = residue::settle(ledger, &self.settings.tmp, rules);
+        let wanted = match rules.residue {
+            ringfence_policy::Residue::Wipe if !enforce => ringfence_policy::Residue::Report,
+            wanted => wanted,
+        };
+        let settled = residue::settle(ledger, &self.settings.tmp, rules, wanted);
         if let Some(trouble) = ledger.trouble() {
             self.degraded("ledger", &trouble);
         }
@@ -109,12 +113,12 @@ impl Agent {
     }
 
     /// Settles processes that are still there, and tells.
-    pub(super) fn settle_survivors(&self) {
+    pub(super) fn settle_survivors(&self, enforce: bool) {
         let wanted = self.rules.get().map_or(Survivors::Allow, |rules| rules.survivors);
         if wanted == Survivors::Allow || self.managed.get() {
             return;
         }
-        let found = self.survivors.borrow_mut().settle(wanted == Survivors::Kill, &self.ours());
+        let found = self.survivors.borrow_mut().settle(enforce && wanted == Survivors::Kill, &self.ours());
         add(&self.totals.survivors, found.len() as u64);
         for survivor in &found {
             self.tell_survivor(survivor);
