@@ -4,7 +4,7 @@
 //! pinned; that, and nothing that has the same name by now, is opened again and put into the caller. What may wait (a
 //! FIFO without a reader, a lease, a file on a server) is left to a worker. `kernel` calls it.
 
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use libc::c_long;
 use ringfence_policy::{Action, Decision};
@@ -204,7 +204,7 @@ impl Supervisor<'_> {
         take_mask(caller)?;
         let flags = request.flags | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NOCTTY;
         let made = file::open(Some(slot.folder.as_fd()), &slot.name, flags, request.mode)?;
-        self.hand_over(notification, &made, request)
+        self.hand_over(notification, made, request, true)
     }
 
     fn open_unnamed(
@@ -219,7 +219,7 @@ impl Supervisor<'_> {
         self.judge_write(caller, &path)?;
         take_mask(caller)?;
         let made = file::open(None, &folder.door(), request.flags & !libc::O_NOFOLLOW, request.mode)?;
-        self.hand_over(notification, &made, request)
+        self.hand_over(notification, made, request, true)
     }
 
     /// Opens what was found and judged, by the descriptor that pins it.
@@ -231,6 +231,7 @@ impl Supervisor<'_> {
     ) -> Result<Answer, Errno> {
         let flags = request.flags & !SETTLED | libc::O_NOCTTY;
         let fifo = found.nature.kind == libc::S_IFIFO;
+        let regular = found.nature.kind == libc::S_IFREG;
         let waits = !request.has(libc::O_NONBLOCK);
         let reads_fifo = fifo && flags & libc::O_ACCMODE == libc::O_RDONLY;
         let may_hang = REMOTE.contains(&found.file_system) || reads_fifo;
@@ -238,9 +239,9 @@ impl Supervisor<'_> {
             match file::open(None, &found.door(), flags | libc::O_NONBLOCK, 0) {
                 Ok(opened) if waits => {
                     file::make_blocking(opened.as_fd(), flags)?;
-                    return self.hand_over(notification, &opened, request);
+                    return self.hand_over(notification, opened, request, regular);
                 }
-                Ok(opened) => return self.hand_over(notification, &opened, request),
+                Ok(opened) => return self.hand_over(notification, opened, request, regular),
                 Err(Errno(libc::EWOULDBLOCK)) if waits => {}
                 Err(Errno(libc::ENXIO)) if waits && fifo => {}
                 Err(error) => return Err(error),
@@ -253,14 +254,27 @@ impl Supervisor<'_> {
     fn hand_over(
         &mut self,
         notification: &Notification,
-        opened: &OwnedFd,
+        opened: OwnedFd,
         request: &Request,
+        regular: bool,
     ) -> Result<Answer, Errno> {
-        let given = give(&self.listener, notification.id, opened.as_fd(), request.has(libc::O_CLOEXEC));
-        if given == Err(Errno::ENOENT) && request.has(libc::O_EXCL) {
-            self.undelivered.remember(notification, self.files.asked(), 0);
+        let close_on_exec = request.has(libc::O_CLOEXEC);
+        if !regular {
+            return give_alone(&self.listener, notification.id, opened, close_on_exec).map(Answer::Done);
         }
-        given
+        match self.listener.answer_with_descriptor(notification.id, opened.as_fd(), close_on_exec) {
+            Ok(()) => Ok(Answer::Elsewhere),
+            // Before 5.14; a target that is interrupted in between keeps the descriptor.
+            Err(Errno::EINVAL) => {
+                give_alone(&self.listener, notification.id, opened, close_on_exec).map(Answer::Done)
+            }
+            Err(error) => {
+                if error == Errno::ENOENT && request.has(libc::O_EXCL) {
+                    self.undelivered.remember(notification, self.files.asked(), 0);
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Judges a write to what was found.
@@ -316,23 +330,18 @@ fn refuse_early(request: &Request, found: &Found) -> Result<(), Errno> {
     if slash && !folder { Err(Errno(libc::ENOTDIR)) } else { Ok(()) }
 }
 
-/// Puts a duplicate of `file` into the target as the result of its call; by itself where that takes one step only.
-pub fn give(
-    listener: &Listener,
-    id: u64,
-    file: BorrowedFd<'_>,
-    close_on_exec: bool,
-) -> Result<Answer, Errno> {
-    match listener.answer_with_descriptor(id, file, close_on_exec) {
-        Ok(()) => Ok(Answer::Elsewhere),
-        // Before 5.14 there is no answering in one step; a target interrupted in between keeps the descriptor.
-        Err(Errno::EINVAL) => listener.add_descriptor(id, file, close_on_exec).map(Answer::Done),
-        Err(error) => Err(error),
-    }
+/// Puts `file` into the target, which gets the number by the answer that is still to be sent. The guard's own is closed
+/// by then: while it has one end of a FIFO open, the other side sees no end.
+fn give_alone(listener: &Listener, id: u64, file: OwnedFd, close_on_exec: bool) -> Result<i64, Errno> {
+    let number = listener.add_descriptor(id, file.as_fd(), close_on_exec);
+    drop(file);
+    number
 }
 
-/// A worker's part: opens a pinned file and waits as long as that takes. The number, where the caller still waits
-/// for it.
+/// A worker's part: opens a pinned file and waits as long as that takes. The number is still to be sent.
+///
+/// # Errors
+/// The error of the open; `ENOENT` where nobody waits any more.
 pub fn open_waiting(
     listener: &Listener,
     id: u64,
@@ -341,8 +350,5 @@ pub fn open_waiting(
     close_on_exec: bool,
 ) -> Result<i64, Errno> {
     let opened = file::open(None, &lookup::door(pinned.as_fd()), flags, 0)?;
-    match give(listener, id, opened.as_fd(), close_on_exec)? {
-        Answer::Done(number) => Ok(number),
-        _ => Ok(0),
-    }
+    give_alone(listener, id, opened, close_on_exec)
 }

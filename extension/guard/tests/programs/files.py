@@ -137,6 +137,21 @@ shown("fifo, nobody reads", lambda: open_at("fifo", os.O_WRONLY | os.O_NONBLOCK)
 shown("fifo for both", lambda: open_at("fifo", os.O_RDWR))
 
 
+# Who closes a FIFO's last end must leave nobody behind who has it open.
+def abandoned():
+    ends = set()
+    for _ in range(300):
+        os.close(os.open("fifo", os.O_RDWR))
+        try:
+            ends.add(open_at("fifo", os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            ends.add(error.errno)
+    return ends
+
+
+shown("fifo left", abandoned)
+
+
 def through():
     got = []
     reader = threading.Thread(target=lambda: got.append(open("fifo").read()), daemon=True)
