@@ -167,6 +167,12 @@ impl<'a> CompiledPolicy<'a> {
         self.any_view(|view| view.process_rules() || view.byte(view::UNCOVERED_MODE) != 0)
     }
 
+    /// Whether nothing is ever executed from a writable place, in no phase and by no process, and that is enforced.
+    #[must_use]
+    pub fn never_runs_from_writable(&self) -> bool {
+        !self.any_view(View::runs_from_writable)
+    }
+
     /// Whether some executable mapping could be refused or reported.
     #[must_use]
     pub fn has_map_rules(&self) -> bool {

@@ -108,6 +108,11 @@ impl View<'_> {
         (origin != Origin::ReadOnly && restriction != 0).then_some((restriction, Rule::ProcessFromWritable))
     }
 
+    /// Whether a program in a writable place may run, as far as this rule goes.
+    pub(super) fn runs_from_writable(self) -> bool {
+        (self.byte(view::PROCESS_MODE), self.byte(view::FROM_WRITABLE)) != (ENFORCE, DENY)
+    }
+
     fn shell(self, exec: &Exec<'_>) -> Saying {
         let restriction = self.byte(view::SHELLS);
         (restriction != 0 && (is_shell(exec.given) || is_shell(exec.resolved)))

@@ -7,6 +7,7 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
+use super::wall::{Raised, Wall};
 use crate::filter;
 use crate::filter::table::Options;
 use crate::launch::Plan;
@@ -54,6 +55,8 @@ pub struct Child {
     pub listener: Listener,
     /// Where signals for the guard arrive.
     pub signals: OwnedFd,
+    /// What Landlock refuses besides.
+    pub wall: Result<Raised, Errno>,
     mask: Mask,
     pipes: Pipes,
 }
@@ -82,12 +85,13 @@ impl Child {
         match process::fork_sharing_descriptors() {
             Ok(Side::Child) => {
                 let options = Options { runtime: std::process::id(), registry, bind, writes };
-                let privileges = plan.capabilities.no_new_privileges;
-                let status = become_runtime(&plan.settings, options, privileges, mask, &pipes);
+                let protect =
+                    || protect(Wall::of(plan, options), options, plan.capabilities.no_new_privileges);
+                let status = become_runtime(&plan.settings, protect, mask, &pipes);
                 process::exit_now(status)
             }
             Ok(Side::Parent(pid)) => match installed(pipes.report.0.as_fd()) {
-                Ok(listener) => Ok(Self { pid, listener, signals, mask, pipes }),
+                Ok((listener, wall)) => Ok(Self { pid, listener, signals, wall, mask, pipes }),
                 Err(error) => {
                     let _ = process::kill(pid, libc::SIGKILL);
                     wait_for(pid);
@@ -140,33 +144,37 @@ fn wait_for(pid: u32) {
     }
 }
 
-fn installed(report: BorrowedFd<'_>) -> Result<Listener, Errno> {
+fn installed(report: BorrowedFd<'_>) -> Result<(Listener, Result<Raised, Errno>), Errno> {
     let mut wait = [Wait::readable(report.as_raw_fd())];
     poll(&mut wait, PATIENCE)?;
     if !wait.iter().any(|wait| wait.ready()) {
         return Err(Errno(libc::ETIMEDOUT));
     }
-    let mut number = [0; 4];
-    descriptor::read_fully(report, &mut number)?;
-    let number = i32::from_le_bytes(number);
+    let mut told = [0; 8];
+    descriptor::read_fully(report, &mut told)?;
+    let [a, b, c, d, wall @ ..] = told;
+    let number = i32::from_le_bytes([a, b, c, d]);
+    let wall = i32::from_le_bytes(wall);
+    let wall = u8::try_from(wall).map(Raised::of).map_err(|_| Errno(wall.saturating_neg()));
     if number < 0 {
         return Err(Errno(number.saturating_neg()));
     }
     let listener = descriptor::adopt(number);
     let high = descriptor::move_up(&listener, OWN_DESCRIPTORS);
-    Ok(Listener::new(high.unwrap_or(listener)))
+    Ok((Listener::new(high.unwrap_or(listener)), wall))
 }
 
 /// The child's part. Returns the status to end with where it does not become the runtime.
 fn become_runtime(
     settings: &Settings,
-    options: Options,
-    no_new_privileges: bool,
+    protect: impl FnOnce() -> Result<(RawFd, Result<Raised, Errno>), Errno>,
     mask: Mask,
     pipes: &Pipes,
 ) -> i32 {
-    let number = protect(options, no_new_privileges).unwrap_or_else(|error| error.0.saturating_neg());
-    if descriptor::write_once(pipes.report.1.as_fd(), &number.to_le_bytes()).is_err() || number < 0 {
+    let (number, wall) = protect().unwrap_or_else(|error| (error.0.saturating_neg(), Err(error)));
+    let wall = wall.map_or_else(|error| error.0.saturating_neg(), |raised| i32::from(raised.number()));
+    let told = [number.to_le_bytes(), wall.to_le_bytes()].concat();
+    if descriptor::write_once(pipes.report.1.as_fd(), &told).is_err() || number < 0 {
         return 1;
     }
     let Ok(additions) = wait_for_go(pipes.go.0.as_fd()) else { return 1 };
@@ -174,15 +182,20 @@ fn become_runtime(
     become_command(&settings.command, &additions.apply(&settings.environment))
 }
 
-/// Puts this process under the filter and returns the listener's number.
-fn protect(options: Options, no_new_privileges: bool) -> Result<RawFd, Errno> {
+/// Puts this process behind the wall and under the filter; returns the listener's number and what the wall refuses.
+fn protect(
+    wall: Wall,
+    options: Options,
+    no_new_privileges: bool,
+) -> Result<(RawFd, Result<Raised, Errno>), Errno> {
     // Refused on Lambda; the runtime then outlives a guard that is killed, with every supervised call refused.
     let _ = process::prctl(PR_SET_PDEATHSIG, u64::from(libc::SIGKILL.unsigned_abs()));
     if !no_new_privileges {
         process::prctl(PR_SET_NO_NEW_PRIVS, 1)?;
     }
     let program = filter::compile(options).map_err(|_| Errno::EINVAL)?;
-    install(&program)
+    let raised = wall.raise();
+    Ok((install(&program)?, raised))
 }
 
 /// Installs with as many of the optional flags as the kernel knows.

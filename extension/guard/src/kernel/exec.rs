@@ -24,7 +24,8 @@ use crate::text::Text;
 
 /// Scripts whose interpreter is a script again, as execve(2) follows them.
 const MAX_SCRIPTS: usize = 5;
-const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/var/tmp/", b"/dev/", b"/run/", b"/proc/"];
+/// Places that the function may write to, going by their names.
+pub(super) const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/var/tmp/", b"/dev/", b"/run/", b"/proc/"];
 
 /// A file that is about to run, held open.
 #[derive(Debug)]

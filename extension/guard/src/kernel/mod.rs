@@ -28,6 +28,7 @@ mod target;
 mod threads;
 mod undelivered;
 mod verify;
+pub mod wall;
 mod workers;
 
 use std::net::SocketAddr;

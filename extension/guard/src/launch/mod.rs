@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod coverage;
+pub mod features;
 pub mod pages;
 pub mod policy;
 pub mod probe;
@@ -23,10 +24,12 @@ use ringfence_records::message::CoverageLine;
 
 use crate::filter::profile;
 use crate::kernel;
+use crate::kernel::wall::Raised;
 use crate::notice;
 use crate::sys::Errno;
 use agent::{Agent, Door, Hello};
 use coverage::Means;
+use features::Features;
 use pages::{Inherited, State};
 use policy::Loaded;
 use probe::Capabilities;
@@ -138,6 +141,14 @@ impl Plan {
         let started = kernel::child::Child::start(self);
         let result = started.as_ref().map(drop).map_err(|error| *error);
         self.capabilities.lines.push(probe::line("seccomp(NEW_LISTENER)", result));
+        if let Ok(child) = &started {
+            let features = Features::probe(self.capabilities.reach, &child.listener);
+            self.capabilities.lines.push(features.to_string());
+            let wall = child.wall.map(Raised::describe);
+            self.capabilities
+                .lines
+                .push(wall.unwrap_or_else(|error| probe::line("landlock_restrict_self(2)", Err(error))));
+        }
         started.ok()
     }
 

@@ -5,6 +5,7 @@
 
 pub mod descriptor;
 pub mod file;
+pub mod landlock;
 pub mod map;
 pub mod memory;
 pub mod process;

@@ -96,6 +96,15 @@ pub fn guarded(profile: Profile, policy: &str, command: &[&str]) -> Command {
     outer
 }
 
+/// A command behind the guard, in profile `open` on a kernel without these features (see `programs/outer.c`).
+pub fn guarded_lacking(missing: &[&str], policy: &str, command: &[&str]) -> Command {
+    let mut outer = Command::new(bench().join("outer"));
+    outer.arg(format!("open,{}", missing.join(","))).arg(bench().join("ringfence-exec"));
+    outer.args(command.iter().map(|word| local(word))).current_dir("/").env_clear();
+    outer.env("PATH", "/usr/local/bin:/usr/bin:/bin").env("RINGFENCE_POLICY", policy_path(policy));
+    outer
+}
+
 /// `@name` is a file of the bench.
 fn local(word: &str) -> String {
     word.strip_prefix('@')
