@@ -55,4 +55,8 @@ fn main() {
         start(|| worlds[2].run_without("/usr/bin/true", &[]))
     );
     println!("start and end of true, CPU: with {:?}", start(|| worlds[2].run("/usr/bin/true", &[])));
+    let starts = compiled("starts", include_str!("../tests/programs/starts.c"), &["-O2"]);
+    let starts = starts.to_str().unwrap();
+    println!("start and end of a child, CPU µs: without {}", worlds[2].bare(starts, &[]).stdout);
+    println!("start and end of a child, CPU µs: with {}", worlds[2].run(starts, &[]).stdout);
 }

@@ -42,6 +42,7 @@ mod shielded;
 mod start;
 mod state;
 mod sys;
+mod table;
 
 /// Cannot be reached: no code here indexes, unwraps or overflows. Should it be, this thread stops where it is, since
 /// returning is impossible and ending the process would be our fault; the others go on.

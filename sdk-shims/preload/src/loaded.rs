@@ -110,27 +110,56 @@ impl Header {
     }
 }
 
-/// The executable segment of the object whose ELF header is at `base`; `None` where there is none to be seen.
-pub(crate) fn text_of(base: usize) -> Option<Text> {
-    const PT_LOAD: u32 = 1;
-    const PF_X: u32 = 1;
-    const PT_GNU_PROPERTY: u32 = 0x6474_e553;
+/// The program headers of the object whose ELF header is at `base`.
+fn headers(base: usize) -> Option<impl Iterator<Item = Header>> {
     let mut head = [0; 64];
     if !sys::copy_from(base, &mut head) || !head.starts_with(b"\x7fELF\x02\x01") {
         return None;
     }
     let offset = usize::from_le_bytes(head.get(32..40)?.try_into().ok()?);
     let count = u16::from_le_bytes(head.get(56..58)?.try_into().ok()?);
-    let headers = || {
+    let table = base.checked_add(offset)?;
+    Some(
         (0..usize::from(count).min(MAX_HEADERS))
-            .filter_map(|index| Header::read(base.checked_add(offset)? + index * Header::SIZE))
-    };
-    let text = headers().find(|header| header.kind == PT_LOAD && header.flags & PF_X != 0)?;
-    let guarded = headers()
+            .filter_map(move |index| Header::read(table + index * Header::SIZE)),
+    )
+}
+
+/// The executable segment of the object whose ELF header is at `base`; `None` where there is none to be seen.
+pub(crate) fn text_of(base: usize) -> Option<Text> {
+    const PT_LOAD: u32 = 1;
+    const PF_X: u32 = 1;
+    const PT_GNU_PROPERTY: u32 = 0x6474_e553;
+    let text = headers(base)?.find(|header| header.kind == PT_LOAD && header.flags & PF_X != 0)?;
+    let guarded = headers(base)?
         .find(|header| header.kind == PT_GNU_PROPERTY)
         .and_then(|note| sys::bytes_at(base.wrapping_add(note.address), note.length.min(MAX_NOTE)))
         .is_some_and(arch::guards_branches);
     Some(Text { address: base.wrapping_add(text.address), length: text.length, guarded })
+}
+
+/// First bytes of the build id of the object whose ELF header is at `base`; `None` where its linker gave it none.
+pub(crate) fn build_id(base: usize) -> Option<u64> {
+    const PT_NOTE: u32 = 4;
+    headers(base)?.filter(|header| header.kind == PT_NOTE).find_map(|note| {
+        build_id_in(sys::bytes_at(base.wrapping_add(note.address), note.length.min(MAX_NOTE))?)
+    })
+}
+
+/// The same among `notes`: elf(5), "Notes (Nhdr)".
+fn build_id_in(mut notes: &[u8]) -> Option<u64> {
+    const NT_GNU_BUILD_ID: u32 = 3;
+    const HEAD: usize = 12;
+    let padded = |length: u32| usize::try_from(length).ok()?.checked_next_multiple_of(4);
+    loop {
+        let field = |at: usize| notes.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
+        let (name, length, kind) = (padded(field(0)?)?, padded(field(4)?)?, field(8)?);
+        let text = notes.get(HEAD..)?;
+        if kind == NT_GNU_BUILD_ID && text.starts_with(b"GNU\0") {
+            return text.get(name..)?.get(..length)?.first_chunk().copied().map(u64::from_le_bytes);
+        }
+        notes = text.get(name.checked_add(length)?..)?;
+    }
 }
 
 /// Whether an object of this name makes system calls for others: libc, the loader, and what was split off from libc
@@ -144,6 +173,7 @@ pub(crate) fn is_libc(name: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn libc_is_known_by_its_names() {
@@ -161,6 +191,22 @@ mod tests {
     }
 
     #[test]
+    fn a_build_id_is_found_among_notes() {
+        let note = |kind: u32, name: &[u8], id: &[u8]| {
+            let head = [name.len(), id.len(), kind as usize]
+                .map(|n| u32::try_from(n).unwrap().to_le_bytes())
+                .concat();
+            [&head[..], name, id].concat()
+        };
+        let other = note(1, b"GNU\0", &[9; 16]);
+        let id = note(3, b"GNU\0", &[1, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7]);
+        assert_eq!(build_id_in(&[other.clone(), id.clone()].concat()), Some(1));
+        assert_eq!(build_id_in(&other), None);
+        assert_eq!(build_id_in(&id[..20]), None);
+        assert_eq!(build_id_in(&note(3, b"GNU\0", &[1; 4])), None);
+    }
+
+    #[test]
     fn the_text_of_libc_is_found_in_this_process() {
         let mut found = Vec::new();
         each_object(|name, base| {
@@ -170,5 +216,12 @@ mod tests {
         });
         let inside = libc::getppid as *const () as usize;
         assert!(found.iter().any(|text| (text.address..text.address + text.length).contains(&inside)));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics(notes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            let _ = build_id_in(&notes);
+        }
     }
 }

@@ -32,17 +32,22 @@ pub(crate) fn is_permitted(file: &[u8]) -> bool {
 /// Patches every site in `text` whose number is wanted; returns how many.
 ///
 /// # Errors
+/// See [`apply`].
+pub(crate) fn patch(text: Text, wanted: impl Fn(usize) -> bool) -> Result<usize, Errno> {
+    apply(text, &Places::found(text, wanted))
+}
+
+/// Patches the sites of `text` at `places`; returns how many.
+///
+/// # Errors
 /// [`Errno`] where memory could not be had near the text or not be made writable or executable. The text is then
 /// as it was.
-pub(crate) fn patch(text: Text, wanted: impl Fn(usize) -> bool) -> Result<usize, Errno> {
-    let bytes = sys::text_at(text.address, text.length);
-    let mut places = Places::default();
-    arch::find_sites(bytes, wanted, |site| places.add(site));
+pub(crate) fn apply(text: Text, places: &Places) -> Result<usize, Errno> {
     let places = places.filled();
     if places.is_empty() {
         return Ok(0);
     }
-    let stubs = Stubs::build(text, bytes, places)?;
+    let stubs = Stubs::build(text, sys::text_at(text.address, text.length), places)?;
     redirect(text, places, &stubs)?;
     shielded::add(text.address, text.length);
     shielded::add(stubs.address, stubs.length);
@@ -56,8 +61,8 @@ struct Place {
     call: u32,
 }
 
-/// The sites of one text.
-struct Places {
+/// The sites of one text, in their order.
+pub(crate) struct Places {
     all: [Place; MAX_SITES],
     count: usize,
 }
@@ -69,6 +74,37 @@ impl Default for Places {
 }
 
 impl Places {
+    /// Searches a text for the sites that are wanted.
+    pub(crate) fn found(text: Text, wanted: impl Fn(usize) -> bool) -> Self {
+        let mut places = Self::default();
+        arch::find_sites(sys::text_at(text.address, text.length), wanted, |site| places.add(site));
+        places
+    }
+
+    /// Looks only where another process of the same text has found them. A call that is not wanted here is left out.
+    pub(crate) fn confirmed(
+        text: Text,
+        wanted: impl Fn(usize) -> bool,
+        calls: impl Iterator<Item = u32>,
+    ) -> Self {
+        let (bytes, mut places) = (sys::text_at(text.address, text.length), Self::default());
+        for call in calls.take(MAX_SITES) {
+            if let Some(site) = arch::site_at(bytes, call as usize, &wanted) {
+                places.add(site);
+            }
+        }
+        places
+    }
+
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Offsets of the calls.
+    pub(crate) fn calls(&self) -> impl Iterator<Item = u32> {
+        self.filled().iter().map(|place| place.call)
+    }
+
     /// One too many is left as it is.
     fn add(&mut self, site: Site) {
         let (Ok(anchor), Ok(call)) = (u32::try_from(site.anchor), u32::try_from(site.call)) else { return };

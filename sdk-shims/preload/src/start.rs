@@ -10,8 +10,12 @@ use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, SCOPE}
 use ringfence_records::message::Kind;
 use ringfence_records::page::{SIZE, View, WORDS};
 
+use crate::loaded::Text;
+use crate::patch::Places;
 use crate::state::{self, Descriptor, Rules, State};
-use crate::{handler, loaded, memory_calls, patch, report, scope, shielded, sys};
+use crate::sys::Errno;
+use crate::table::{Key, Table};
+use crate::{handler, loaded, memory_calls, patch, report, scope, shielded, sys, table};
 
 /// What the process's environment says to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,20 +25,23 @@ struct Told {
     invoked: bool,
     /// Limits of the scope in which the program was started.
     scope: u32,
+    /// Sites that a process of the same libc has found.
+    sites: &'static [u8],
 }
 
 /// Starts the library in a process whose environment is `environment`, a vector of pointers.
 pub(crate) fn start(environment: usize) {
     let told = told(environment);
-    let Some(state) = told.descriptors.and_then(load) else {
+    let Some(mut state) = told.descriptors.and_then(load) else {
         return;
     };
+    let patched = patch_libc(&mut state, told.sites);
     let state = state::publish(state);
     if told.invoked {
         state::note_invoked();
     }
     scope::limit_all(told.scope);
-    if !patch_libc(state) {
+    if !patched {
         report::degraded(state, b"process plane: libc's system-call sites could not be patched");
     }
     if state.is_runtime() {
@@ -47,14 +54,23 @@ fn told(environment: usize) -> Told {
     let variables = (0_usize..1 << 18)
         .map_while(|index| sys::word_at(environment.wrapping_add(index * 8)).filter(|pointer| *pointer != 0));
     for variable in variables {
-        let Some(text) = sys::string_at(variable, 64).and_then(|text| core::str::from_utf8(text).ok()) else {
-            continue;
-        };
-        if let Some((ENVIRONMENT, value)) = text.split_once('=') {
-            told = tell(value);
+        if let Some(value) = value_of(variable, ENVIRONMENT.as_bytes(), 64)
+            && let Ok(value) = core::str::from_utf8(value)
+        {
+            told = Told { sites: told.sites, ..tell(value) };
+        } else if let Some(value) = value_of(variable, table::VARIABLE, table::ROOM) {
+            told.sites = value;
         }
     }
     told
+}
+
+/// The value of the variable at `variable`, where it has this name and is not longer than `limit`.
+fn value_of(variable: usize, name: &[u8], limit: usize) -> Option<&'static [u8]> {
+    if !sys::starts_with(variable, name) {
+        return None;
+    }
+    sys::string_at(variable + name.len(), limit)?.strip_prefix(b"=")
 }
 
 /// The variable's value: `handoff,state`, perhaps `invoked`, and perhaps `scope=` and its limits.
@@ -67,6 +83,7 @@ fn tell(value: &str) -> Told {
         descriptors: descriptors(pages.unwrap_or(value)),
         invoked: pages.is_some(),
         scope: scope.unwrap_or(u32::MAX),
+        sites: &[],
     }
 }
 
@@ -97,6 +114,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         two_connections: runs_node(),
         compiles: memory_calls::compiles(),
         rules: Rules::of(&policy, decoded.kernel_covers),
+        sites: Table::new(),
     })
 }
 
@@ -140,33 +158,71 @@ fn own_path<'b>(state: &State, buffer: &'b mut [u8; 1024]) -> Option<&'b [u8]> {
     buffer.get(..=path.len())
 }
 
-/// Patches libc and the loader; false where that failed or nothing was found.
-fn patch_libc(state: &State) -> bool {
+/// Patches libc and the loader; false where that failed or nothing was found. `listed` is what another process of the
+/// same libc has found.
+fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
     let mut path = [0; 1024];
     if !own_path(state, &mut path).is_some_and(patch::is_permitted) {
         return false;
     }
-    let runtime = state.started_as == state.handoff.runtime_pid;
-    let wanted = |call: usize| {
-        handler::wants(call) || (runtime && handler::wants_in_runtime(call)) || handler::changes_names(call)
-    };
+    let wanted = Wanted::of(state);
+    // The function's configuration is no source: the runtime searches for itself.
+    let listed = if wanted.in_runtime { &[][..] } else { listed };
     let (mut sites, mut sound) = (0, true);
     shielded::add(state.handoff_bytes.as_ptr() as usize, state.handoff_bytes.len());
     shielded::add(state.words.as_ptr() as usize, size_of_val(state.words));
     loaded::each_object(|name, base| {
-        if name == state.handoff.preload_path
-            && let Some(text) = loaded::text_of(base)
-        {
+        let Some(text) = loaded::text_of(base) else { return };
+        if name == state.handoff.preload_path {
             shielded::add(text.address, text.length);
-        }
-        if let Some(text) = loaded::text_of(base).filter(|_| loaded::is_libc(name)) {
-            match patch::patch(text, wanted) {
+        } else if loaded::is_libc(name) {
+            match patch_one(text, base, wanted, listed, &mut state.sites) {
                 Ok(count) => sites += count,
                 Err(_) => sound = false,
             }
         }
     });
     sound && sites > 0
+}
+
+/// Patches one object: its sites as they are listed, or, where they are not or something else is there, as a search
+/// finds them.
+fn patch_one(
+    text: Text,
+    base: usize,
+    wanted: Wanted,
+    listed: &[u8],
+    table: &mut Table,
+) -> Result<usize, Errno> {
+    let numbers = |call: usize| wanted.has(call);
+    let Some(build) = loaded::build_id(base) else { return patch::patch(text, numbers) };
+    let key = Key { build, length: text.length, wants: wanted.bits() };
+    let known = table::listed(listed, key).map(|calls| Places::confirmed(text, numbers, calls));
+    let places = known.filter(|places| places.count() > 0).unwrap_or_else(|| Places::found(text, numbers));
+    table.add(key, places.calls());
+    patch::apply(text, &places)
+}
+
+/// Which calls are taken over in this process.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    in_runtime: bool,
+}
+
+impl Wanted {
+    fn of(state: &State) -> Self {
+        Self { in_runtime: state.started_as == state.handoff.runtime_pid }
+    }
+
+    fn has(self, call: usize) -> bool {
+        handler::wants(call)
+            || (self.in_runtime && handler::wants_in_runtime(call))
+            || handler::changes_names(call)
+    }
+
+    fn bits(self) -> u32 {
+        u32::from(self.in_runtime)
+    }
 }
 
 #[cfg(all(panic = "abort", not(test)))]
@@ -201,14 +257,21 @@ mod tests {
 
     #[test]
     fn only_our_variables_are_read() {
-        let strings = [c"PATH=/bin", c"RINGFENCE_FDS=961,960,invoked", c"NOVALUE"];
+        let strings = [
+            c"PATH=/bin",
+            c"RINGFENCE_FDS=961,960,invoked",
+            c"NOVALUE",
+            c"RINGFENCE_SITES=abc.",
+            c"RINGFENCE_SITESX=1",
+        ];
         let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
         vector.push(0);
-        let expected = Told { descriptors: Some([961, 960]), invoked: true, scope: 0 };
+        let expected = Told { descriptors: Some([961, 960]), invoked: true, scope: 0, sites: b"abc." };
         assert_eq!(told(vector.as_ptr() as usize), expected);
         assert_eq!(told(0), Told::default());
-        assert_eq!(tell("961,960,scope=3"), Told { descriptors: Some([961, 960]), invoked: false, scope: 3 });
-        assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, ..expected });
+        let scoped = Told { descriptors: Some([961, 960]), invoked: false, scope: 3, sites: &[] };
+        assert_eq!(tell("961,960,scope=3"), scoped);
+        assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, sites: &[], ..expected });
         assert_eq!(tell("961,960,scope=x").scope, u32::MAX);
     }
 }

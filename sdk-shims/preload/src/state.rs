@@ -12,6 +12,7 @@ use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Role, V
 use ringfence_records::handoff::{Handoff, covers};
 use ringfence_records::page::View;
 
+use crate::table::Table;
 use crate::{shielded, sys};
 
 /// A descriptor of ours with the inode that it must have.
@@ -42,6 +43,8 @@ pub(crate) struct State {
     /// Whether the program makes code at run time, as just-in-time compilers do.
     pub(crate) compiles: bool,
     pub(crate) rules: Rules,
+    /// Sites of this process's libc, for the programs that it starts.
+    pub(crate) sites: Table,
 }
 
 /// Which rules there are at all, asked once.

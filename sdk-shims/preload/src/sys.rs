@@ -458,6 +458,11 @@ pub(crate) fn string_at(address: usize, limit: usize) -> Option<&'static [u8]> {
     Some(unsafe { core::slice::from_raw_parts(start, length) })
 }
 
+/// Whether the string at `address` in the program's memory starts with `text`.
+pub(crate) fn starts_with(address: usize, text: &[u8]) -> bool {
+    (0..).zip(text).all(|(offset, byte)| bytes_at(address.wrapping_add(offset), 1) == Some(&[*byte]))
+}
+
 /// `length` bytes at `address` in the program's memory.
 pub(crate) fn bytes_at(address: usize, length: usize) -> Option<&'static [u8]> {
     if length == 0 {

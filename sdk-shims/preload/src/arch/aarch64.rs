@@ -12,7 +12,7 @@ mod memory;
 pub(crate) mod number;
 mod sites;
 
-pub(crate) use sites::{DISTANCES, REACH, STUB_ROOM, find_sites, guards_branches, jump, write_stub};
+pub(crate) use sites::{DISTANCES, REACH, STUB_ROOM, find_sites, guards_branches, jump, site_at, write_stub};
 
 /// With 52-bit virtual addresses, which a program gets where it asks for them; else 48 bits.
 pub(crate) const END_OF_USER_SPACE: usize = 1 << 52;

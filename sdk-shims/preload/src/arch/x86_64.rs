@@ -16,7 +16,7 @@ mod sites;
 mod sources;
 mod stub;
 
-pub(crate) use sites::find_sites;
+pub(crate) use sites::{find_sites, site_at};
 pub(crate) use stub::{STUB_ROOM, jump, write_stub};
 
 /// The caller's registers at a patched site, as the entry saves them. The order is that of the pushes in the entry.

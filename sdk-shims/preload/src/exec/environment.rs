@@ -14,6 +14,7 @@ use crate::report;
 use crate::scope;
 use crate::state::{self, State, speaks};
 use crate::sys::{self, Errno};
+use crate::table;
 
 /// Variables up to which the new vector lies on the stack. The stack may be musl's of 5 KiB, so it takes no more than it
 /// needs; but memory would stay behind in the parent of a vfork(2).
@@ -21,8 +22,8 @@ const FEW: usize = 96;
 const ON_STACK: usize = 512;
 /// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
 const MAX_VARIABLES: usize = 1 << 18;
-/// Entries that are added: the library, the descriptors, the report socket, and the end.
-const ADDED: usize = 4;
+/// Entries that are added: the library, the descriptors, the report socket, the sites, and the end.
+const ADDED: usize = 5;
 const WORD: usize = size_of::<usize>();
 /// Variable by which language shims find the report socket.
 const REPORT: &[u8] = b"RINGFENCE_REPORT";
@@ -118,6 +119,9 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
             put(text.as_ptr() as usize);
         }
     }
+    if let Some(sites) = state.sites.address() {
+        put(sites);
+    }
 }
 
 /// The name of the variable at `pointer`, cut to what any rule can name.
@@ -134,7 +138,7 @@ fn name_at(pointer: usize) -> &'static [u8] {
 }
 
 fn replaced(name: &[u8]) -> bool {
-    name == PRELOAD || name == ENVIRONMENT.as_bytes() || name == REPORT
+    name == PRELOAD || name == ENVIRONMENT.as_bytes() || name == REPORT || name == table::VARIABLE
 }
 
 /// Whether a child may not have the credential `variable`; writes the verdict down.

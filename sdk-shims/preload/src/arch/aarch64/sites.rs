@@ -26,16 +26,21 @@ pub(crate) const DISTANCES: [usize; 6] =
 /// Finds the sites in `text` whose number `wanted` accepts, and those whose number does not show; `found` takes each.
 pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found: impl FnMut(Site)) {
     for (index, bytes) in text.chunks_exact(INSTRUCTION).enumerate() {
-        if bytes != SVC.to_le_bytes() {
-            continue;
-        }
-        let call = index * INSTRUCTION;
-        let before = text.get(..call).unwrap_or_default();
-        let number = number_before(before);
-        if number.is_none_or(&wanted) {
-            found(Site { anchor: anchor_of(text, call), call, number });
+        if bytes == SVC.to_le_bytes()
+            && let Some(site) = site_at(text, index * INSTRUCTION, &wanted)
+        {
+            found(site);
         }
     }
+}
+
+/// The site whose call stands at `call`, if it is one that is taken over.
+pub(crate) fn site_at(text: &[u8], call: usize, wanted: impl Fn(usize) -> bool) -> Option<Site> {
+    if !text.get(call..)?.starts_with(&SVC.to_le_bytes()) {
+        return None;
+    }
+    let number = number_before(text.get(..call)?);
+    number.is_none_or(wanted).then(|| Site { anchor: anchor_of(text, call), call, number })
 }
 
 /// The instruction before the `svc`, or the `svc` itself where that cannot be carried, or somebody jumps past it.

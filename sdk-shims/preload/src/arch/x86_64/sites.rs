@@ -34,7 +34,7 @@ pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found:
     let mut free = 0;
     each_instruction(text, |at| {
         // Two sites that share a byte cannot both be taken over.
-        if let Some(site) = site_at(text, at, &wanted).filter(|site| site.anchor >= free) {
+        if let Some(site) = shape_at(text, at, &wanted).filter(|site| site.anchor >= free) {
             free = at + if site.anchor == at { JUMP } else { SYSCALL.len() };
             found(site);
         }
@@ -90,8 +90,13 @@ fn holds_pair(window: &[u8; WINDOW]) -> bool {
     _mm_movemask_epi8(found) != 0
 }
 
+/// The site whose call stands at `at`, if it is one that is taken over.
+pub(crate) fn site_at(text: &[u8], at: usize, wanted: impl Fn(usize) -> bool) -> Option<Site> {
+    if text.get(at..)?.starts_with(&SYSCALL) { shape_at(text, at, &wanted) } else { None }
+}
+
 /// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.
-fn site_at(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
+fn shape_at(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
     let before = text.get(..at)?;
     if let Some(length) = generic_before(before) {
         return Some(Site { anchor: at - length, call: at, number: None });

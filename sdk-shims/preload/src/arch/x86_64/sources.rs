@@ -59,30 +59,41 @@ fn loads_of(register: u8, code: &[u8]) -> impl Iterator<Item = usize> {
 
 /// Whether anything near in `text` that may be a branch leads into `range`.
 pub(super) fn jumped_into(text: &[u8], range: Range<usize>) -> bool {
-    let from = range.start.saturating_sub(BRANCH_WITHIN);
-    let to = range.end.saturating_add(BRANCH_WITHIN).min(text.len());
-    (from..to).any(|at| {
-        let code = text.get(at..).unwrap_or_default();
-        target(code).is_some_and(|(length, distance)| {
-            at.checked_add(length)
-                .and_then(|behind| behind.checked_add_signed(distance))
-                .is_some_and(|to| range.contains(&to))
-        }) && may_begin_at(text, at)
+    jumped_into_from_near(text, &range) || jumped_into_from_afar(text, &range)
+}
+
+/// The same for branches whose distance is one byte: jcc, loop, jmp.
+fn jumped_into_from_near(text: &[u8], range: &Range<usize>) -> bool {
+    const WITHIN: usize = 130;
+    let from = range.start.saturating_sub(WITHIN);
+    let near = text.get(from..range.end.saturating_add(WITHIN).min(text.len())).unwrap_or_default();
+    near.windows(2).enumerate().any(|(index, code)| {
+        let [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, distance] = *code else { return false };
+        let behind = from + index + 2;
+        let to = behind.checked_add_signed(isize::from(distance.cast_signed()));
+        to.is_some_and(|to| range.contains(&to)) && may_begin_at(text, from + index)
     })
 }
 
-/// Length and distance of the branch that `code` may begin with.
-fn target(code: &[u8]) -> Option<(usize, isize)> {
-    match *code {
-        // jcc, loop, jmp rel8
-        [0x70..=0x7f | 0xe0..=0xe3 | 0xeb, distance, ..] => Some((2, isize::from(distance.cast_signed()))),
-        // call, jmp rel32
-        [0xe8 | 0xe9, a, b, c, d, ..] => Some((5, isize::try_from(i32::from_le_bytes([a, b, c, d])).ok()?)),
-        // jcc rel32
-        [0x0f, 0x80..=0x8f, a, b, c, d, ..] => {
-            Some((6, isize::try_from(i32::from_le_bytes([a, b, c, d])).ok()?))
-        }
-        _ => None,
+/// The same for distances of four bytes: call, jmp, jcc. The distance is looked at first, since few fit.
+fn jumped_into_from_afar(text: &[u8], range: &Range<usize>) -> bool {
+    let from = range.start.saturating_sub(BRANCH_WITHIN);
+    let near = text.get(from..range.end.saturating_add(BRANCH_WITHIN).min(text.len())).unwrap_or_default();
+    let wanted = i32::try_from(range.start - from).unwrap_or(i32::MAX).wrapping_sub(4);
+    let length = i32::try_from(range.len()).unwrap_or(0);
+    near.windows(4).zip(0_i32..).any(|(code, index)| {
+        let distance = code.first_chunk().map_or(0, |bytes| i32::from_le_bytes(*bytes));
+        let hits = (0..length).contains(&distance.wrapping_add(index).wrapping_sub(wanted));
+        hits && usize::try_from(index).is_ok_and(|index| is_distance_of_branch(text, from + index))
+    })
+}
+
+/// Whether the four bytes at `at` are the distance of a call, jmp or jcc.
+fn is_distance_of_branch(text: &[u8], at: usize) -> bool {
+    match text.get(at.saturating_sub(2)..at) {
+        Some([0x0f, 0x80..=0x8f]) => may_begin_at(text, at - 2),
+        Some([_, 0xe8 | 0xe9]) => may_begin_at(text, at - 1),
+        _ => false,
     }
 }
 
