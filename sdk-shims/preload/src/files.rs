@@ -95,15 +95,29 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     Flow::Done(result)
 }
 
-/// The cheap question first, one fstat(2): where no rule speaks of other places, only procfs matters. Its files look
-/// empty and lie on a device without a number of its own, wherever it is mounted; the rest of those is told by the
-/// type of the file system.
+/// The cheap questions first: where no rule speaks of other places, only procfs matters. Its files look empty and lie
+/// on a device without a number of its own, wherever it is mounted; the rest of those is told by the type of the file
+/// system. Whether a file is empty is the cheapest thing to ask: 20 ns more than a call that does nothing, fstat(2)
+/// is 75.
 fn may_matter(state: &State, opened: i32, by_rules: bool) -> bool {
     if by_rules && !state.rules.read_in_proc_only {
         return true;
     }
+    if state.rules.procfs_looks_empty && has_bytes(opened) {
+        return false;
+    }
     let Ok(file) = sys::identity(opened) else { return false };
     file.device == state.proc_device || (file.size == 0 && file.device >> 8 == 0 && is_procfs(opened))
+}
+
+/// Whether `opened` is a file with something left to be read, or a device that says so: FIONREAD (ioctl(2)).
+/// A file that looks empty, a folder and an error are `false`.
+fn has_bytes(opened: i32) -> bool {
+    const FIONREAD: usize = 0x541b;
+    let mut count = 0_i32;
+    let opened = usize::try_from(opened).unwrap_or(usize::MAX);
+    let arguments = [opened, FIONREAD, (&raw mut count) as usize, 0, 0, 0];
+    sys::check(sys::pass(number::IOCTL, arguments)).is_ok() && count > 0
 }
 
 /// Whether what was opened may not be read; writes the verdict down.
@@ -116,8 +130,9 @@ fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
     if !path.starts_with(b"/") {
         return false;
     }
-    let length = path.len();
-    let length = if is_procfs(opened) { canonical_proc(&mut buffer, length) } else { length };
+    // Only a path with a process in it can be one of a procfs elsewhere.
+    let (length, elsewhere) = (path.len(), process_component(path).is_some());
+    let length = if elsewhere && is_procfs(opened) { canonical_proc(&mut buffer, length) } else { length };
     let path = buffer.get(..length).unwrap_or_default();
     if scope::refuses_path(state, path, ActionKind::OpenRead) {
         return true;

@@ -67,7 +67,8 @@ fn told(environment: usize) -> Told {
 
 /// The value of the variable at `variable`, where it has this name and is not longer than `limit`.
 fn value_of(variable: usize, name: &[u8], limit: usize) -> Option<&'static [u8]> {
-    if !sys::starts_with(variable, name) {
+    let starts = (variable..).zip(name).all(|(at, byte)| sys::bytes_at(at, 1) == Some(&[*byte]));
+    if !starts {
         return None;
     }
     sys::string_at(variable + name.len(), limit)?.strip_prefix(b"=")

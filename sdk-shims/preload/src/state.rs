@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Role, Verdict};
+use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Plane, Role, Verdict};
 use ringfence_records::handoff::{Handoff, covers};
 use ringfence_records::page::View;
 
@@ -61,6 +61,8 @@ pub(crate) struct Rules {
     pub(crate) read: [bool; 4],
     /// Whether all rules on reading speak of procfs.
     pub(crate) read_in_proc_only: bool,
+    /// Whether none of them speaks of one of its few files that have a size.
+    pub(crate) procfs_looks_empty: bool,
 }
 
 impl Rules {
@@ -77,6 +79,7 @@ impl Rules {
             read: [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown]
                 .map(|phase| policy.has_read_rules(phase)),
             read_in_proc_only: policy.denied_read_prefixes().all(|prefix| prefix.starts_with(b"/proc/")),
+            procfs_looks_empty: !may_have_a_size(policy),
         }
     }
 
@@ -89,6 +92,31 @@ impl Rules {
             Phase::Shutdown => shutdown,
         }
     }
+}
+
+/// Whether a rule on reading may speak of a file of procfs that has a size (`proc_set_size` in the kernel's source).
+fn may_have_a_size(policy: &CompiledPolicy<'_>) -> bool {
+    const SIZED: [&[u8]; 5] = [b"kcore", b"config.gz", b"vmcore", b"profile", b"bus/pci/00/00.0"];
+    policy.denied_read_prefixes().filter_map(|prefix| prefix.strip_prefix(b"/proc/")).any(|start| {
+        // A literal start: the rest may be anything. None: the names themselves are asked for.
+        start.starts_with(b"bus/") || (!start.is_empty() && SIZED.iter().any(|name| name.starts_with(start)))
+    }) || SIZED.iter().any(|name| is_denied_somewhere(policy, name))
+}
+
+/// Whether reading `/proc/<name>` is denied in any phase.
+fn is_denied_somewhere(policy: &CompiledPolicy<'_>, name: &[u8]) -> bool {
+    let mut path = [0; 32];
+    let start = b"/proc/";
+    for (to, from) in path.iter_mut().zip(start.iter().chain(name)) {
+        *to = *from;
+    }
+    let path = path.get(..start.len() + name.len()).unwrap_or_default();
+    [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown].into_iter().any(|phase| {
+        [Role::Runtime, Role::Child].into_iter().any(|role| {
+            let context = Context { phase, role, strongest: Plane::Process, launched: true };
+            policy.verdict(&Action::OpenRead { path }, &context).decision != Decision::Allow
+        })
+    })
 }
 
 impl State {
@@ -193,4 +221,29 @@ pub(crate) fn get() -> Option<&'static State> {
     }
     // SAFETY: `ready` is set after the write, and nothing writes again.
     Some(unsafe { (*SLOT.state.get()).assume_init_ref() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_policy::{Date, Policy};
+
+    #[test]
+    fn rules_that_speak_of_files_with_a_size_are_known() {
+        for (pattern, expected) in [
+            ("/proc/*/environ", false),
+            ("/proc/self/mem", false),
+            ("/var/task/**", false),
+            ("/proc/kcore", true),
+            ("/proc/k*", true),
+            ("/proc/**", true),
+            ("/proc/bus/pci/01/02.0", true),
+        ] {
+            let text = format!("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"{pattern}\"]\n");
+            let policy = Policy::parse("policy.toml", &text).unwrap().policy;
+            let compiled = policy.compile(Date { year: 2026, month: 11, day: 22 }).unwrap();
+            let found = may_have_a_size(&CompiledPolicy::new(&compiled).unwrap());
+            assert_eq!(found, expected, "{pattern}");
+        }
+    }
 }

@@ -313,23 +313,6 @@ pub(crate) fn memory_file(name: &[u8], contents: &[u8]) -> Result<Owned, Errno> 
     Ok(file)
 }
 
-/// `prlimit(2)` on the calling process: lowers both limits of `resource` to `value`, never raises one.
-pub(crate) fn lower_limit(resource: usize, value: u64) -> Result<(), Errno> {
-    let mut old = [0_u64; 2];
-    check(pass(number::PRLIMIT64, [0, resource, 0, old.as_mut_ptr() as usize, 0, 0]))?;
-    let new = old.map(|limit| limit.min(value));
-    check(pass(number::PRLIMIT64, [0, resource, new.as_ptr() as usize, 0, 0, 0])).map(drop)
-}
-
-/// Installs a seccomp filter, an array of `struct sock_filter`, on the calling thread.
-pub(crate) fn install_filter(program: &[u8]) -> Result<(), Errno> {
-    const SET_MODE_FILTER: usize = 1;
-    const INSTRUCTION: usize = 8;
-    let length = u16::try_from(program.len() / INSTRUCTION).map_err(|_| Errno::INVAL)?;
-    let described = [usize::from(length), program.as_ptr() as usize];
-    check(pass(number::SECCOMP, [SET_MODE_FILTER, 0, described.as_ptr() as usize, 0, 0, 0])).map(drop)
-}
-
 const PROT_READ: usize = 1;
 const PROT_WRITE: usize = 2;
 const PROT_EXEC: usize = 4;
@@ -456,11 +439,6 @@ pub(crate) fn string_at(address: usize, limit: usize) -> Option<&'static [u8]> {
     let length = (0..limit).find(|offset| unsafe { start.add(*offset).read_volatile() } == 0)?;
     // SAFETY: as above; `length` bytes were just read there.
     Some(unsafe { core::slice::from_raw_parts(start, length) })
-}
-
-/// Whether the string at `address` in the program's memory starts with `text`.
-pub(crate) fn starts_with(address: usize, text: &[u8]) -> bool {
-    (0..).zip(text).all(|(offset, byte)| bytes_at(address.wrapping_add(offset), 1) == Some(&[*byte]))
 }
 
 /// `length` bytes at `address` in the program's memory.

@@ -161,3 +161,17 @@ fn the_sites_of_a_library_that_is_loaded_later_are_patched() {
     assert_eq!(ran.stdout, "False", "{}", ran.whole());
     assert!(ran.saw(ActionKind::OpenRead, Outcome::Blocked, Rule::FilesDenyRead), "{}", ran.whole());
 }
+
+#[test]
+fn files_of_procfs_that_have_a_size_are_judged_too() {
+    let code = "open('/proc/kcore','rb').close(); print('opened')";
+    for pattern in ["/proc/kcore", "/proc/k*", "/proc/*"] {
+        let policy = format!("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"{pattern}\"]\n");
+        let world = World::new(&policy);
+        if world.bare(PYTHON, &["-c", code]).stdout != "opened" {
+            return eprintln!("/proc/kcore cannot be opened here: nothing was tested");
+        }
+        let ran = world.run(PYTHON, &["-c", code]);
+        assert!(ran.stderr.contains("PermissionError"), "{pattern}: {}", ran.whole());
+    }
+}
