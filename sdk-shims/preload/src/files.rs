@@ -5,6 +5,7 @@
 //! resolved name, since opening may already create or truncate. `handler` calls it.
 
 use ringfence_policy::{Action, Decision};
+use ringfence_records::handoff::covers;
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
@@ -78,7 +79,9 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
-    let result = sys::pass(open.number, open.arguments);
+    let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
+    let call = if asked { sys::pass_whole } else { sys::pass };
+    let result = call(open.number, open.arguments);
     let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
     let opened = sys::descriptor(opened);
     if changes && may_matter(state, opened, false) && is_memory(opened) {

@@ -143,15 +143,20 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
 fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     let [a, b, c, d, ..] = arguments;
     let targets = match call {
-        number::RENAME => [Some((HERE, a)), Some((HERE, b))],
-        number::RENAMEAT | number::RENAMEAT2 => [Some((a, b)), Some((c, d))],
-        number::LINK | number::SYMLINK => [Some((HERE, b)), None],
-        number::LINKAT => [Some((c, d)), None],
+        // A file that may not be written gets no second name, by which it could be.
+        number::RENAME | number::LINK => [Some((HERE, a)), Some((HERE, b))],
+        number::RENAMEAT | number::RENAMEAT2 | number::LINKAT => [Some((a, b)), Some((c, d))],
+        number::SYMLINK => [Some((HERE, b)), None],
         number::SYMLINKAT => [Some((b, c)), None],
         number::UNLINKAT | number::MKDIRAT => [Some((a, b)), None],
         _ => [Some((HERE, a)), None],
     };
-    files::change(state, targets)
+    match files::change(state, targets) {
+        Flow::Proceed if state.kernel_decides(covers::OPEN_WRITE) => {
+            Flow::Done(sys::pass_whole(call, arguments))
+        }
+        flow => flow,
+    }
 }
 
 /// Calls that act on other processes, or around the library.

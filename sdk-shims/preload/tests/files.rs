@@ -115,6 +115,7 @@ fn nothing_changes_under_a_folder_that_may_not_be_written() {
         "os.rename(K+'/file',F+'/gone')",
         "os.unlink(K+'/file')",
         "os.link(F+'/other',K+'/hard')",
+        "os.link(K+'/file',F+'/hard')",
         "os.symlink('x',K+'/soft')",
         "os.mkdir(K+'/deeper')",
         "os.chdir(K) or open('file','w')",
