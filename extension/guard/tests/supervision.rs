@@ -162,6 +162,41 @@ fn execs_are_judged_and_named() {
     }
 }
 
+/// Ends of children that send on a stream which is closed: to the other side, at once, and while they wait for room.
+const BROKEN: &str = "import os, signal, socket, threading, time
+def tcp():
+    server = socket.create_server(('127.0.0.1', 0))
+    one = socket.create_connection(server.getsockname())
+    return one, server.accept()[0]
+def end(pair, disposition, waits, flags=0):
+    child = os.fork()
+    if child: return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    signal.signal(signal.SIGPIPE, disposition)
+    one, other = pair()
+    try:
+        while waits: one.sendmsg([b'x' * 4096], [], socket.MSG_DONTWAIT)
+    except BlockingIOError: pass
+    def close():
+        if waits: time.sleep(0.1)
+        one.shutdown(socket.SHUT_WR) if pair is tcp else other.shutdown(socket.SHUT_RD)
+    if waits: threading.Thread(target=close).start()
+    else: close()
+    try:
+        while True: one.sendmsg([b'x'], [], flags)
+    except OSError as error: os._exit(error.errno)
+for pair, waits in ((socket.socketpair, False), (tcp, False), (tcp, True)):
+    print(end(pair, signal.SIG_DFL, waits), end(pair, signal.SIG_IGN, waits), end(pair, signal.SIG_DFL, waits, socket.MSG_NOSIGNAL), flush=True)
+";
+
+#[test]
+fn a_send_on_a_closed_stream_raises_the_signal_that_it_should() {
+    let arguments = ["/usr/bin/python3", "-c", BROKEN];
+    let bare = Command::new(arguments[0]).args(&arguments[1..]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "-13 32 32\n-13 32 32\n-13 32 32\n");
+    let output = guarded(Profile::Open, "races", &arguments).output().unwrap();
+    assert_eq!(text(&output.stdout), text(&bare.stdout), "{}", text(&output.stderr));
+}
+
 /// The runtime's first connection to its API, a second one beside it, one after the first is closed, and a child's.
 const API: &str = "import os, socket, sys
 address = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')

@@ -231,11 +231,12 @@ static int interrupted(void) {
     }
     setitimer(ITIMER_REAL, &off, 0);
     while (arrived(to_fd, SOCK_DGRAM) == WORKED) got++;
-    /* Before WAIT_KILLABLE_RECV a signal can cross the guard's answer, and nobody can tell: docs/kernel-plane.md, limits. */
-    int major = 0, minor = 0, doubled = 0;
+    /* Before WAIT_KILLABLE_RECV a signal can cross the guard's answer, and nobody can tell: docs/kernel-plane.md, limits.
+       How often depends on the machine, so there only losses count. */
+    int major = 0, minor = 0;
     struct utsname system;
-    if (!uname(&system) && sscanf(system.release, "%d.%d", &major, &minor) == 2 && major * 100 + minor < 519) doubled = tries / 20;
-    if (sent != tries || got < sent || got > sent + doubled) return fprintf(stderr, "%d tries, %d sent, %d arrived\n", tries, sent, got), WORKED;
+    int tells = uname(&system) || sscanf(system.release, "%d.%d", &major, &minor) != 2 || major * 100 + minor >= 519;
+    if (sent != tries || got < sent || (tells && got > sent)) return fprintf(stderr, "%d tries, %d sent, %d arrived\n", tries, sent, got), WORKED;
     return harmed(begun, 60);
 }
 /* The records of a storm are bounded, and the storm harms nobody. */

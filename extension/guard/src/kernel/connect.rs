@@ -17,7 +17,7 @@ use super::exec::{as_seen_by, low_word};
 use super::registry::socket_inode;
 use super::sockets::{Missing, Pinned};
 use super::target::{self, Caller};
-use super::workers::{Job, Task};
+use super::workers::Task;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, memory, socket};
 use crate::text::Text;
@@ -99,7 +99,7 @@ impl Supervisor<'_> {
             return Answer::Elsewhere;
         }
         match self.judge_connect(caller, number, &socket, given.as_bytes()) {
-            Ok(address) => self.carry_out_connect(notification.id, socket, address.as_bytes()),
+            Ok(address) => self.carry_out_connect(notification, caller, socket, address.as_bytes()),
             Err(error) => Answer::Fail(error),
         }
     }
@@ -231,14 +231,19 @@ impl Supervisor<'_> {
         Ok(out)
     }
 
-    fn carry_out_connect(&mut self, id: u64, socket: Pinned, address: &[u8]) -> Answer {
+    fn carry_out_connect(
+        &mut self,
+        call: &Notification,
+        caller: &Caller,
+        socket: Pinned,
+        address: &[u8],
+    ) -> Answer {
         if socket.kind != libc::SOCK_DGRAM
             && socket.is_blocking()
             && matches!(family(address), Some(libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX))
         {
             let task = Task::Connect { address: address.to_vec(), release: socket.kept_as };
-            let job = Job { id, socket: socket.file, task };
-            return self.leave_to_worker(job).unwrap_or_else(Answer::Fail);
+            return self.leave_to_worker(call, caller, socket.file, task).unwrap_or_else(Answer::Fail);
         }
         let connected = socket::connect(socket.file.as_fd(), address);
         let streaming = matches!(connected, Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EISCONN)));

@@ -51,7 +51,7 @@ use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Identity};
 use crate::sys::file;
 use crate::sys::process::{self, Ending};
-use crate::sys::seccomp::{Listener, Notification};
+use crate::sys::seccomp::{self, Listener, Notification};
 use acquaintances::{Acquaintances, Grain};
 use answer::Answer;
 use callers::Standing;
@@ -144,6 +144,8 @@ struct Supervisor<'p> {
     /// Whether the runtime's process was looked at and has not been let exec since.
     runtime_known: bool,
     undelivered: Undelivered,
+    /// Whether only the end of a caller takes it out of its wait (5.19), so that no call is made twice.
+    waits_killable: bool,
     files: Files,
     runtime: u32,
     runtime_file: Identity,
@@ -174,8 +176,9 @@ impl<'p> Supervisor<'p> {
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
         let registry = Arc::new(Mutex::new(Registry::default()));
+        let undelivered = Undelivered::default();
         Self {
-            workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry)),
+            workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
             signals,
             alarm: Alarm::new().ok(),
@@ -200,7 +203,8 @@ impl<'p> Supervisor<'p> {
                 Reach::FetchByProcess | Reach::Registry => Grain::Process,
             }),
             runtime_known: false,
-            undelivered: Undelivered::default(),
+            undelivered,
+            waits_killable: seccomp::waits_killable(),
             files: Files::default(),
             runtime,
             runtime_file: plan.runtime.identity,

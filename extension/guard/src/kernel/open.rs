@@ -16,7 +16,7 @@ use super::exec::low_word;
 use super::lookup::{self, Found, Lookup, Name, Place, Slot};
 use super::rights::Rights;
 use super::target::{self, Caller, TargetPath};
-use super::workers::{Job, Task};
+use super::workers::Task;
 use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::{Errno, file};
 
@@ -172,7 +172,7 @@ impl Supervisor<'_> {
                 self.judge_found(caller, &found)?;
                 self.protect_memory(caller, &found)?;
                 refuse_early(request, &found)?;
-                self.open_again(notification, request, found)
+                self.open_again(notification, caller, request, found)
             }
             Place::Free(_) if !request.has(libc::O_CREAT) => Err(Errno::ENOENT),
             Place::Free(slot) => self.make(notification, caller, request, &slot),
@@ -226,6 +226,7 @@ impl Supervisor<'_> {
     fn open_again(
         &mut self,
         notification: &Notification,
+        caller: &Caller,
         request: &Request,
         found: Found,
     ) -> Result<Answer, Errno> {
@@ -248,7 +249,7 @@ impl Supervisor<'_> {
             }
         }
         let task = Task::Open { flags, close_on_exec: request.has(libc::O_CLOEXEC) };
-        self.leave_to_worker(Job { id: notification.id, socket: found.file, task })
+        self.leave_to_worker(notification, caller, found.file, task)
     }
 
     fn hand_over(

@@ -2,7 +2,7 @@
 //!
 //! Whether a message has an address, and which, stands in memory that may change; so the message is copied once and
 //! the copy is what is sent, on the pinned socket. Datagrams beyond 64 KiB are refused as the kernel would (EMSGSIZE),
-//! streams are sent short. SIGPIPE is not raised in the target: it gets EPIPE alone.
+//! streams are sent short. Where a stream's other end is closed, SIGPIPE is raised in the target as send(2) does.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
@@ -17,7 +17,7 @@ use super::exec::low_word;
 use super::message::{HEADER, Header, long};
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
-use super::workers::{Job, Task};
+use super::workers::Task;
 use crate::sys::seccomp::Notification;
 use crate::sys::socket::{self, Parcel};
 use crate::sys::{Errno, memory};
@@ -117,6 +117,11 @@ impl Scratch {
     }
 }
 
+/// Whether a send on this socket raises SIGPIPE where the other end is closed.
+const fn raises(socket: &Pinned, flags: i32) -> bool {
+    socket.is_stream() && flags & libc::MSG_NOSIGNAL == 0
+}
+
 /// What may be copied of a message of this length: all of a datagram or nothing, the start of a stream.
 fn bounded(length: u64, stream: bool) -> Result<usize, Errno> {
     match usize::try_from(length) {
@@ -195,8 +200,8 @@ impl Supervisor<'_> {
         if !self.listener.still_waits(notification.id) {
             return Answer::Elsewhere;
         }
-        if let Some(result) = self.undelivered.take(notification, self.scratch.sent()) {
-            return Answer::Done(result);
+        if let Some(done) = self.done_before(notification, self.scratch.sent()) {
+            return done;
         }
         let judged = self
             .judge_claim(caller, socket, copied)
@@ -214,25 +219,29 @@ impl Supervisor<'_> {
         let may_wait =
             sent == Err(Errno(libc::EAGAIN)) && flags & libc::MSG_DONTWAIT == 0 && socket.is_blocking();
         if may_wait && copied.control == 0 {
-            return self.send_later(notification.id, socket, &address, copied, flags);
+            return self.send_later(notification, caller, socket, &address, copied, flags);
+        }
+        if sent == Err(Errno(libc::EPIPE)) && raises(socket, flags) {
+            return self.end_broken(notification, caller, Answer::Fail(Errno(libc::EPIPE)));
         }
         sent.map(|length| i64::try_from(length).unwrap_or(0)).into()
     }
 
     fn send_later(
         &self,
-        id: u64,
+        call: &Notification,
+        caller: &Caller,
         socket: &Pinned,
         address: &KernelAddress,
         copied: Copied,
         flags: i32,
     ) -> Answer {
         let data = self.scratch.data.get(..copied.data).unwrap_or_default().to_vec();
-        let submitted = socket.file.try_clone().map_err(Errno::from).and_then(|file| {
-            let task = Task::Send { address: address.as_bytes().to_vec(), data, flags };
-            self.leave_to_worker(Job { id, socket: file, task })
-        });
-        submitted.unwrap_or_else(Answer::Fail)
+        // A send that waits on an AF_UNIX stream fails without the signal.
+        let raises = raises(socket, flags) && socket.domain() != Ok(libc::AF_UNIX);
+        let task = Task::Send { address: address.as_bytes().to_vec(), data, flags, raises };
+        let left = socket.file.try_clone().map_err(Errno::from);
+        left.and_then(|file| self.leave_to_worker(call, caller, file, task)).unwrap_or_else(Answer::Fail)
     }
 
     /// Refuses a message to the agent that its sender may not send.
@@ -317,16 +326,22 @@ impl Supervisor<'_> {
             Err(missing) => return Answer::Fail(missing.error()),
         };
         let count = (count & u64::from(u32::MAX)).min(MAX_MESSAGES);
-        let mut sent = 0;
+        let (mut sent, mut failed) = (0, None);
         for index in 0..count {
             let at = vector.saturating_add(index * HEADER_AND_LENGTH);
             match self.send_one_of_many(notification, caller, number, &socket, at, low_word(flags)) {
                 Ok(()) => sent += 1,
-                Err(error) if sent == 0 => return Answer::Fail(error),
-                Err(_) => break,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
             }
         }
-        Answer::Done(sent)
+        let outcome = failed.filter(|_| sent == 0).map_or(Answer::Done(sent), Answer::Fail);
+        if failed == Some(Errno(libc::EPIPE)) && raises(&socket, low_word(flags)) {
+            return self.end_broken(notification, caller, outcome);
+        }
+        outcome
     }
 
     fn send_one_of_many(

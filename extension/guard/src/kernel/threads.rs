@@ -4,14 +4,16 @@
 //! signals, hears of the runtime's end and of the agent's, and looks at processes and workers when it is time. What both
 //! need is behind one lock. Where there can be no second thread the one does it all. `kernel` calls it.
 
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::Supervisor;
 use super::answer::Answer;
-use super::workers::{Job, lock};
+use super::target::Caller;
+use super::undelivered::digest;
+use super::workers::{Job, Task, lock};
 use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Wait, poll};
 use crate::sys::process::{self, Ending};
@@ -112,12 +114,50 @@ impl Supervisor<'_> {
     }
 
     /// Has a worker do what may wait.
-    pub(super) fn leave_to_worker(&self, job: Job) -> Result<Answer, Errno> {
-        let were_idle = self.workers.submit(job)?;
-        if were_idle {
+    pub(super) fn leave_to_worker(
+        &self,
+        call: &Notification,
+        caller: &Caller,
+        socket: OwnedFd,
+        task: Task,
+    ) -> Result<Answer, Errno> {
+        let content = match &task {
+            Task::Send { data, .. } => digest(data),
+            Task::Connect { .. } | Task::Open { .. } => 0,
+        };
+        let job = Job { call: *call, process: caller.process, content, socket, task };
+        if self.workers.submit(job)? {
             self.wake();
         }
         Ok(Answer::Elsewhere)
+    }
+
+    /// What has become of a send that its caller makes again, because a signal took it out of its wait. It must not be
+    /// carried out twice.
+    pub(super) fn done_before(&self, call: &Notification, data: &[u8]) -> Option<Answer> {
+        if self.waits_killable {
+            return None;
+        }
+        // In this order: what is not at work any more is kept by then.
+        if self.workers.take_over(call, digest(data)) {
+            return Some(Answer::Elsewhere);
+        }
+        self.undelivered.take(call, data).map(Answer::Done)
+    }
+
+    /// Ends a send on a stream whose other end is closed, with the signal that goes with it.
+    pub(super) fn end_broken(&self, call: &Notification, caller: &Caller, outcome: Answer) -> Answer {
+        let raise = || process::kill_thread(caller.process, caller.thread, libc::SIGPIPE);
+        if self.waits_killable {
+            // It comes when the call has returned.
+            let _ = raise();
+            return outcome;
+        }
+        // Here it would take the caller out of its wait, to make the call again.
+        if outcome.send(&self.listener, call).is_ok() {
+            let _ = raise();
+        }
+        Answer::Elsewhere
     }
 
     fn answer(&mut self, notification: &Notification) {

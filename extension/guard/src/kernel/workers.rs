@@ -1,7 +1,8 @@
 //! Threads for what may wait: a blocking connect or send on behalf of a target.
 //!
-//! They are started when first needed and bounded in number; what does not fit into the queue is refused for the
-//! moment. A worker carries out one call that was decided already, answers, and knows no policy.
+//! They are started when first needed and bounded in number, and no process may take all of them; what does not fit into
+//! the queue is refused for the moment. A worker carries out one call that was decided already, answers, and knows no
+//! policy.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -9,13 +10,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::open;
 use super::registry::Registry;
-use crate::sys::seccomp::Listener;
+use super::undelivered::Undelivered;
+use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::socket::{self, Parcel};
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, process, seccomp};
 
 /// Dead hosts hold a thread each for up to two minutes, and those behind them must not wait for that.
 const MAX_THREADS: usize = 128;
 const MAX_QUEUED: usize = 256;
+/// Threads and places in the queue that one process may take, so that some are left for others.
+const SHARE_OF_THREADS: usize = 96;
+const SHARE_OF_QUEUE: usize = 192;
 const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call. Nothing else sends it to the guard.
 const CALL_OFF: i32 = libc::SIGURG;
@@ -40,6 +45,8 @@ pub enum Task {
         data: Vec<u8>,
         /// `MSG_*`.
         flags: i32,
+        /// Whether SIGPIPE is raised in the caller where the other end is closed.
+        raises: bool,
     },
     /// open(2) of a pinned file.
     Open {
@@ -53,8 +60,12 @@ pub enum Task {
 /// A task, for whom, and on which socket.
 #[derive(Debug)]
 pub struct Job {
-    /// The notification to answer.
-    pub id: u64,
+    /// The call to answer.
+    pub call: Notification,
+    /// Its caller's process.
+    pub process: u32,
+    /// The [`digest`](super::undelivered::digest) of what it sends.
+    pub content: u64,
     /// The target's socket, or the file that it opens.
     pub socket: OwnedFd,
     /// What to do.
@@ -69,11 +80,41 @@ struct Queue {
     busy: Vec<Busy>,
 }
 
+impl Queue {
+    /// The next job whose process has not its share of threads at work.
+    fn next(&mut self, thread: u32) -> Option<Job> {
+        let at_work = |process| self.busy.iter().filter(|busy| busy.process == process).count();
+        let at = self.jobs.iter().position(|job| at_work(job.process) < SHARE_OF_THREADS)?;
+        let job = self.jobs.remove(at)?;
+        let &Job { call, process, content, .. } = &job;
+        let raises = matches!(job.task, Task::Send { raises: true, .. });
+        self.busy.push(Busy { thread, call, process, content, raises });
+        Some(job)
+    }
+
+    fn has_room_for(&self, process: u32) -> bool {
+        let queued = self.jobs.iter().filter(|job| job.process == process).count();
+        self.jobs.len() < MAX_QUEUED && queued < SHARE_OF_QUEUE
+    }
+}
+
 /// A worker at work.
 #[derive(Debug, Clone, Copy)]
 struct Busy {
     thread: u32,
-    id: u64,
+    call: Notification,
+    process: u32,
+    content: u64,
+    raises: bool,
+}
+
+impl Busy {
+    /// Whether `call` asks for the same again.
+    fn is_asked_again(&self, call: &Notification, content: u64) -> bool {
+        (self.call.thread, self.call.number, self.call.arguments)
+            == (call.thread, call.number, call.arguments)
+            && self.content == content
+    }
 }
 
 /// Prepares the signal by which a worker is called off.
@@ -87,6 +128,8 @@ struct Shared {
     work: Condvar,
     listener: Arc<Listener>,
     registry: Arc<Mutex<Registry>>,
+    undelivered: Undelivered,
+    waits_killable: bool,
 }
 
 /// The workers.
@@ -101,9 +144,17 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Workers {
     /// Workers that answer through `listener`; no thread is started yet.
     #[must_use]
-    pub fn new(listener: Arc<Listener>, registry: Arc<Mutex<Registry>>) -> Self {
+    pub fn new(listener: Arc<Listener>, registry: Arc<Mutex<Registry>>, undelivered: Undelivered) -> Self {
+        let waits_killable = seccomp::waits_killable();
         let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(MAX_QUEUED), ..Queue::default() });
-        Self(Arc::new(Shared { queue, work: Condvar::new(), listener, registry }))
+        Self(Arc::new(Shared {
+            queue,
+            work: Condvar::new(),
+            listener,
+            registry,
+            undelivered,
+            waits_killable,
+        }))
     }
 
     /// Hands a job over. Returns whether there was none before.
@@ -112,7 +163,7 @@ impl Workers {
     /// `EAGAIN` where too many wait already, or no thread can be started.
     pub fn submit(&self, job: Job) -> Result<bool, Errno> {
         let mut queue = lock(&self.0.queue);
-        if queue.jobs.len() >= MAX_QUEUED {
+        if !queue.has_room_for(job.process) {
             return Err(Errno(libc::EAGAIN));
         }
         if queue.idle <= queue.jobs.len() && queue.threads < MAX_THREADS && self.start() {
@@ -128,10 +179,19 @@ impl Workers {
         Ok(were_idle)
     }
 
+    /// Whether this call is being carried out already, for its caller that was taken out of its wait by a signal and
+    /// makes it again: then the outcome goes to this one.
+    #[must_use]
+    pub fn take_over(&self, call: &Notification, content: u64) -> bool {
+        let mut queue = lock(&self.0.queue);
+        let same = queue.busy.iter_mut().find(|busy| busy.is_asked_again(call, content));
+        same.map(|busy| busy.call = *call).is_some()
+    }
+
     /// Calls off work for which nobody waits any more: the target was interrupted or has died.
     pub fn interrupt_abandoned(&self) {
         let queue = lock(&self.0.queue);
-        for busy in queue.busy.iter().filter(|busy| !self.0.listener.still_waits(busy.id)) {
+        for busy in queue.busy.iter().filter(|busy| !self.0.listener.still_waits(busy.call.id)) {
             let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
         }
     }
@@ -154,15 +214,37 @@ impl Shared {
         loop {
             let thread = process::thread_id();
             let job = self.next(thread);
-            let id = job.id;
             // A panic is a bug of ours; the target gets an error and the thread lives on.
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(job)));
-            lock(&self.queue).busy.retain(|busy| busy.thread != thread);
-            let _ = match done {
-                Ok(Ok(value)) => self.listener.succeed(id, value),
-                Ok(Err(error)) => self.listener.fail(id, error),
-                Err(_) => self.listener.fail(id, Errno::EPERM),
-            };
+            self.answer(thread, done.unwrap_or(Err(Errno::EPERM)));
+        }
+    }
+
+    /// Answers the call that the thread was at work for, or keeps the outcome for the case that it is made again. All
+    /// under the lock, so that it is always either taken over or found done.
+    fn answer(&self, thread: u32, done: Result<i64, Errno>) {
+        let mut queue = lock(&self.queue);
+        let Some(at) = queue.busy.iter().position(|busy| busy.thread == thread) else { return };
+        let Busy { call, process, content, raises, .. } = queue.busy.swap_remove(at);
+        let raise = || process::kill_thread(process, call.thread, libc::SIGPIPE);
+        let broken = raises && done == Err(Errno(libc::EPIPE)) && self.listener.still_waits(call.id);
+        if broken && self.waits_killable {
+            // It comes when the call has returned; older kernels would take the caller out of its wait.
+            let _ = raise();
+        }
+        let answered = match done {
+            Ok(value) => self.listener.succeed(call.id, value),
+            Err(error) => self.listener.fail(call.id, error),
+        };
+        if broken && !self.waits_killable {
+            let _ = raise();
+        }
+        if let (Ok(value), Err(Errno::ENOENT)) = (done, answered) {
+            self.undelivered.remember_digest(&call, content, value);
+        }
+        if !queue.jobs.is_empty() {
+            // One whose process had its share at work may have its turn now.
+            self.work.notify_one();
         }
     }
 
@@ -170,8 +252,7 @@ impl Shared {
     fn next(&self, thread: u32) -> Job {
         let mut queue = lock(&self.queue);
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
-                queue.busy.push(Busy { thread, id: job.id });
+            if let Some(job) = queue.next(thread) {
                 return job;
             }
             queue.idle += 1;
@@ -181,7 +262,7 @@ impl Shared {
     }
 
     fn carry_out(&self, job: Job) -> Result<i64, Errno> {
-        if !self.listener.still_waits(job.id) {
+        if !self.listener.still_waits(job.call.id) {
             return Err(Errno(libc::EINTR));
         }
         match job.task {
@@ -192,13 +273,59 @@ impl Shared {
                 }
                 connected.map(|()| 0)
             }
-            Task::Send { address, data, flags } => {
+            Task::Send { address, data, flags, .. } => {
                 let parcel = Parcel { address: &address, data: &data, control: &[], flags };
                 socket::send(job.socket.as_fd(), &parcel).map(|sent| i64::try_from(sent).unwrap_or(0))
             }
             Task::Open { flags, close_on_exec } => {
-                open::open_waiting(&self.listener, job.id, &job.socket, flags, close_on_exec)
+                open::open_waiting(&self.listener, job.call.id, &job.socket, flags, close_on_exec)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(process: u32, content: u64) -> Job {
+        let socket = socket::create(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap();
+        let task = Task::Connect { address: Vec::new(), release: None };
+        let mut call = Notification::default();
+        call.thread = process;
+        Job { call, process, content, socket, task }
+    }
+
+    #[test]
+    fn no_process_takes_all_the_threads() {
+        let mut queue = Queue::default();
+        (0..200).for_each(|_| queue.jobs.push_back(job(1, 0)));
+        queue.jobs.push_back(job(2, 0));
+        let taken: Vec<_> = (0..200).map_while(|thread| queue.next(thread)).collect();
+        assert_eq!(taken.len(), SHARE_OF_THREADS + 1);
+        assert_eq!(taken.last().map(|job| job.process), Some(2), "though it came last");
+        queue.busy.remove(0);
+        assert_eq!(queue.next(0).map(|job| job.process), Some(1), "when one is done");
+    }
+
+    #[test]
+    fn no_process_takes_all_the_room() {
+        let mut queue = Queue::default();
+        (0..SHARE_OF_QUEUE).for_each(|_| queue.jobs.push_back(job(1, 0)));
+        assert!(!queue.has_room_for(1) && queue.has_room_for(2));
+        (SHARE_OF_QUEUE..MAX_QUEUED).for_each(|_| queue.jobs.push_back(job(2, 0)));
+        assert!(!queue.has_room_for(3));
+    }
+
+    #[test]
+    fn a_call_that_is_made_again_is_known_by_what_it_sends() {
+        let mut queue = Queue::default();
+        queue.jobs.push_back(job(7, 42));
+        let busy = queue.next(1).map(|_| queue.busy[0]).unwrap();
+        let mut again = busy.call;
+        again.id = 9;
+        assert!(busy.is_asked_again(&again, 42) && !busy.is_asked_again(&again, 43));
+        again.arguments[0] = 1;
+        assert!(!busy.is_asked_again(&again, 42));
     }
 }

@@ -117,6 +117,16 @@ pub fn sizes_agree() -> Result<(), Errno> {
     (sizes == [80, 24, 64]).then_some(()).ok_or(Errno::EINVAL)
 }
 
+/// Whether the kernel knows [`FLAG_WAIT_KILLABLE`] (5.19). It says so before it looks at a program, which there is none.
+#[must_use]
+pub fn waits_killable() -> bool {
+    let flags = FLAG_NEW_LISTENER | FLAG_WAIT_KILLABLE;
+    let nothing = std::ptr::null::<Program>();
+    // SAFETY: the kernel checks the pointer and refuses the null one (EFAULT), so nothing is installed.
+    let returned = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, nothing) };
+    check(returned) == Err(Errno::EFAULT)
+}
+
 /// Installs `program` on the calling thread, and returns the listener's number where `flags` ask for one, else 0.
 ///
 /// # Errors
