@@ -286,11 +286,19 @@ pub enum Rule {
     AnomalyMemory = 25,
     /// Not of the policy: attacks on the protection itself are always refused.
     SelfProtection = 26,
+    /// `code.evaluate`.
+    CodeEvaluate = 27,
+    /// `code.deserialize`.
+    CodeDeserialize = 28,
+    /// `code.native`.
+    CodeNative = 29,
+    /// `code.imports`.
+    CodeImports = 30,
 }
 
 impl Rule {
     /// Every rule but [`Rule::None`], in the order of the policy's sections.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::ProcessAllow,
         Self::ProcessShells,
         Self::ProcessFromWritable,
@@ -313,6 +321,10 @@ impl Rule {
         Self::CredentialsExpose,
         Self::CredentialsReads,
         Self::CredentialsDecoys,
+        Self::CodeEvaluate,
+        Self::CodeDeserialize,
+        Self::CodeNative,
+        Self::CodeImports,
         Self::IntegrityVerify,
         Self::AnomalyDuration,
         Self::AnomalyMemory,
@@ -355,6 +367,10 @@ impl Rule {
             Self::IntegrityVerify => "integrity.verify",
             Self::AnomalyDuration => "anomaly.duration",
             Self::AnomalyMemory => "anomaly.memory",
+            Self::CodeEvaluate => "code.evaluate",
+            Self::CodeDeserialize => "code.deserialize",
+            Self::CodeNative => "code.native",
+            Self::CodeImports => "code.imports",
             Self::SelfProtection => "self_protection",
         }
     }

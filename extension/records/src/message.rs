@@ -92,10 +92,18 @@ pub enum ActionKind {
     Survive = 12,
     /// A file is left behind.
     Residue = 13,
+    /// Text from the event evaluated as code. From language hooks.
+    Evaluate = 14,
+    /// An object restored from data, by the name of its class. From language hooks.
+    Deserialize = 15,
+    /// The language left for what lies below it. From language hooks.
+    Native = 16,
+    /// A module loaded from a writable place. From language hooks.
+    Import = 17,
 }
 
 impl ActionKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::Exec,
         Self::MapExecutable,
         Self::Connect,
@@ -109,6 +117,10 @@ impl ActionKind {
         Self::Dangerous,
         Self::Survive,
         Self::Residue,
+        Self::Evaluate,
+        Self::Deserialize,
+        Self::Native,
+        Self::Import,
     ];
 
     /// The kind with this number.
@@ -134,6 +146,10 @@ impl ActionKind {
             Self::Dangerous => "dangerous_call",
             Self::Survive => "survive",
             Self::Residue => "residue",
+            Self::Evaluate => "evaluate",
+            Self::Deserialize => "deserialize",
+            Self::Native => "native",
+            Self::Import => "import",
         }
     }
 }

@@ -61,6 +61,7 @@ impl Sections {
             uses(&self.tmp, self.tmp.mode.unwrap_or(mode), prefix),
             uses(&self.files, self.files.mode.unwrap_or(mode), prefix),
             uses(&self.credentials, self.credentials.mode.unwrap_or(mode), prefix),
+            uses(&self.code, self.code.mode.unwrap_or(mode), prefix),
             uses(&self.integrity, self.integrity.mode.unwrap_or(mode), prefix),
             uses(&self.anomaly, self.anomaly.mode.unwrap_or(mode), prefix),
         ]

@@ -9,6 +9,7 @@ mod coverage;
 mod diagnostic;
 mod endpoint;
 mod function_shield;
+mod hooks;
 mod packs;
 mod parse;
 mod patterns;
@@ -31,14 +32,15 @@ pub use coverage::RuleUse;
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use endpoint::{Endpoint, Host, Network, Ports};
 pub use function_shield::{ImportError, Imported, import_function_shield};
+pub use hooks::Language;
 pub use packs::PACKS;
 pub use parse::Parsed;
 pub use patterns::{PathGlob, SyscallName, VariableGlob, VariableName};
 pub use resolve::{Failure, PolicySource, Resolution, resolve};
 pub use schema::schema;
 pub use sections::{
-    Anomaly, Credentials, Egress, Environment, Expose, Files, Format, Integrity, Listen, Mode, Names,
-    Process, ProcessLimits, Profile, Report, Residue, Restriction, RuntimeApi, Secrets, Survivors,
+    Anomaly, Code, Credentials, Egress, Environment, Expose, Files, Format, Hooks, Integrity, Listen, Mode,
+    Names, Process, ProcessLimits, Profile, Report, Residue, Restriction, RuntimeApi, Secrets, Survivors,
     SyscallTable, Syscalls, Tmp, TmpMax, Verify, Webhook, Writes,
 };
 pub use value::{Count, Denied};
@@ -83,6 +85,10 @@ pub struct Sections {
     pub files: Files,
     /// `[credentials]`.
     pub credentials: Credentials,
+    /// `[code]`.
+    pub code: Code,
+    /// `[hooks]`.
+    pub hooks: Hooks,
     /// `[integrity]`.
     pub integrity: Integrity,
     /// `[anomaly]`.
@@ -180,6 +186,7 @@ impl Sections {
             &mut self.tmp.mode,
             &mut self.files.mode,
             &mut self.credentials.mode,
+            &mut self.code.mode,
             &mut self.integrity.mode,
             &mut self.anomaly.mode,
         ];

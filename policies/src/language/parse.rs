@@ -11,7 +11,9 @@ use super::diagnostic::{Diagnostic, Diagnostics, Findings, nearest};
 use super::packs::{PACKS, pack};
 use super::patterns::PathGlob;
 use super::section::{Section, as_table, read_section, unknown_key};
-use super::sections::{Anomaly, Credentials, Egress, Files, Integrity, Mode, Process, Report, Tmp};
+use super::sections::{
+    Anomaly, Code, Credentials, Egress, Files, Hooks, Integrity, Mode, Process, Report, Tmp,
+};
 use super::value::{Node, Value, integer, quoted, read_word, wrong};
 use super::{NarrowedRule, OnDegraded, Policy, Sections, When, WhenProcess};
 use crate::{Phase, Role};
@@ -28,12 +30,14 @@ pub struct Parsed {
 }
 
 /// Names of the sections, in the order of the language.
-pub(super) const SECTIONS: [&str; 8] = [
+pub(super) const SECTIONS: [&str; 10] = [
     Process::NAME,
     Egress::NAME,
     Tmp::NAME,
     Files::NAME,
     Credentials::NAME,
+    Code::NAME,
+    Hooks::NAME,
     Integrity::NAME,
     Anomaly::NAME,
     Report::NAME,
@@ -180,6 +184,8 @@ impl Sections {
             Tmp::NAME => self.tmp = read_section(node, findings, narrowed),
             Files::NAME => self.files = read_section(node, findings, narrowed),
             Credentials::NAME => self.credentials = read_section(node, findings, narrowed),
+            Code::NAME => self.code = read_section(node, findings, narrowed),
+            Hooks::NAME => self.hooks = read_section(node, findings, narrowed),
             Integrity::NAME => self.integrity = read_section(node, findings, narrowed),
             Anomaly::NAME => self.anomaly = read_section(node, findings, narrowed),
             Report::NAME => self.report = read_section(node, findings, narrowed),
@@ -198,6 +204,8 @@ impl Sections {
             .or_else(|| of::<Tmp>(key))
             .or_else(|| of::<Files>(key))
             .or_else(|| of::<Credentials>(key))
+            .or_else(|| of::<Code>(key))
+            .or_else(|| of::<Hooks>(key))
             .or_else(|| of::<Integrity>(key))
             .or_else(|| of::<Anomaly>(key))
             .or_else(|| of::<Report>(key))
@@ -210,6 +218,8 @@ impl Sections {
         self.tmp.layer(own.tmp);
         self.files.layer(own.files);
         self.credentials.layer(own.credentials);
+        self.code.layer(own.code);
+        self.hooks.layer(own.hooks);
         self.integrity.layer(own.integrity);
         self.anomaly.layer(own.anomaly);
         self.report.layer(own.report);

@@ -58,6 +58,8 @@ impl Sections {
             keys(&self.tmp),
             keys(&self.files),
             keys(&self.credentials),
+            keys(&self.code),
+            keys(&self.hooks),
             keys(&self.integrity),
             keys(&self.anomaly),
             keys(&self.report),

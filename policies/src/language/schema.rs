@@ -8,7 +8,9 @@ use super::amounts::Date;
 use super::packs::PACKS;
 use super::parse::PHASES;
 use super::section::{Section, described, table_schema};
-use super::sections::{Anomaly, Credentials, Egress, Files, Integrity, Mode, Process, Report, Tmp};
+use super::sections::{
+    Anomaly, Code, Credentials, Egress, Files, Hooks, Integrity, Mode, Process, Report, Tmp,
+};
 use super::value::{Value, quoted, quoted_list};
 
 /// The JSON Schema (draft 2020-12) of a policy, indented.
@@ -41,6 +43,8 @@ fn sections(narrowed: bool) -> Vec<String> {
         property::<Tmp>(narrowed),
         property::<Files>(narrowed),
         property::<Credentials>(narrowed),
+        property::<Code>(narrowed),
+        property::<Hooks>(narrowed),
         property::<Integrity>(narrowed),
         property::<Anomaly>(narrowed),
         property::<Report>(narrowed),

@@ -358,6 +358,32 @@ section! {
 }
 
 section! {
+    /// `[code]`: what the function's code does with data and with what lies below its language. Judged by the hooks.
+    Code = "code" {
+        /// Mode of this section; without it the policy's mode.
+        mode: Mode, rule = None, narrowed = false;
+        /// Evaluating text that came with the event as code.
+        evaluate: Restriction, rule = CodeEvaluate, narrowed = false;
+        /// Restoring objects whose classes the event names, or that run programs or code.
+        deserialize: Restriction, rule = CodeDeserialize, narrowed = false;
+        /// Going below the language during an invocation: ctypes, native add-ons, bindings, the debugger.
+        native: Restriction, rule = CodeNative, narrowed = false;
+        /// Loading modules from /tmp and other places that the function can write.
+        imports: Restriction, rule = CodeImports, narrowed = false;
+    }
+}
+
+section! {
+    /// `[hooks]`: which language hooks are loaded.
+    Hooks = "hooks" {
+        /// The Python hook. Without the key: true.
+        python: bool, rule = None, narrowed = false;
+        /// The Node hook. Without the key: true.
+        node: bool, rule = None, narrowed = false;
+    }
+}
+
+section! {
     /// `[integrity]`: whether the code is what was deployed.
     Integrity = "integrity" {
         /// Mode of this section; without it the policy's mode.

@@ -1,7 +1,8 @@
 """Ringfence's part inside a Python function: it says which line of code was about to do what.
 
 `start` is loaded with the interpreter and kept small; `events`, `reads`, `origin`, `wire` and `channel` are loaded
-when there is something to say for the first time. They give no verdicts: guard, preload library and agent do.
+when there is something to say for the first time. They give no verdicts: guard, preload library and agent do. Where the
+policy has a section `[code]`, `detections` and `taint` judge what only the interpreter sees.
 `scope` and `configure` are for the function to call: they tighten what its own code may do, and `scopes` judges that.
 """
 

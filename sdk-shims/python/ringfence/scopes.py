@@ -18,6 +18,7 @@ import _thread
 
 from ringfence import events, native, origin, wire
 from ringfence.channel import CHANNEL
+from ringfence.refusal import Denied
 
 # Flags of a code object (the inspect module has them, and costs 10 ms to load).
 CO_GENERATOR, CO_COROUTINE, CO_ASYNC_GENERATOR = 0x20, 0x80, 0x200
@@ -32,10 +33,6 @@ RULES = {TMP: wire.RULE_TMP_WRITES, EGRESS: wire.RULE_EGRESS_ALLOW, CHILDREN: wi
 # FunctionShield's keys and values.
 SHIELD_KEYS = {"outbound_connectivity": EGRESS, "read_write_tmp": TMP, "create_child_process": CHILDREN, "read_handler": FILES}
 SHIELD_WORDS = {"block": DENY, "alert": REPORT, "allow": ALLOW}
-
-
-class Denied(PermissionError):
-    """What code inside a scope gets for what the scope denies. An OSError, as if the system had refused."""
 
 
 class Limits:

@@ -21,7 +21,7 @@ CREDENTIALS = frozenset(
 )
 
 # Audit events that come before something a policy may refuse. Everything else must cost one look-up.
-WATCHED = frozenset(
+HINTED = frozenset(
     (
         "open",
         "subprocess.Popen",
@@ -44,27 +44,100 @@ WATCHED = frozenset(
 )
 
 
+# These and the events that `[code]` judges.
+WATCHED = HINTED
+
+# What each key of `[code]` says ("report" or "deny"); keys that say nothing are left out. From the guard.
+CODE_VARIABLE = b"RINGFENCE_CODE"
+CODE = {}
+# The events of each key; those of `imports` are among the opens.
+CODE_EVENTS = {
+    "evaluate": ("compile",),
+    "deserialize": ("pickle.find_class", "marshal.loads"),
+    "native": ("ctypes.dlopen", "ctypes.dlsym", "ctypes.dlsym/handle", "ctypes.call_function"),
+}
+# Where the function can put a module.
+WRITABLE = ("/tmp/", "/dev/shm/")
+# The events of the keys that are set.
+_judged = frozenset()
+
+
 def start():
     """Installs both watches where the guard named a report socket; does nothing otherwise."""
     if REPORT_VARIABLE in os.environb:
+        listen_to_code(os.environb.get(CODE_VARIABLE, b""))
         sys.addaudithook(audit)
         watch_environment()
 
 
-def audit(event, args, watched=WATCHED):
+def listen_to_code(said):
+    """Reads `evaluate=report,native=deny` and has the events of these keys judged."""
+    global WATCHED, _judged
+    pairs = (pair.partition("=") for pair in said.decode("ascii", "replace").split(","))
+    CODE.update((key, word) for key, _, word in pairs if word in ("report", "deny"))
+    _judged = frozenset(event for key in CODE for event in CODE_EVENTS.get(key, ()))
+    WATCHED |= _judged
+
+
+def audit(event, args):
     """The audit hook: called for every event of the interpreter, tens of thousands of times in an import."""
-    if event not in watched:
+    if event not in WATCHED:
         return
     if event == "open":
         path = args[0]
         if type(path) is str and "proc/" not in path:
+            if "imports" in CODE and path.startswith(WRITABLE):
+                judge(event, args, caller())
+            return
+    elif event in _judged:
+        judge(event, args, caller())
+        if event not in HINTED:
             return
     try:
         from ringfence import events
 
-        events.announce(event, args, sys._getframe(1))
+        events.announce(event, args, caller())
     except Exception:
         pass
+
+
+def caller():
+    """The frame that the event is of; None where the interpreter itself acts before any code runs."""
+    try:
+        return sys._getframe(2)
+    except ValueError:
+        return None
+
+
+def is_import(frame):
+    """Whether the import system itself asks."""
+    return frame.f_code.co_filename.startswith(("<frozen importlib", "<frozen zipimport"))
+
+
+def is_in_invocation(frame):
+    """Whether an event is being handled: below the runtime client's function for that, or in a thread."""
+    name = ""
+    while frame is not None:
+        name = frame.f_code.co_name
+        if name == "handle_event_request":
+            return True
+        frame = frame.f_back
+    return name == "_bootstrap"
+
+
+def judge(event, args, frame):
+    """Raises where `[code]` denies the event."""
+    # The import system reads the modules that `imports` speaks of; what it compiles and loads is no data.
+    if frame is None or is_import(frame) != (event == "open") or not (event == "open" or is_in_invocation(frame)):
+        return
+    try:
+        from ringfence import detections
+
+        refusal = detections.refusal(event, args, frame, CODE)
+    except Exception:
+        return
+    if refusal is not None:
+        raise refusal
 
 
 class Variables(dict):

@@ -59,7 +59,7 @@ class Outcome:
         return [m for m in self.messages if m["kind"] == kind and m["action"] == action]
 
 
-def run(code, files=(), environment=(), listen=True, python=sys.executable, arguments=()):
+def run(code, files=(), environment=(), listen=True, python=sys.executable, arguments=(), parameters=()):
     """Runs `code` as handler.py of a function folder that also holds `files`."""
     name = "ringfence-report-" + secrets.token_hex(16)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver, tempfile.TemporaryDirectory(dir="/var/tmp") as task:
@@ -71,7 +71,7 @@ def run(code, files=(), environment=(), listen=True, python=sys.executable, argu
             with open(path, "w") as out:
                 out.write(textwrap.dedent(text).lstrip("\n"))
         process = subprocess.run(
-            [python, *arguments, os.path.join(task, "handler.py")],
+            [python, *arguments, os.path.join(task, "handler.py"), *parameters],
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": SHIM,

@@ -70,7 +70,7 @@ class Scopes(unittest.TestCase):
             with self.subTest(call):
                 code = f"with ringfence.scope(tmp='deny', egress='deny', children='deny', files='deny'):\n    {call}"
                 outcome = say(code)
-                self.assertIn("ringfence.scopes.Denied", outcome.stderr)
+                self.assertIn("ringfence.Denied", outcome.stderr)
                 (message,) = [each for each in outcome.messages if each["kind"] == "violation"]
                 told = {key: message[key] for key in ("action", "rule", "outcome", "plane", "code")}
                 expected = {"action": action, "rule": rule, "outcome": BLOCKED, "plane": 2, "code": "handler.py:16"}

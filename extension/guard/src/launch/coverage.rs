@@ -7,6 +7,8 @@ use ringfence_policy::{Mode, Plane, Rule, RuleUse};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::{Coverage, CoverageLine};
 
+use super::shims::Hook;
+
 /// What there is to enforce with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Means<'a> {
@@ -18,6 +20,8 @@ pub struct Means<'a> {
     pub child_filter: bool,
     /// Whether names are to be checked in the traffic.
     pub names_in_traffic: bool,
+    /// The language hook that is loaded.
+    pub hook: Hook,
 }
 
 /// The guard's account of the rules in use, each rule once, the strictest use deciding between enforced and observed.
@@ -75,7 +79,13 @@ impl<'a> Means<'a> {
             Rule::FilesDenyRead => {
                 self.process("process plane: the kernel plane does not supervise opens for reading")
             }
-            Rule::CredentialsReads => self.process("process plane and language hooks"),
+            Rule::CredentialsReads => self.process(match self.hook {
+                Hook::None(_) => "process plane; no language hook is loaded",
+                _ => "process plane and language hooks",
+            }),
+            Rule::CodeEvaluate | Rule::CodeDeserialize | Rule::CodeNative | Rule::CodeImports => {
+                self.code(rule)
+            }
             Rule::ProcessEnvironment | Rule::CredentialsExpose | Rule::ProcessLimits => {
                 self.process("set by the preload library before each exec")
             }
@@ -90,6 +100,19 @@ impl<'a> Means<'a> {
             }
             _ => return None,
         })
+    }
+
+    /// What only the hooks see.
+    fn code(&self, rule: Rule) -> (Option<Plane>, &'a str) {
+        match (self.hook, rule) {
+            (Hook::None(reason), _) => (None, reason),
+            (Hook::Python, Rule::CodeEvaluate | Rule::CodeDeserialize) => (
+                Some(Plane::Process),
+                "Python hook: data is known again as it stands in the event, in base64 and in hex",
+            ),
+            (Hook::Python, _) => (Some(Plane::Process), "Python hook"),
+            (Hook::Node, _) => (None, "the Node hook does not judge this yet"),
+        }
     }
 
     fn either(&self, bit: u32, reason: &'a str) -> (Option<Plane>, &'a str) {
@@ -155,6 +178,26 @@ mod tests {
             missing,
             [Rule::ProcessShells, Rule::FilesDenyRead, Rule::FilesDenyWrite, Rule::ProcessSyscalls]
         );
+    }
+
+    #[test]
+    fn what_only_hooks_see_is_claimed_only_with_a_hook() {
+        let rules = rules(&[
+            (Rule::CredentialsReads, Mode::Observe),
+            (Rule::CodeEvaluate, Mode::Enforce),
+            (Rule::CodeImports, Mode::Observe),
+        ]);
+        let with = |hook| shown(&Means { hook, ..Means::default() }, &rules);
+        insta::assert_snapshot!(with(Hook::Python), @r"
+        credentials.reads observed process: process plane and language hooks
+        code.evaluate enforced process: Python hook: data is known again as it stands in the event, in base64 and in hex
+        code.imports observed process: Python hook
+        ");
+        insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"
+        credentials.reads observed process: process plane; no language hook is loaded
+        code.evaluate not_covered -: hooks.python = false leaves the Python hook out
+        code.imports not_covered -: hooks.python = false leaves the Python hook out
+        ");
     }
 
     #[test]

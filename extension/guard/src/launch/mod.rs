@@ -35,6 +35,7 @@ use policy::Loaded;
 use probe::Capabilities;
 use runtime::Runtime;
 use settings::Settings;
+use shims::Hook;
 use start::{Additions, become_command, say};
 
 /// Status with which a refused start ends, so that the platform's init fails.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub no_preload: String,
     /// The children's seccomp filter; empty where there is none.
     pub child_filter: Vec<u8>,
+    /// The language hook that is loaded.
+    pub hook: Hook,
 }
 
 /// Runs the whole launch. Returns the status to end with; in the process plane it does not return at all.
@@ -86,7 +89,9 @@ fn refuse(settings: &Settings, hello: &Hello<'_>, reason: &str) -> i32 {
 impl Plan {
     fn new(settings: Settings, mut policy: Loaded) -> Self {
         let runtime = Runtime::find(&settings.command, settings.variable("PATH").unwrap_or_default());
-        let capabilities = Capabilities::probe();
+        let mut capabilities = Capabilities::probe();
+        let hook = Hook::choose(&settings, &runtime, &policy.hooks);
+        capabilities.lines.push(hook.line());
         let no_preload = no_preload(&settings, &runtime);
         let child_filter = match (capabilities.notification, CompiledPolicy::new(&policy.compiled)) {
             (Ok(()), Ok(compiled)) => profile::compile(&compiled),
@@ -97,7 +102,7 @@ impl Plan {
         policy.remarks.extend(unknown);
         let name_servers = resolvers::name_servers();
         let child_filter = child_filter.bytes;
-        Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter }
+        Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter, hook }
     }
 
     fn launch(mut self) -> i32 {
@@ -160,6 +165,7 @@ impl Plan {
             no_preload: &self.no_preload,
             child_filter: !self.child_filter.is_empty(),
             names_in_traffic: names,
+            hook: self.hook,
         }
     }
 
@@ -231,7 +237,7 @@ impl Plan {
         handoff.preload_path = preload.as_os_str().as_encoded_bytes();
         let mut inherited = Inherited::place(&pages::seal_handoff(&handoff)?, &state.file)?;
         let mut additions = self.additions(agent, &inherited);
-        inherited.report = shims::add(&mut additions, &self.settings, &self.runtime, agent);
+        inherited.report = shims::add(&mut additions, &self.settings, self.hook, &self.policy.hooks, agent);
         Ok((additions, inherited, state))
     }
 

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ringfence_policy::{Date, Mode, OnDegraded, Resolution, RuleUse, resolve};
+use ringfence_policy::{Date, Language, Mode, OnDegraded, Resolution, RuleUse, resolve};
 
 use super::settings::Settings;
 
@@ -26,8 +26,21 @@ pub struct Loaded {
     pub rules: Vec<RuleUse>,
     /// `on_degraded = "refuse"`.
     pub refuse_when_degraded: bool,
+    /// What concerns the language hooks.
+    pub hooks: Hooks,
     /// Warnings and, where the function's own policy was not usable, why.
     pub remarks: Vec<String>,
+}
+
+/// What the policy says to and of the language hooks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// `hooks.python`.
+    pub python: bool,
+    /// `hooks.node`.
+    pub node: bool,
+    /// What `[code]` asks of them: `evaluate=report,native=deny`; empty for nothing.
+    pub words: String,
 }
 
 impl Loaded {
@@ -55,11 +68,18 @@ fn compile(resolution: Resolution) -> Result<Loaded, String> {
         Date::from_unix_seconds(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs()));
     let compiled = resolution.policy.compile(today).map_err(|error| format!("error: {error}"))?;
     let failure = resolution.failure.map(|failure| failure.message);
+    let effective = resolution.policy.effective(today);
+    let hooks = Hooks {
+        python: effective.loads_hook(Language::Python),
+        node: effective.loads_hook(Language::Node),
+        words: effective.hook_words(),
+    };
     Ok(Loaded {
+        hooks,
         compiled,
         digest: resolution.digest,
         source: resolution.source.to_string(),
-        rules: resolution.policy.effective(today).rules_in_use(),
+        rules: effective.rules_in_use(),
         refuse_when_degraded: resolution.policy.on_degraded == OnDegraded::Refuse,
         remarks: resolution.warnings.into_iter().chain(failure).collect(),
     })

@@ -52,6 +52,8 @@ pub const fn severity(rule: Rule, action: ActionKind) -> Severity {
             | Rule::FilesDenyRead
             | Rule::FilesDenyWrite
             | Rule::TmpSecrets
+            | Rule::CodeEvaluate
+            | Rule::CodeDeserialize
             | Rule::CredentialsReads,
             _,
         ) => Severity::High,
@@ -89,6 +91,12 @@ pub const fn attack(rule: Rule, action: ActionKind) -> &'static [&'static str] {
         }
         (Rule::TmpSecrets, _) => &["T1552.001"],
         (Rule::FilesDenyWrite | Rule::TmpWrites | Rule::TmpResidue | Rule::TmpMax, _) => &["T1074.001"],
+        // Command and Scripting Interpreter, and exploitation by what the event carries; Native API; Reflective Code
+        // Loading; Process Injection; Hijack Execution Flow.
+        (Rule::CodeEvaluate, _) => &["T1059", "T1190"],
+        (Rule::CodeDeserialize, _) => &["T1190", "T1059"],
+        (Rule::CodeNative, _) => &["T1106", "T1055", "T1620"],
+        (Rule::CodeImports, _) => &["T1105", "T1574"],
         (Rule::IntegrityVerify, _) => &["T1195.002"],
         (Rule::SelfProtection, _) => &["T1562.001", "T1055"],
         _ => &[],

@@ -82,12 +82,19 @@ impl<'a> Violation<'a> {
             ActionKind::Dangerous => "dangerous call ",
             ActionKind::Survive => "process left running: ",
             ActionKind::Residue => "file left behind: ",
+            ActionKind::Evaluate => "evaluation of text from the event: ",
+            ActionKind::Deserialize => "deserialization of ",
+            ActionKind::Native => "native code: ",
+            ActionKind::Import => "import from a writable place: ",
         })?;
         match report.action {
             ActionKind::Connect | ActionKind::Send | ActionKind::Bind => self.destination(out),
             ActionKind::Resolve
             | ActionKind::ReadCredential
             | ActionKind::InheritCredentials
+            | ActionKind::Evaluate
+            | ActionKind::Deserialize
+            | ActionKind::Native
             | ActionKind::Dangerous => out.public(self.public(or_unknown(report.name, report.path))),
             _ => out.public(self.public(or_unknown(report.path, report.name))),
         }
@@ -246,7 +253,7 @@ mod tests {
         report.name = b"evil.example";
         report.address = Some("203.0.113.9:443".parse().unwrap());
         let mut sentences = String::new();
-        for number in 1..=13 {
+        for number in 1..=17 {
             report.action = ActionKind::from_number(number).unwrap();
             report.outcome = Outcome::from_number(number % 4 + 1).unwrap();
             let value: serde_json::Value = serde_json::from_str(&shown(&report)).unwrap();
@@ -267,6 +274,10 @@ mod tests {
         ringfence wiped dangerous call evil.example by (unknown process) (egress.allow)
         ringfence saw process left running: /tmp/x by (unknown process) (egress.allow)
         ringfence blocked file left behind: /tmp/x by (unknown process) (egress.allow)
+        ringfence killed evaluation of text from the event: evil.example by (unknown process) (egress.allow)
+        ringfence wiped deserialization of evil.example by (unknown process) (egress.allow)
+        ringfence saw native code: evil.example by (unknown process) (egress.allow)
+        ringfence blocked import from a writable place: /tmp/x by (unknown process) (egress.allow)
         ");
     }
 
