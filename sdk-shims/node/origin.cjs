@@ -111,4 +111,4 @@ function place(site) {
   return `${path.startsWith(TASK_ROOT) ? path.slice(TASK_ROOT.length) : path}:${site.getLineNumber() || 0}`;
 }
 
-module.exports = { TASK_ROOT, STANDARD, HOOK, sites, file, kindOf, isSdk, locate, place };
+module.exports = { TASK_ROOT, FUNCTION, EVALUATED, STANDARD, HOOK, sites, file, kindOf, isSdk, locate, place };

@@ -10,6 +10,8 @@ const DESCRIPTOR = /^[0-9]{1,6}$/;
 /** How Node's native functions say that something is not permitted. */
 const EACCES = -13;
 const denied = () => EACCES;
+/** Our own way to Node's bindings, past what is put in front of it. */
+const bindings = process.binding;
 
 /** Loads the part that speaks, once. */
 const speaker = once(() => require('./hints.cjs'));
@@ -19,7 +21,7 @@ const hooked = start();
 
 function start() {
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
-  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, environment]) installed(watch);
+  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, below, environment]) installed(watch);
   // Scopes build on these: they must not seem to hold where one is missing.
   return [children, streams, datagrams, names, files].map(installed).every(Boolean);
 }
@@ -44,7 +46,7 @@ function binding(name) {
   const own = Object.getOwnPropertyDescriptor(process, 'noDeprecation');
   process.noDeprecation = true;
   try {
-    return process.binding(name);
+    return bindings.call(process, name);
   } finally {
     if (own) Object.defineProperty(process, 'noDeprecation', own);
     else delete process.noDeprecation;
@@ -218,6 +220,21 @@ function bundles() {
     const path = `${root}/${name}${extension}`;
     if ((statSync(path, { throwIfNoEntry: false })?.size || 0) > SDK) require('./bundle.cjs').scan(path);
   }
+}
+
+/** What `code.native` of the policy speaks of: the ways out of the language. */
+function below() {
+  const [, says] = /(?:^|,)native=(report|deny)(?:,|$)/.exec(process.env.RINGFENCE_CODE || '') || [];
+  if (!says) return;
+  const variables = process.env;
+  const detector = once(() => require('./detections.cjs'));
+  const judge = (name) => detector().refuses(name, says, variables) && (() => refuse(name));
+  const refuse = (name) => {
+    throw Object.assign(new Error(`EACCES: ${name} is denied by code.native of the policy`), { code: 'EACCES', errno: EACCES });
+  };
+  precede(process, 'dlopen', (_module, path) => judge(`dlopen ${path}`));
+  precede(process, 'binding', (name) => judge(`binding ${name}`));
+  precede(binding('inspector'), 'open', () => judge('inspector.open'));
 }
 
 /** What waits for the end of the code that runs is told before process.exit(). */

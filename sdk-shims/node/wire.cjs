@@ -22,6 +22,7 @@ const action = {
   OPEN_WRITE: 8,
   READ_CREDENTIAL: 9,
   DANGEROUS: 11,
+  NATIVE: 16,
 };
 const tag = {
   PID: 1,
@@ -47,6 +48,7 @@ const RULE_EGRESS_ALLOW = 9;
 const RULE_TMP_WRITES = 15;
 const RULE_FILES_DENY_READ = 18;
 const RULE_CREDENTIALS_READS = 21;
+const RULE_CODE_NATIVE = 29;
 const PLANE_PROCESS = 2;
 
 const MAX_ARGUMENTS = 8;
@@ -151,6 +153,7 @@ module.exports = {
   RULE_TMP_WRITES,
   RULE_FILES_DENY_READ,
   RULE_CREDENTIALS_READS,
+  RULE_CODE_NATIVE,
   PLANE_PROCESS,
   MAX_ARGUMENTS,
   begin,

@@ -111,7 +111,10 @@ impl<'a> Means<'a> {
                 "Python hook: data is known again as it stands in the event, in base64 and in hex",
             ),
             (Hook::Python, _) => (Some(Plane::Process), "Python hook"),
-            (Hook::Node, _) => (None, "the Node hook does not judge this yet"),
+            (Hook::Node, Rule::CodeNative) => {
+                (Some(Plane::Process), "Node hook: process.dlopen, process.binding, inspector.open")
+            }
+            (Hook::Node, _) => (None, "Node tells hooks nothing of this"),
         }
     }
 
@@ -193,6 +196,11 @@ mod tests {
         code.evaluate enforced process: Python hook: data is known again as it stands in the event, in base64 and in hex
         code.imports observed process: Python hook
         ");
+        let below = |rule| {
+            shown(&Means { hook: Hook::Node, ..Means::default() }, &self::rules(&[(rule, Mode::Enforce)]))
+        };
+        insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
+        insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate not_covered -: Node tells hooks nothing of this");
         insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"
         credentials.reads observed process: process plane; no language hook is loaded
         code.evaluate not_covered -: hooks.python = false leaves the Python hook out
