@@ -30,8 +30,8 @@ const LOOK_AFTER: Duration = Duration::from_millis(100);
 /// How long the agent stays with an invocation beyond its deadline, for the platform to end it, and beyond the platform's
 /// word, for the runtime's own.
 const GRACE: Duration = Duration::from_millis(20);
-/// How much sooner than the agent the runtime may have heard of an invocation.
-const LEAD: Duration = Duration::from_millis(100);
+/// How much sooner than the agent the runtime may have heard of an invocation, where CPU time is short.
+const LEAD: Duration = Duration::from_secs(1);
 /// How long a Managed Instance's start may take before the account is given without its guard.
 const MANAGED_START: Duration = Duration::from_secs(3);
 
