@@ -15,6 +15,7 @@ const LENGTH_AT: usize = 16;
 const NAME_AT: usize = 19;
 
 /// Closes all descriptors of `first..=last` but those in `kept`.
+#[inline(never)]
 pub(crate) fn close_all(first: u32, last: u32, kept: [u32; 2]) {
     let doomed = |number: u32| (first..=last).contains(&number) && !kept.contains(&number);
     match sys::open_at(sys::CWD, b"/proc/self/fd\0", sys::O_CLOEXEC) {

@@ -160,6 +160,7 @@ fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
 }
 
 /// Calls that act on other processes, or around the library.
+#[inline(never)]
 fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     if call == number::IO_URING_SETUP {
         // A ring opens files and connects without any call that a site could show. Libraries fall back.

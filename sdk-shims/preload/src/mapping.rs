@@ -52,6 +52,7 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
 }
 
 /// Whether the file is a libc or a loader: a second one (dlmopen, a copy mapped by hand) is searched at any length.
+#[inline(never)]
 fn holds_libc(file: i32) -> bool {
     let (mut link, mut path) = ([0; 32], [0; 4096]);
     sys::read_link(sys::CWD, descriptor_path(file, &mut link), &mut path).is_ok_and(loaded::is_libc)
@@ -72,6 +73,7 @@ fn source_of(file: usize, offset: usize) -> Option<Source> {
 }
 
 /// Patches what lies in the file: pages behind its end cannot be read.
+#[inline(never)]
 fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize, Errno> {
     let [.., offset] = arguments;
     let size = usize::try_from(sys::identity(sys::descriptor(file))?.size).map_err(|_| Errno::INVAL)?;
@@ -88,6 +90,8 @@ fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize
     Ok(patched)
 }
 
+/// On its own, so that its buffer is not on the stack of every other call.
+#[inline(never)]
 fn denied(state: &State, file: i32) -> bool {
     let (mut link, mut path) = ([0; 32], [0; 4096]);
     let Ok(path) = sys::read_link(sys::CWD, descriptor_path(file, &mut link), &mut path) else {

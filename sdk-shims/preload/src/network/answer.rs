@@ -19,6 +19,7 @@ fn redirected(state: &State) -> Option<(SocketAddr, SocketAddr)> {
 }
 
 /// recvfrom(2).
+#[inline(never)]
 pub(crate) fn recvfrom(state: &State, arguments: [usize; 6]) -> Flow {
     let [.., address, length] = arguments;
     if address == 0 || redirected(state).is_none() {
@@ -33,6 +34,7 @@ pub(crate) fn recvfrom(state: &State, arguments: [usize; 6]) -> Flow {
 }
 
 /// recvmsg(2).
+#[inline(never)]
 pub(crate) fn recvmsg(state: &State, arguments: [usize; 6]) -> Flow {
     let [_, message, ..] = arguments;
     let named = Head::read(message).is_some_and(|head| head.name().0 != 0);

@@ -63,6 +63,7 @@ impl Head {
 }
 
 /// sendmsg(2).
+#[inline(never)]
 pub(crate) fn sendmsg(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, message, flags, ..] = arguments;
     if refuses_fast_open(state, flags) {
@@ -95,6 +96,7 @@ fn one(state: &State, socket: usize, head: &Head, flags: usize) -> Flow {
 }
 
 /// sendmmsg(2): message by message where any of them needs a verdict.
+#[inline(never)]
 pub(crate) fn sendmmsg(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, vector, count, flags, ..] = arguments;
     if refuses_fast_open(state, flags) {

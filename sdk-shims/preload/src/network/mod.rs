@@ -31,6 +31,7 @@ const SOCK_STREAM: i32 = 1;
 const DNS: u16 = 53;
 
 /// connect(2).
+#[inline(never)]
 pub(crate) fn connect(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, address, length, ..] = arguments;
     let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
@@ -167,6 +168,7 @@ fn is_name_server(state: &State, to: SocketAddr) -> bool {
 }
 
 /// bind(2).
+#[inline(never)]
 pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
     let [_, address, length, ..] = arguments;
     if !state.rules.bind {
@@ -185,6 +187,7 @@ pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
 
 /// listen(2): a socket that nobody has bound, or bound to any address at a port of the kernel's choice, would open that
 /// port to everybody. Every other was judged when it was bound.
+#[inline(never)]
 pub(crate) fn listen(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, ..] = arguments;
     if !state.rules.bind {
@@ -214,6 +217,7 @@ fn bind_denied(state: &State, local: SocketAddr, port: u16) -> bool {
 }
 
 /// sendto(2).
+#[inline(never)]
 pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, data, size, flags, address, length] = arguments;
     if refuses_fast_open(state, flags) {
