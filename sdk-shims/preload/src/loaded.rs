@@ -131,8 +131,9 @@ pub(crate) fn text_of(base: usize) -> Option<Text> {
     const PF_X: u32 = 1;
     const PT_GNU_PROPERTY: u32 = 0x6474_e553;
     let text = headers(base)?.find(|header| header.kind == PT_LOAD && header.flags & PF_X != 0)?;
+    // Among loaders only glibc's does what the note asks for.
     let guarded = headers(base)?
-        .find(|header| header.kind == PT_GNU_PROPERTY)
+        .find(|header| header.kind == PT_GNU_PROPERTY && link_list_of_libc() != 0)
         .and_then(|note| sys::bytes_at(base.wrapping_add(note.address), note.length.min(MAX_NOTE)))
         .is_some_and(arch::guards_branches);
     Some(Text { address: base.wrapping_add(text.address), length: text.length, guarded })

@@ -52,6 +52,10 @@ pub(crate) struct Stub<'t> {
     /// The text from the anchor up to the system-call instruction; empty where the instruction is the anchor.
     pub(crate) carried: &'t [u8],
     /// The text from the system-call instruction on.
+    #[cfg_attr(
+        target_arch = "aarch64",
+        allow(dead_code, reason = "an instruction's room is enough for a branch")
+    )]
     pub(crate) rest: &'t [u8],
     /// Address of the system-call instruction.
     pub(crate) call: usize,
