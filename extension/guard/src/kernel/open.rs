@@ -252,6 +252,8 @@ impl Supervisor<'_> {
         self.leave_to_worker(notification, caller, found.file, task)
     }
 
+    /// Gives the opened file to the caller. Where that fails, the file may have been made already, and the caller, when
+    /// it asks again, must not be told that somebody else has.
     fn hand_over(
         &mut self,
         notification: &Notification,
@@ -259,23 +261,28 @@ impl Supervisor<'_> {
         request: &Request,
         regular: bool,
     ) -> Result<Answer, Errno> {
-        let close_on_exec = request.has(libc::O_CLOEXEC);
-        if !regular {
-            return give_alone(&self.listener, notification.id, opened, close_on_exec).map(Answer::Done);
+        let given = self.give(notification.id, opened, request.has(libc::O_CLOEXEC), regular);
+        if given.is_err() && request.has(libc::O_EXCL) {
+            self.undelivered.remember(notification, self.files.asked(), 0);
         }
-        match self.listener.answer_with_descriptor(notification.id, opened.as_fd(), close_on_exec) {
-            Ok(()) => Ok(Answer::Elsewhere),
-            // Before 5.14; a target that is interrupted in between keeps the descriptor.
-            Err(Errno::EINVAL) => {
-                give_alone(&self.listener, notification.id, opened, close_on_exec).map(Answer::Done)
-            }
-            Err(error) => {
-                if error == Errno::ENOENT && request.has(libc::O_EXCL) {
-                    self.undelivered.remember(notification, self.files.asked(), 0);
-                }
-                Err(error)
+        given
+    }
+
+    fn give(
+        &self,
+        id: u64,
+        opened: OwnedFd,
+        close_on_exec: bool,
+        in_one_step: bool,
+    ) -> Result<Answer, Errno> {
+        if in_one_step {
+            match self.listener.answer_with_descriptor(id, opened.as_fd(), close_on_exec) {
+                // Before 5.14; a target that is interrupted in between keeps the descriptor.
+                Err(Errno::EINVAL) => {}
+                other => return other.map(|()| Answer::Elsewhere),
             }
         }
+        give_alone(&self.listener, id, opened, close_on_exec).map(Answer::Done)
     }
 
     /// Judges a write to what was found.

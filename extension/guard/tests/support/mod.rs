@@ -43,7 +43,7 @@ pub fn bench() -> &'static Path {
         for program in ["outer", "mark", "race", "escape"] {
             compile(program, &folder.join(program));
         }
-        for script in ["benign.py", "agent.py", "files.py"] {
+        for script in ["benign.py", "agent.py", "files.py", "interrupted.py"] {
             fs::copy(source("programs").join(script), folder.join(script)).unwrap();
         }
         let hook = folder.join("ringfence/node");
