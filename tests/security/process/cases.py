@@ -623,20 +623,21 @@ child = os.fork()
 if child == 0:
     os.setsid()
     if os.fork(): os._exit(0)
-    time.sleep(0.7); write('/tmp/survived', b'1'); os._exit(0)
-os.waitpid(child, 0)
-""", "time.sleep(1); won = os.path.exists('/tmp/survived')", rule="process.survivors"),
+    outlive('survived')
+os.waitpid(child, 0); is_there('survived')
+""", "won = outlived('survived')", rule="process.survivors"),
     case("survivor-of-a-helper-from-init", STOPPED, "a process that a helper starts, which init started", """
 import signal
-os.kill(app_helper, signal.SIGUSR1); time.sleep(0.2)
-""", "time.sleep(1); won = os.path.exists('/tmp/survived-4')", rule="process.survivors", alone=True),
+os.kill(app_helper, signal.SIGUSR1); is_there('survived-4')
+""", "won = outlived('survived-4')", rule="process.survivors", alone=True),
     case("survivor-renamed", STOPPED, "one that calls itself by another name and closes everything", """
 if os.fork() == 0:
     os.closerange(0, 1024)
     try: open('/proc/self/comm', 'w').write('ringfence')
     except OSError: pass
-    time.sleep(0.7); write('/tmp/survived-2', b'1'); os._exit(0)
-""", "time.sleep(1); won = os.path.exists('/tmp/survived-2')", rule="process.survivors"),
+    outlive('survived-2')
+is_there('survived-2')
+""", "won = outlived('survived-2')", rule="process.survivors"),
     case("survivor-forks-on", STOPPED, "one that forks again and again", """
 if os.fork() == 0:
     end = time.time() + 0.7

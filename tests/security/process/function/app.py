@@ -102,6 +102,34 @@ def mapped(name):
     return found
 
 
+def until(true, seconds):
+    """Waits for it, so long; a busy machine may need most of that."""
+    end = time.monotonic() + seconds
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def outlive(name):
+    """A survivor: says that it is there, and writes when the next event is at work."""
+    write(f"/tmp/{name}-waits", b"1")
+    until(lambda: os.path.exists(f"/tmp/{name}-next"), 30)
+    write(f"/tmp/{name}", b"1")
+    os._exit(0)
+
+
+def is_there(name):
+    """Waits until a survivor is there, which is when its event may end."""
+    return until(lambda: os.path.exists(f"/tmp/{name}-waits"), 30)
+
+
+def outlived(name):
+    """Whether it still is at the next event. Without its file it hardly is: that is worth a second."""
+    patience = 20 if os.path.exists(f"/tmp/{name}-waits") else 1
+    write(f"/tmp/{name}-next", b"1")
+    return until(lambda: os.path.exists(f"/tmp/{name}"), patience)
+
+
 def helper():
     """A process that init starts: at SIGUSR1 it starts another one, which writes to /tmp later."""
     import signal
@@ -113,9 +141,7 @@ def helper():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
     signal.sigwait([signal.SIGUSR1])
     if os.fork() == 0:
-        time.sleep(0.7)
-        write("/tmp/survived-4", b"1")
-        os._exit(0)
+        outlive("survived-4")
     signal.pause()
     os._exit(0)
 
