@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-CALLS = {"unlooked": 300_000, "connect": 5_000, "exec": 150, "stream": 20_000, "pool": 6_400}
+CALLS = {"unlooked": 300_000, "connect": 5_000, "exec": 150, "stream": 20_000, "pool": 6_400, "open": 5_000}
 
 
 def build(folder: pathlib.Path, guard: pathlib.Path) -> None:
