@@ -639,12 +639,13 @@ if os.fork() == 0:
 is_there('survived-2')
 """, "won = outlived('survived-2')", rule="process.survivors"),
     case("survivor-forks-on", STOPPED, "one that forks again and again", """
+write('/tmp/survived-3-waits', b'1')
 if os.fork() == 0:
     end = time.time() + 0.7
     while time.time() < end:
         if os.fork(): os._exit(0)
     write('/tmp/survived-3', b'1'); os._exit(0)
-""", "time.sleep(1); won = os.path.exists('/tmp/survived-3')"),
+""", "won = outlived('survived-3')"),
 ]
 
 SELF = [
