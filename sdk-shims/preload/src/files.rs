@@ -128,7 +128,9 @@ fn has_bytes(opened: i32) -> bool {
 fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
     let (mut link, mut buffer) = ([0; 32], [0; LONGEST]);
     let Ok(path) = sys::read_link(sys::CWD, descriptor_path(opened, &mut link), &mut buffer) else {
-        return false;
+        // A filter that the program has put on itself could refuse the question. Where there never was a /proc to ask,
+        // rules on reading cannot be held.
+        return everywhere && state.proc_device != 0;
     };
     if !path.starts_with(b"/") {
         return false;
@@ -224,11 +226,47 @@ fn thread_prefix(tail: &[u8]) -> usize {
 /// A call that changes names: the arguments that are directory and path, one pair or two.
 pub(crate) fn change(state: &State, targets: [Option<(usize, usize)>; 2]) -> Flow {
     let denied = targets.into_iter().flatten().any(|(directory, path)| {
-        (state.rules.write || scope::holds(Limit::Tmp))
+        holds_writes(state)
             && sys::plausible(path)
             && write_denied(state, sys::descriptor(directory), path, sys::O_NOFOLLOW)
     });
     if denied { Flow::Done(Errno::ACCES.result()) } else { Flow::Proceed }
+}
+
+/// Whether anything speaks of writing here.
+pub(crate) fn holds_writes(state: &State) -> bool {
+    state.rules.write || scope::holds(Limit::Tmp)
+}
+
+/// Whether a file, a socket, may not be made at `path`; writes the verdict down. No path, no file.
+pub(crate) fn makes_denied(state: &State, path: &[u8]) -> bool {
+    // sun_path of unix(7) has 108 bytes.
+    let mut buffer = [0; 128];
+    !path.is_empty()
+        && holds_writes(state)
+        && terminated(path, &mut buffer)
+            .is_some_and(|path| write_denied(state, sys::CWD, path.as_ptr() as usize, sys::O_NOFOLLOW))
+}
+
+/// Whether one of `named` gets another name, by rename or link, under which it could be read although it may not be.
+/// A file that cannot be seen here cannot be renamed either.
+pub(crate) fn is_renamed_away(state: &State, named: [Option<(usize, usize)>; 2], follow: bool) -> bool {
+    let flags = if follow { 0 } else { sys::O_NOFOLLOW };
+    state.rules.read_in(state.phase().0)
+        && !state.rules.read_in_proc_only
+        && named.into_iter().flatten().any(|(directory, path)| {
+            sys::plausible(path) && name_kept(state, sys::descriptor(directory), path, flags)
+        })
+}
+
+/// Whether the file at `path` has to keep its name; writes the verdict down.
+#[inline(never)]
+fn name_kept(state: &State, directory: i32, path: usize, flags: usize) -> bool {
+    let mut buffer = [0; LONGEST];
+    let opened = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | flags);
+    let Some(length) = opened.ok().and_then(|file| name_of(&file, &mut buffer)) else { return false };
+    let path = buffer.get(..length).unwrap_or_default();
+    judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path)
 }
 
 /// `AT_FDCWD` as an argument.

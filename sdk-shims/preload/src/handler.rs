@@ -83,6 +83,8 @@ pub(crate) fn changes_names(call: usize) -> bool {
             | number::RMDIR
             | number::MKDIR
             | number::MKDIRAT
+            | number::MKNOD
+            | number::MKNODAT
             | number::TRUNCATE
     )
 }
@@ -148,15 +150,31 @@ fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
         number::RENAMEAT | number::RENAMEAT2 | number::LINKAT => [Some((a, b)), Some((c, d))],
         number::SYMLINK => [Some((HERE, b)), None],
         number::SYMLINKAT => [Some((b, c)), None],
-        number::UNLINKAT | number::MKDIRAT => [Some((a, b)), None],
+        number::UNLINKAT | number::MKDIRAT | number::MKNODAT => [Some((a, b)), None],
         _ => [Some((HERE, a)), None],
     };
+    if another_name(state, call, arguments) {
+        return Flow::Done(Errno::ACCES.result());
+    }
     match files::change(state, targets) {
         Flow::Proceed if state.kernel_decides(covers::OPEN_WRITE) => {
             Flow::Done(sys::pass_whole(call, arguments))
         }
         flow => flow,
     }
+}
+
+/// Whether the call gives a file that may not be read another name, by which it could be.
+fn another_name(state: &State, call: usize, [a, b, c, d, flags, _]: [usize; 6]) -> bool {
+    const AT_SYMLINK_FOLLOW: usize = 0x400;
+    const RENAME_EXCHANGE: usize = 2;
+    let named = match call {
+        number::RENAME | number::LINK => [Some((HERE, a)), None],
+        number::RENAMEAT2 if flags & RENAME_EXCHANGE != 0 => [Some((a, b)), Some((c, d))],
+        number::RENAMEAT | number::RENAMEAT2 | number::LINKAT => [Some((a, b)), None],
+        _ => return false,
+    };
+    files::is_renamed_away(state, named, call == number::LINKAT && flags & AT_SYMLINK_FOLLOW != 0)
 }
 
 /// Calls that act on other processes, or around the library.

@@ -118,6 +118,9 @@ fn nothing_changes_under_a_folder_that_may_not_be_written() {
         "os.link(K+'/file',F+'/hard')",
         "os.symlink('x',K+'/soft')",
         "os.mkdir(K+'/deeper')",
+        "os.mknod(K+'/node')",
+        "os.mkfifo(K+'/fifo')",
+        "import socket; socket.socket(socket.AF_UNIX).bind(K+'/socket')",
         "os.chdir(K) or open('file','w')",
     ];
     let policy =
@@ -174,5 +177,47 @@ fn files_of_procfs_that_have_a_size_are_judged_too() {
         }
         let ran = world.run(PYTHON, &["-c", code]);
         assert!(ran.stderr.contains("PermissionError"), "{pattern}: {}", ran.whole());
+    }
+}
+
+#[test]
+fn another_name_makes_no_file_readable() {
+    let attacks = [
+        "os.rename(F+'/kept/key',F+'/x'); print(open(F+'/x').read())",
+        "os.link(F+'/kept/key',F+'/x'); print(open(F+'/x').read())",
+        "ctypes.CDLL(None).linkat(-100,b'/proc/self/fd/%d'%os.open(F+'/kept/key',os.O_PATH),-100,(F+'/x').encode(),0x400); print(open(F+'/x').read())",
+        "os.chdir(F+'/kept'); os.rename('key','../x'); print(open('../x').read())",
+        "open(F+'/x','w').close(); ctypes.CDLL(None).syscall(316,-100,(F+'/x').encode(),-100,(F+'/kept/key').encode(),2); print(open(F+'/x').read())",
+        "os.rename(F+'/kept',F+'/moved'); print(open(F+'/moved/key').read())",
+    ];
+    for attack in attacks {
+        for protected in [false, true] {
+            let folder = folder("named");
+            std::fs::create_dir(folder.join("kept")).unwrap();
+            std::fs::write(folder.join("kept/key"), "secret").unwrap();
+            let policy = format!(
+                "version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"{}/kept/**\"]\n",
+                folder.display()
+            );
+            let code = format!("import os,ctypes\nF='{}'\n{attack}", folder.display());
+            let world = World::new(&policy);
+            if protected {
+                let ran = world.run(PYTHON, &["-c", &code]);
+                assert!(!ran.stdout.contains("secret"), "{attack}: {}", ran.whole());
+                assert!(
+                    ran.saw(ActionKind::OpenRead, Outcome::Blocked, Rule::FilesDenyRead),
+                    "{attack}: {}",
+                    ran.whole()
+                );
+            } else {
+                let ran = world.bare(PYTHON, &["-c", &code]);
+                assert_eq!(
+                    ran.stdout,
+                    "secret",
+                    "{attack} does not work without the library: {}",
+                    ran.whole()
+                );
+            }
+        }
     }
 }

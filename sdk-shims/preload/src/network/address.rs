@@ -61,6 +61,12 @@ impl Copied {
         self.bytes.get(..self.length).unwrap_or_default()
     }
 
+    /// The path of an AF_UNIX address, empty for abstract and unnamed ones (unix(7)).
+    pub(super) fn path(&self) -> &[u8] {
+        let path = self.filled().strip_prefix(&1_u16.to_ne_bytes()).unwrap_or_default();
+        path.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
     /// Its meaning. `unspecified_is_internet`: for bind and datagrams the kernel reads `AF_UNSPEC` as AF_INET, while
     /// for connect it dissolves the connection.
     pub(super) fn parse(&self, unspecified_is_internet: bool) -> Address<'_> {

@@ -20,7 +20,7 @@ use ringfence_records::page::View;
 use crate::arch::{Flow, number};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
-use crate::{own, report, runtime_api, scope};
+use crate::{files, own, report, runtime_api, scope};
 use address::{Address, Copied};
 
 /// Name patterns of one address that are looked at; an address with more is rare and judged by these.
@@ -171,10 +171,16 @@ fn is_name_server(state: &State, to: SocketAddr) -> bool {
 #[inline(never)]
 pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
     let [_, address, length, ..] = arguments;
-    if !state.rules.bind {
+    if !state.rules.bind && !files::holds_writes(state) {
         return Flow::Proceed;
     }
     let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
+    if files::makes_denied(state, copy.path()) {
+        return Flow::Done(Errno::ACCES.result());
+    }
+    if !state.rules.bind {
+        return Flow::Done(with_copy(number::BIND, arguments, &copy));
+    }
     let Address::Internet(local) = copy.parse(true).owned() else {
         return Flow::Done(with_copy(number::BIND, arguments, &copy));
     };
