@@ -17,6 +17,8 @@ use crate::{own, report};
 
 /// Longest resolved path.
 const LONGEST: usize = 4096;
+/// Longest that is kept on the stack.
+const SHORT: usize = 512;
 const MAX_LINKS: usize = 8;
 
 /// An open in the form of openat(2).
@@ -126,19 +128,35 @@ fn has_bytes(opened: i32) -> bool {
 /// Whether what was opened may not be read; writes the verdict down.
 #[inline(never)]
 fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
-    let (mut link, mut buffer) = ([0; 32], [0; LONGEST]);
-    let Ok(path) = sys::read_link(sys::CWD, descriptor_path(opened, &mut link), &mut buffer) else {
+    // Nearly all names are short, and the stack may be: musl's posix_spawn opens files on 5 KiB of it.
+    let mut buffer = [0; SHORT];
+    named_denied(state, opened, everywhere, &mut buffer)
+        .or_else(|| named_denied(state, opened, everywhere, sys::Buffer::new(LONGEST).ok()?.bytes()))
+        .unwrap_or(everywhere)
+}
+
+/// The same, with room for the name; `None` where it is too small.
+#[inline(never)]
+fn named_denied(state: &State, opened: i32, everywhere: bool, buffer: &mut [u8]) -> Option<bool> {
+    let mut link = [0; 32];
+    let path = match sys::read_link(sys::CWD, descriptor_path(opened, &mut link), buffer) {
+        Ok(path) => path,
+        Err(Errno::NAMETOOLONG) => return None,
         // A filter that the program has put on itself could refuse the question. Where there never was a /proc to ask,
         // rules on reading cannot be held.
-        return everywhere && state.proc_device != 0;
+        Err(_) => return Some(everywhere && state.proc_device != 0),
     };
     if !path.starts_with(b"/") {
-        return false;
+        return Some(false);
     }
     // Only a path with a process in it can be one of a procfs elsewhere.
     let (length, elsewhere) = (path.len(), process_component(path).is_some());
-    let length = if elsewhere && is_procfs(opened) { canonical_proc(&mut buffer, length) } else { length };
-    let path = buffer.get(..length).unwrap_or_default();
+    let length = if elsewhere && is_procfs(opened) { canonical_proc(buffer, length) } else { length };
+    Some(path_denied(state, buffer.get(..length).unwrap_or_default(), everywhere))
+}
+
+#[inline(never)]
+fn path_denied(state: &State, path: &[u8], everywhere: bool) -> bool {
     if scope::refuses_path(state, path, ActionKind::OpenRead) {
         return true;
     }
@@ -262,9 +280,10 @@ pub(crate) fn is_renamed_away(state: &State, named: [Option<(usize, usize)>; 2],
 /// Whether the file at `path` has to keep its name; writes the verdict down.
 #[inline(never)]
 fn name_kept(state: &State, directory: i32, path: usize, flags: usize) -> bool {
-    let mut buffer = [0; LONGEST];
+    let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
+    let buffer = room.bytes();
     let opened = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | flags);
-    let Some(length) = opened.ok().and_then(|file| name_of(&file, &mut buffer)) else { return false };
+    let Some(length) = opened.ok().and_then(|file| name_of(&file, buffer)) else { return false };
     let path = buffer.get(..length).unwrap_or_default();
     judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path)
 }
@@ -274,8 +293,9 @@ pub(crate) const HERE: usize = 0_usize.wrapping_sub(100);
 
 #[inline(never)]
 fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> bool {
-    let mut buffer = [0; LONGEST];
-    let Some(length) = resolve(directory, path, flags, &mut buffer) else { return false };
+    let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
+    let buffer = room.bytes();
+    let Some(length) = resolve(directory, path, flags, buffer) else { return false };
     let path = buffer.get(..length).unwrap_or_default();
     if scope::refuses_path(state, path, ActionKind::OpenWrite) {
         return true;
@@ -285,7 +305,7 @@ fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> boo
 }
 
 /// The absolute path that an open for writing would create or change; `None` where the kernel will refuse it.
-fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8; LONGEST]) -> Option<usize> {
+fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8]) -> Option<usize> {
     let nofollow = flags & sys::O_NOFOLLOW;
     if flags & sys::O_TMPFILE == sys::O_TMPFILE {
         let parent = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC).ok()?;
@@ -300,12 +320,12 @@ fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8; LONGEST]
 }
 
 /// The path of a file that does not exist yet: its directory's name, and its own; links that dangle are followed.
-fn resolve_new(directory: i32, path: &[u8], buffer: &mut [u8; LONGEST]) -> Option<usize> {
+fn resolve_new(directory: i32, path: &[u8], buffer: &mut [u8]) -> Option<usize> {
     let mut parent = open_parent(directory, path)?;
     let mut name = Name::last_of(path)?;
     for _ in 0..MAX_LINKS {
-        let mut link = [0; 1024];
-        let Ok(target) = sys::read_link(parent.0, &name.bytes, &mut link) else {
+        let mut link = sys::Buffer::new(LONGEST).ok()?;
+        let Ok(target) = sys::read_link(parent.0, &name.bytes, link.bytes()) else {
             let length = name_of(&parent, buffer)?;
             return append(buffer, length, name.text());
         };
@@ -335,9 +355,9 @@ impl Name {
 }
 
 fn open_parent(directory: i32, path: &[u8]) -> Option<Owned> {
-    let mut buffer = [0; LONGEST];
+    let mut buffer = sys::Buffer::new(LONGEST).ok()?;
     let (parent, _) = split(path);
-    let parent = terminated(if parent.is_empty() { b"." } else { parent }, &mut buffer)?;
+    let parent = terminated(if parent.is_empty() { b"." } else { parent }, buffer.bytes())?;
     sys::open_at(directory, parent, sys::O_PATH | sys::O_CLOEXEC).ok()
 }
 
@@ -356,12 +376,12 @@ fn terminated<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
 }
 
 /// The kernel's name of what `file` is.
-fn name_of(file: &Owned, buffer: &mut [u8; LONGEST]) -> Option<usize> {
+fn name_of(file: &Owned, buffer: &mut [u8]) -> Option<usize> {
     let mut link = [0; 32];
     sys::read_link(sys::CWD, descriptor_path(file.0, &mut link), buffer).ok().map(<[u8]>::len)
 }
 
-fn append(buffer: &mut [u8; LONGEST], length: usize, name: &[u8]) -> Option<usize> {
+fn append(buffer: &mut [u8], length: usize, name: &[u8]) -> Option<usize> {
     let slash = usize::from(length > 1);
     if slash == 1 {
         *buffer.get_mut(length)? = b'/';

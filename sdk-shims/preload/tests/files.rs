@@ -221,3 +221,17 @@ fn another_name_makes_no_file_readable() {
         }
     }
 }
+
+#[test]
+fn an_open_fits_the_stack_that_musl_gives_a_spawned_child() {
+    let folder = folder("stack");
+    std::fs::write(folder.join("key"), "secret").unwrap();
+    let program = compiled("small_stack_opens", include_str!("programs/small_stack.c"), &["-O1"]);
+    let program = program.to_str().unwrap();
+    let rules = format!("deny_read = [\"{0}/key\"]\ndeny_write = [\"{0}/new*\"]\n", folder.display());
+    let world = World::new(&format!("version = 1\nmode = \"enforce\"\n[files]\n{rules}"));
+    for (how, name, status) in [("r", "key", 13), ("w", "new", 13), ("w", "other", 0), ("r", "other", 0)] {
+        let ran = world.run(program, &[how, folder.join(name).to_str().unwrap()]);
+        assert_eq!(ran.stdout, format!("0 {status}"), "{how} {name}: {}", ran.whole());
+    }
+}

@@ -1,6 +1,9 @@
-// Starts a shell as musl's posix_spawn(3) does, whatever the libc: in a child of clone(2) that shares memory and has
-// 5 KiB of stack. Prints how much of what lies below was written to, and whether the shell ran.
+// Starts a shell, or opens a file, as musl's posix_spawn(3) does, whatever the libc: in a child of clone(2) that shares memory and has
+// 5 KiB of stack. Prints how much of what lies below was written to, and how the shell
+// ended or the open failed. Arguments: a shell, or O_ flags and a file.
 #define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,9 +20,15 @@ static int child(void *path) {
     return 77;
 }
 
+static int opens(void *arguments) {
+    char **argv = arguments;
+    return open(argv[2], argv[1][0] == 'w' ? O_WRONLY | O_CREAT : O_RDONLY, 0600) < 0 ? errno : 0;
+}
+
 int main(int argc, char **argv) {
     memset(area, 0x5a, BELOW);
-    int status, pid = clone(child, area + sizeof area, CLONE_VM | CLONE_VFORK | SIGCHLD, argv[1]);
+    int flags = CLONE_VM | CLONE_VFORK | SIGCHLD, status, pid;
+    pid = argc > 2 ? clone(opens, area + sizeof area, flags, argv) : clone(child, area + sizeof area, flags, argv[1]);
     waitpid(pid, &status, 0);
     int intact = 0;
     while (intact < BELOW && area[intact] == 0x5a) intact++;
