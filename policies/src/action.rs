@@ -137,7 +137,7 @@ impl Destination<'_> {
 }
 
 /// Transport protocol of a [`Destination`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub enum Transport {
     /// A stream: TCP.
     #[default]

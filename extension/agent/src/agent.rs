@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::control::{self, Connection, Hello};
 use crate::correlate::Hints;
+use crate::detect::{Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
 use crate::invocation::{Current, trace_id};
 use crate::ledger::Ledger;
@@ -85,6 +86,7 @@ pub(crate) struct Agent {
     pub(crate) guarded: RefCell<Guarded>,
     pub(crate) ledger: RefCell<Option<Ledger>>,
     pub(crate) survivors: RefCell<Survivors>,
+    pub(crate) detector: RefCell<Detector>,
     pub(crate) totals: Totals,
     /// Set when the running invocation is over, with why.
     pub(crate) over: Cell<Option<Over>>,
@@ -102,6 +104,10 @@ pub(crate) struct Agent {
     pub(crate) waiting: Notify,
     /// What became of the subscription, once it is known; `Ok` where events will come.
     pub(crate) telemetry: OnceCell<Result<String, String>>,
+    /// Connections to the telemetry listener.
+    pub(crate) deliveries: Cell<Deliveries>,
+    /// Whether it was told that a process cannot be looked at.
+    pub(crate) told_unreadable: Cell<bool>,
     /// Whether the account of the start has been given.
     pub(crate) accounted: Cell<bool>,
     hints: RefCell<Hints>,
@@ -130,6 +136,7 @@ impl Agent {
             guarded: RefCell::default(),
             ledger: RefCell::default(),
             survivors: RefCell::new(Survivors::new()),
+            detector: RefCell::new(Detector::new()),
             totals: Totals::default(),
             over: Cell::new(None),
             said: Cell::new(false),
@@ -139,6 +146,8 @@ impl Agent {
             news: Notify::new(),
             waiting: Notify::new(),
             telemetry: OnceCell::new(),
+            deliveries: Cell::default(),
+            told_unreadable: Cell::new(false),
             accounted: Cell::new(false),
             hints: RefCell::default(),
             servers: OnceCell::new(),
@@ -168,13 +177,17 @@ impl Agent {
     pub(crate) fn take_report(&self, report: &Report<'_>) {
         add(&self.totals.messages_dropped, u64::from(report.dropped));
         match report.kind {
-            Kind::Violation => self.violation(report),
+            Kind::Violation => {
+                self.detector.borrow_mut().note(report);
+                self.violation(report);
+            }
             Kind::Degraded => self.degraded_inside(&String::from_utf8_lossy(report.detail)),
             _ => self.count_garbage(),
         }
     }
 
-    fn violation(&self, report: &Report<'_>) {
+    /// Writes a violation, with the hint that explains it.
+    pub(crate) fn violation(&self, report: &Report<'_>) {
         let hints = self.hints.borrow();
         let mut report = *report;
         if report.code.is_empty()
@@ -354,6 +367,7 @@ impl Agent {
             ledger.forget();
         }
         self.survivors.borrow_mut().know_all();
+        self.begin_detection();
     }
 
     fn end(&self, over: Over) {

@@ -12,13 +12,15 @@
 //! | [`agent`] | where the parts meet |
 //! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
 //! | [`control`], [`reports`], [`correlate`] | what guard, preload library and shims say |
-//! | [`ledger`], [`residue`], [`survivors`], [`resolver`] | the platform plane |
+//! | [`ledger`], [`residue`], [`survivors`], [`detect`], [`resolver`] | the platform plane |
+//! | [`proc`] | what proc(5) says of processes |
 //! | [`emit`], [`protection`] | what is written, and what is claimed |
 
 mod agent;
 mod clock;
 mod control;
 mod correlate;
+mod detect;
 mod early;
 mod emit;
 mod http;
@@ -28,6 +30,7 @@ mod lifecycle;
 mod page;
 mod platform;
 mod policy;
+mod proc;
 mod protection;
 mod reports;
 mod residue;

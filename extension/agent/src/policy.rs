@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use ringfence_policy::{
-    Action, CompiledPolicy, Context, Decision, Mode, PathGlob, Phase, Plane, Residue, Resolution, Role,
+    Action, CompiledPolicy, Context, Decision, Mode, PathGlob, Phase, Plane, Residue, Resolution, Role, Rule,
     RuleUse, Survivors, Verdict, resolve,
 };
 
@@ -85,9 +85,15 @@ impl Rules {
     pub(crate) fn resolve(&self, name: &[u8], phase: Phase) -> (Verdict, Vec<u16>) {
         let context = Context { phase, role: Role::Runtime, strongest: Plane::Platform, launched: true };
         let Ok(policy) = CompiledPolicy::new(&self.compiled) else {
-            return (Verdict { decision: Decision::Allow, rule: ringfence_policy::Rule::None }, Vec::new());
+            return (Verdict { decision: Decision::Allow, rule: Rule::None }, Vec::new());
         };
         (policy.verdict(&Action::Resolve { name }, &context), policy.name_patterns(name).collect())
+    }
+
+    /// What the policy says of an action that somebody else saw, or that was found afterwards.
+    pub(crate) fn judge(&self, action: &Action<'_>, context: Context) -> Verdict {
+        let silent = Verdict { decision: Decision::Allow, rule: Rule::None };
+        CompiledPolicy::new(&self.compiled).map_or(silent, |policy| policy.verdict(action, &context))
     }
 
     /// The rules of a policy's text, for tests.

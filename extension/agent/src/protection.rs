@@ -9,6 +9,7 @@ use ringfence_policy::{Mode, Plane, Residue, Rule, RuleUse, Survivors};
 use ringfence_records::message::{Coverage, CoverageLine};
 
 use crate::control::Hello;
+use crate::detect::Checks;
 use crate::policy::Rules;
 
 /// What the agent can do here.
@@ -23,6 +24,8 @@ pub(crate) struct Abilities {
     pub(crate) managed: bool,
     /// The resolver answers.
     pub(crate) resolver: bool,
+    /// What is looked for past the planes.
+    pub(crate) detects: Checks,
 }
 
 /// One line for each rule in use, in the order of the language.
@@ -60,6 +63,10 @@ fn line<'a>(
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
     let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
     let mut line = best.unwrap_or_else(|| not_covered(rule, missing(rule, hello.is_some())));
+    if line.plane == Some(Plane::Process) && abilities.detects.look_for(rule) {
+        line.reason =
+            "process plane: raw system calls are not stopped; what they leave in /proc is looked for";
+    }
     if mode == Mode::Observe && line.status == Coverage::Enforced {
         line.status = Coverage::Observed;
         if line.reason.is_empty() {
@@ -80,6 +87,7 @@ fn own_line(
         Rule::TmpResidue => rules.residue == Residue::Wipe,
         Rule::ProcessSurvivors => rules.survivors == Survivors::Kill,
         Rule::EgressNames => return Some(names(rule, rules, hello, abilities)),
+        _ if abilities.detects.look_for(rule) => return Some(looked_for(rule)),
         _ => return None,
     };
     Some(match (rule, abilities) {
@@ -102,6 +110,15 @@ fn own_line(
             reason: "",
         },
     })
+}
+
+const fn looked_for(rule: Rule) -> CoverageLine<'static> {
+    CoverageLine {
+        rule,
+        plane: Some(Plane::Platform),
+        status: Coverage::Observed,
+        reason: "nothing stops it here; what it leaves in /proc is looked for",
+    }
 }
 
 /// The resolver refuses names, but only the look-ups that a plane leads to it.
@@ -150,7 +167,13 @@ mod tests {
     use ringfence_records::message::{Kind, tag};
     use ringfence_records::wire::{MAX_MESSAGE, Writer};
 
-    const ALL: Abilities = Abilities { ledger: true, knows_the_end: true, managed: false, resolver: true };
+    const ALL: Abilities = Abilities {
+        ledger: true,
+        knows_the_end: true,
+        managed: false,
+        resolver: true,
+        detects: Checks::NONE,
+    };
 
     fn hello(lines: &[CoverageLine<'_>]) -> Hello {
         let mut buffer = [0; MAX_MESSAGE];
@@ -201,6 +224,25 @@ mod tests {
         egress.runtime_api not_covered the guard does not speak of it
         tmp.residue observed the end of an invocation is not known here: told when the next one has begun
         tmp.secrets not_covered not built yet
+        self_protection not_covered the guard does not speak of it
+        ");
+    }
+
+    #[test]
+    fn what_no_plane_stops_is_looked_for() {
+        let policy = "version = 1\nmode = \"enforce\"\n[process]\nallow = []\nshells = \"deny\"\n";
+        let shells = CoverageLine {
+            rule: Rule::ProcessShells,
+            plane: Some(Plane::Process),
+            status: Coverage::Enforced,
+            reason: "",
+        };
+        let detects = Checks::new(&Rules::from_text(policy), Plane::Process);
+        insta::assert_snapshot!(told(policy, Some(&hello(&[shells])), Abilities { detects, ..ALL }), @r"
+        process.allow observed nothing stops it here; what it leaves in /proc is looked for
+        process.shells enforced process plane: raw system calls are not stopped; what they leave in /proc is looked for
+        process.uncovered observed nothing stops it here; what it leaves in /proc is looked for
+        egress.runtime_api observed nothing stops it here; what it leaves in /proc is looked for
         self_protection not_covered the guard does not speak of it
         ");
     }

@@ -4,15 +4,13 @@
 //! belong. It finds and kills; whether it may is decided by the policy, and what is written down by
 //! [`crate::lifecycle`]. Children of other extensions are told by their parents and left alone.
 
-mod proc;
-
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-pub(crate) use proc::{Process, resident_kib};
+use crate::proc::{self, Process};
 
 /// Most survivors that are told after one invocation.
 const MAX_TOLD: usize = 32;
@@ -38,6 +36,8 @@ pub(crate) struct Survivors {
     last: Option<u32>,
     /// Invocations since then.
     skipped: usize,
+    /// Killed for another reason a moment ago: perhaps they are still there.
+    ended: Vec<(u32, u64)>,
 }
 
 /// A process that should be gone.
@@ -50,7 +50,14 @@ pub(crate) struct Survivor {
 impl Survivors {
     /// Knows nobody yet.
     pub(crate) fn new() -> Self {
-        Self { proc: PathBuf::from("/proc"), known: HashMap::new(), turn: 0, last: None, skipped: 0 }
+        Self {
+            proc: PathBuf::from("/proc"),
+            known: HashMap::new(),
+            turn: 0,
+            last: None,
+            skipped: 0,
+            ended: Vec::new(),
+        }
     }
 
     /// Everything that runs now may stay.
@@ -87,6 +94,7 @@ impl Survivors {
                 break;
             }
         }
+        self.ended.clear();
         if !told.is_empty() {
             // Perhaps not all of them are gone: look again next time.
             self.last = None;
@@ -109,7 +117,8 @@ impl Survivors {
         let mut found = Vec::new();
         for id in unknown {
             let Some(process) = proc::read(&self.proc, id) else { continue };
-            if !process.is_own || process.is_dead {
+            let has_ended = process.is_dead || self.ended.contains(&(process.id, process.started));
+            if !process.is_own || has_ended {
                 continue;
             }
             if self.belongs_to_another_extension(&process, ours) {
@@ -136,6 +145,15 @@ impl Survivors {
             proc::stat(&self.proc, *id).map(|found| found.parent).filter(|parent| *parent > 1)
         });
         ancestors.take(MAX_ANCESTORS).any(|id| id == ours.runtime || (ours.guard != 0 && id == ours.guard))
+    }
+
+    /// Kills a process that is no survivor, and is not to be told as one either.
+    pub(crate) fn end(&mut self, process: &Process) -> bool {
+        let killed = self.kill(process);
+        if killed && self.ended.len() < MAX_KNOWN {
+            self.ended.push((process.id, process.started));
+        }
+        killed
     }
 
     /// Kills a process if it still is the one that was found.
@@ -168,7 +186,7 @@ pub(crate) struct Ours {
 }
 
 impl Ours {
-    const fn is_one(&self, id: u32) -> bool {
+    pub(crate) const fn is_one(&self, id: u32) -> bool {
         id == self.agent || id == self.platform || id == self.guard || id == self.runtime || id <= 1
     }
 

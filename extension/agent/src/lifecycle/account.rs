@@ -8,9 +8,10 @@ use ringfence_records::record::{Environment, Protection, Residue, RuleCount, Sum
 
 use crate::agent::{Agent, add};
 use crate::clock;
+use crate::proc::resident_kib;
 use crate::protection::{self, Abilities, NO_GUARD};
 use crate::residue;
-use crate::survivors::{Survivor, resident_kib};
+use crate::survivors::Survivor;
 
 impl Agent {
     /// Gives the account as soon as guard and telemetry are known.
@@ -31,6 +32,7 @@ impl Agent {
             knows_the_end: self.can_know_the_end(),
             managed: self.managed.get(),
             resolver: self.resolver_port != 0,
+            detects: self.detects(),
         };
         let lines = protection::account(rules, hello, abilities);
         let probes: Vec<&[u8]> =

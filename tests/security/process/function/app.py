@@ -25,6 +25,50 @@ STATIC = (
     b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0x400078, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     + struct.pack("<IIQQQQQQ", 1, 5, 0, 0x400000, 0x400000, 120 + len(_CODE), 120 + len(_CODE), 4096) + _CODE
 )
+# The same, but it stays: pause(2) in a loop instead of exit(2).
+STATIC_STAYS = STATIC.replace(bytes.fromhex("31ffb83c0000000f05"), bytes.fromhex("b8220000000f05ebf7"))
+
+
+def native():
+    """A function that makes system calls with an instruction of its own: number, then up to six arguments.
+
+    One page of code, as libffi maps for callbacks, so that nobody takes it for more.
+    """
+    import mmap
+    area = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    area.write(bytes.fromhex("4889f84889f74889d64889ca4d89c24d89c84c8b4c24080f05c3"))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+    function = ctypes.CFUNCTYPE(ctypes.c_long, *[ctypes.c_long] * 7)(address)
+    def call(number, *arguments):
+        numbers = [ctypes.addressof(a) if isinstance(a, ctypes.Array) else a for a in arguments]
+        return function(number, *numbers, *[0] * (6 - len(numbers)))
+    call.area = area
+    return call
+
+
+def native_exec(command):
+    """Starts a command in a fork, by native code; the read end of its output."""
+    call = native()
+    path = ctypes.create_string_buffer(command[0].encode())
+    argv = (ctypes.c_char_p * (len(command) + 1))(*[part.encode() for part in command], None)
+    environment = (ctypes.c_char_p * 1)(None)
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.dup2(writer, 1)
+        call(59, path, argv, environment)
+        os._exit(1)
+    os.close(writer)
+    return reader
+
+
+def native_socket(address, kind=1):
+    """A socket that native code has connected, or nothing."""
+    call = native()
+    number = call(41, 2, kind, 0)
+    host, port = address
+    to = ctypes.create_string_buffer(struct.pack("!2sH4s8x", struct.pack("=H", 2), port, socket.inet_aton(host)), 16)
+    return (call, number) if call(42, number, to, 16) == 0 else (call, -1)
 
 
 def write(path, content, mode=0o755):

@@ -14,12 +14,12 @@ const PAGE_KIB: u64 = 4;
 
 /// What is in a process's `stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stat {
-    pub(super) id: u32,
-    pub(super) parent: u32,
+pub(crate) struct Stat {
+    pub(crate) id: u32,
+    pub(crate) parent: u32,
     /// Ticks after boot.
-    pub(super) started: u64,
-    pub(super) is_dead: bool,
+    pub(crate) started: u64,
+    pub(crate) is_dead: bool,
 }
 
 /// A process, for the record.
@@ -27,10 +27,12 @@ pub(super) struct Stat {
 pub(crate) struct Process {
     pub(crate) id: u32,
     pub(crate) parent: u32,
-    pub(super) started: u64,
-    pub(super) is_dead: bool,
+    pub(crate) started: u64,
+    pub(crate) is_dead: bool,
     /// Whether it runs as our user.
-    pub(super) is_own: bool,
+    pub(crate) is_own: bool,
+    /// What it calls itself; at exec the kernel sets it to the file's base name.
+    pub(crate) name: Vec<u8>,
     /// Executable; empty where it cannot be read.
     pub(crate) exe: Vec<u8>,
     /// Executable of its parent; empty where it cannot be read.
@@ -40,59 +42,65 @@ pub(crate) struct Process {
 }
 
 /// The numbers of all processes.
-pub(super) fn ids(proc: &Path) -> impl Iterator<Item = u32> + use<> {
+pub(crate) fn ids(proc: &Path) -> impl Iterator<Item = u32> + use<> {
     let entries = std::fs::read_dir(proc).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The number that was given out last, the fifth field of `loadavg`. Threads take numbers too.
-pub(super) fn last_id(proc: &Path) -> Option<u32> {
-    let text = limited(&proc.join("loadavg"))?;
+pub(crate) fn last_id(proc: &Path) -> Option<u32> {
+    let text = limited(&proc.join("loadavg"), MAX_COMMAND)?;
     std::str::from_utf8(&text).ok()?.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// Reads `stat`.
-pub(super) fn stat(proc: &Path, id: u32) -> Option<Stat> {
-    let text = limited(&proc.join(id.to_string()).join("stat"))?;
+pub(crate) fn stat(proc: &Path, id: u32) -> Option<Stat> {
+    let text = limited(&proc.join(id.to_string()).join("stat"), MAX_COMMAND)?;
     parse_stat(&text)
 }
 
 /// Reads everything.
-pub(super) fn read(proc: &Path, id: u32) -> Option<Process> {
+pub(crate) fn read(proc: &Path, id: u32) -> Option<Process> {
     let place = proc.join(id.to_string());
     let found = stat(proc, id)?;
-    let exe = |id: u32| {
-        let link = std::fs::read_link(proc.join(id.to_string()).join("exe")).unwrap_or_default();
-        link.as_os_str().as_bytes().to_vec()
-    };
-    let command = limited(&place.join("cmdline")).unwrap_or_default();
+    let name = limited(&place.join("comm"), 64).unwrap_or_default();
+    let command = limited(&place.join("cmdline"), MAX_COMMAND).unwrap_or_default();
     Some(Process {
         id,
         parent: found.parent,
         started: found.started,
         is_dead: found.is_dead,
         is_own: is_own(&place),
-        exe: exe(id),
-        parent_exe: exe(found.parent),
+        name: name.trim_ascii_end().to_vec(),
+        exe: executable(proc, id),
+        parent_exe: executable(proc, found.parent),
         arguments: split(&command),
     })
 }
 
+/// Its executable; empty where it cannot be read.
+pub(crate) fn executable(proc: &Path, id: u32) -> Vec<u8> {
+    let link = std::fs::read_link(proc.join(id.to_string()).join("exe")).unwrap_or_default();
+    link.as_os_str().as_bytes().to_vec()
+}
+
 /// The folder of a process that is not dumpable belongs to root, so its status is asked instead.
-fn is_own(place: &Path) -> bool {
+pub(crate) fn is_own(place: &Path) -> bool {
     let own = nix::unistd::getuid().as_raw();
     if place.symlink_metadata().is_ok_and(|metadata| metadata.uid() == own) {
         return true;
     }
-    let status = limited(&place.join("status")).unwrap_or_default();
+    let status = limited(&place.join("status"), MAX_COMMAND).unwrap_or_default();
     let status = String::from_utf8_lossy(&status);
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     line.and_then(|ids| ids.split_whitespace().next()).and_then(|id| id.parse().ok()) == Some(own)
 }
 
-fn limited(path: &Path) -> Option<Vec<u8>> {
-    let mut content = Vec::new();
-    std::fs::File::open(path).ok()?.take(MAX_COMMAND).read_to_end(&mut content).ok()?;
+/// At most `most` bytes of a file.
+pub(crate) fn limited(path: &Path, most: u64) -> Option<Vec<u8>> {
+    // Room for nearly all of these files, so that it takes two reads.
+    let mut content = Vec::with_capacity(1024);
+    std::fs::File::open(path).ok()?.take(most).read_to_end(&mut content).ok()?;
     Some(content)
 }
 

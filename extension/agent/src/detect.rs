@@ -1,0 +1,242 @@
+//! What got past the planes: found afterwards in /proc, by what it leaves there.
+//!
+//! Code that makes system calls of its own is not seen by the process plane. What it starts, connects and maps stands in
+//! the process table, in `/proc/net` and in the lists of mappings, and is judged there by the same policy as if it had
+//! been seen. What stood there when init ended may stay. It finds; what is done about it and what is written down is
+//! decided by [`crate::lifecycle`].
+//!
+//! A look costs some microseconds where the kernel's counters ([`gates`]) have not moved.
+
+mod census;
+mod connections;
+mod gates;
+mod image;
+mod judge;
+mod mappings;
+mod processes;
+mod sockets;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ringfence_policy::{Decision, Mode, Plane, Rule, Transport, Verdict};
+use ringfence_records::message::{ActionKind, Outcome, Report};
+
+pub(crate) use gates::Deliveries;
+pub(crate) use judge::Judge;
+
+use crate::policy::Rules;
+use crate::proc::{self, Process};
+use crate::survivors::Ours;
+use census::Census;
+use gates::Gates;
+
+/// Most findings of one look.
+const MAX_FOUND: usize = 32;
+/// Most things that are remembered as told, or as gone ahead.
+const MAX_REMEMBERED: usize = 1024;
+/// What is looked for, by the rules that speak of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Checks {
+    exec: bool,
+    egress: bool,
+    mappings: bool,
+}
+
+impl Checks {
+    /// Nothing is looked for.
+    pub(crate) const NONE: Self = Self { exec: false, egress: false, mappings: false };
+
+    /// What no stronger plane sees for sure: in the kernel plane the guard sees every exec and every socket.
+    pub(crate) fn new(rules: &Rules, strongest: Plane) -> Self {
+        let unseen = strongest != Plane::Kernel;
+        let is_used = |check: Self| {
+            let mut uses = rules.uses.iter().filter(|rule_use| rule_use.mode != Mode::Off);
+            uses.any(|rule_use| check.look_for(rule_use.rule))
+        };
+        Self {
+            exec: unseen && is_used(Self { exec: true, ..Self::NONE }),
+            egress: unseen && is_used(Self { egress: true, ..Self::NONE }),
+            mappings: is_used(Self { mappings: true, ..Self::NONE }),
+        }
+    }
+
+    /// Whether what breaks the rule is looked for.
+    pub(crate) const fn look_for(self, rule: Rule) -> bool {
+        match rule {
+            Rule::ProcessAllow | Rule::ProcessShells | Rule::ProcessUncovered => self.exec,
+            Rule::ProcessFromWritable => self.exec || self.mappings,
+            Rule::EgressAllow | Rule::EgressDeny | Rule::EgressListen | Rule::EgressRuntimeApi => self.egress,
+            _ => false,
+        }
+    }
+
+    pub(crate) const fn without_egress(self) -> Self {
+        Self { egress: false, ..self }
+    }
+
+    pub(crate) const fn are_none(self) -> bool {
+        !self.exec && !self.egress && !self.mappings
+    }
+}
+
+/// What a look needs to know.
+#[derive(Clone, Copy)]
+pub(crate) struct Scene<'a> {
+    pub(crate) judge: Judge<'a>,
+    pub(crate) checks: Checks,
+    pub(crate) ours: Ours,
+    /// The platform's connections to the agent.
+    pub(crate) deliveries: Deliveries,
+    /// The name servers that the agent itself asks.
+    pub(crate) name_servers: &'a dyn Fn() -> Vec<SocketAddr>,
+}
+
+impl Scene<'_> {
+    /// The same for something that may be as old as init, whose own rules then count too.
+    fn since_init(&self, since_init: bool) -> Self {
+        Self { judge: Judge { since_init, ..self.judge }, ..*self }
+    }
+}
+
+/// Something that no plane saw and the policy does not allow.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    pub(crate) verdict: Verdict,
+    pub(crate) action: ActionKind,
+    /// The file, of mappings.
+    pub(crate) path: Vec<u8>,
+    pub(crate) address: Option<SocketAddr>,
+    /// Whose it is, where that is known.
+    pub(crate) process: Option<Process>,
+    /// Whether it is the runtime itself.
+    pub(crate) by_runtime: bool,
+    pub(crate) detail: &'static [u8],
+}
+
+/// Looks, and remembers what it has seen.
+#[derive(Debug)]
+pub(crate) struct Detector {
+    proc: PathBuf,
+    state: RandomState,
+    gates: Gates,
+    census: Census,
+    /// Whether init is over: from then on what is new counts.
+    begun: bool,
+    /// Executions that were told, so that a fork of one is not taken for an innocent one.
+    condemned: HashSet<u64>,
+    /// Mapped files that were looked at, by image.
+    mapped: HashSet<u64>,
+    /// Connections that the runtime's client keeps to its API, as the process plane counts them.
+    api_connections: usize,
+    /// Inodes of the sockets that were open when init ended.
+    of_init: HashSet<u64>,
+    /// Open sockets that were looked at.
+    judged: HashMap<u64, Transport>,
+    /// The ends of the connections that were there at the last look.
+    ends: HashSet<(SocketAddr, SocketAddr)>,
+    /// Whether connections were looked at before.
+    has_seen_streams: bool,
+    /// Whether another user's sockets lead out of this machine: then nobody knows whose a closed one was.
+    is_shared: bool,
+    /// What other planes reported and let go ahead, so that it is not told twice.
+    gone_ahead: HashSet<u64>,
+    /// Processes that could not be looked at.
+    unreadable: HashSet<u32>,
+}
+
+impl Detector {
+    /// Has seen nothing yet.
+    pub(crate) fn new() -> Self {
+        let proc = PathBuf::from("/proc");
+        Self {
+            gates: Gates::new(&proc),
+            proc,
+            state: RandomState::new(),
+            census: Census::default(),
+            begun: false,
+            condemned: HashSet::new(),
+            mapped: HashSet::new(),
+            api_connections: 1,
+            of_init: HashSet::new(),
+            judged: HashMap::new(),
+            ends: HashSet::new(),
+            has_seen_streams: false,
+            is_shared: false,
+            gone_ahead: HashSet::new(),
+            unreadable: HashSet::new(),
+        }
+    }
+
+    /// Init is over: what is there now may stay.
+    pub(crate) fn begin(&mut self, scene: &Scene<'_>) {
+        if scene.checks.are_none() || scene.ours.runtime == 0 {
+            return;
+        }
+        self.begun = true;
+        let runtime = proc::executable(&self.proc, scene.ours.runtime);
+        self.api_connections = if runtime.ends_with(b"/node") { 2 } else { 1 };
+        self.gates.news(scene.checks.egress, scene.deliveries);
+        self.census.begin(&self.proc, &scene.ours, &self.state);
+        if scene.checks.egress {
+            self.take_stock_of_sockets();
+        }
+        for watched in &mut self.census.watched {
+            watched.extent = mappings::extent(&self.proc, watched.id).unwrap_or_default();
+            watched.code = mappings::code_size(&self.proc, watched.id).unwrap_or_default();
+        }
+    }
+
+    /// Another plane has written down something that went ahead.
+    pub(crate) fn note(&mut self, report: &Report<'_>) {
+        if report.outcome != Outcome::Reported
+            || report.plane == Plane::Platform
+            || self.gone_ahead.len() >= MAX_REMEMBERED
+        {
+            return;
+        }
+        let subjects = [report.path, report.detail].into_iter().filter(|subject| !subject.is_empty());
+        let paths = subjects.map(|subject| self.state.hash_one(subject));
+        let address = report.address.map(|address| self.state.hash_one(address));
+        let keys: Vec<u64> = paths.chain(address).collect();
+        self.gone_ahead.extend(keys);
+    }
+
+    /// Looks at what has changed since the last time.
+    pub(crate) fn look(&mut self, scene: &Scene<'_>) -> Vec<Finding> {
+        if !self.begun || scene.checks.are_none() {
+            return Vec::new();
+        }
+        let news = self.gates.news(scene.checks.egress, scene.deliveries);
+        if news.started {
+            self.census.renew(&self.proc, &scene.ours);
+        }
+        let mut found = Vec::new();
+        self.look_at_processes(scene, &mut found);
+        self.look_at_sockets(news, scene, &mut found);
+        found.retain(|finding| !self.was_told_elsewhere(finding));
+        found.truncate(MAX_FOUND);
+        found
+    }
+
+    /// How many processes could not be looked at so far.
+    pub(crate) fn unreadable(&self) -> usize {
+        self.unreadable.len()
+    }
+
+    /// Whether another plane reported it when it let it go ahead. What that plane would have stopped is news.
+    fn was_told_elsewhere(&self, finding: &Finding) -> bool {
+        let exe = finding.process.as_ref().map(|process| process.exe.as_slice()).unwrap_or_default();
+        let path = if finding.action == ActionKind::Exec { exe } else { &finding.path };
+        let key = match finding.address {
+            Some(address) => self.state.hash_one(address),
+            None => self.state.hash_one(path),
+        };
+        finding.verdict.decision == Decision::Report && self.gone_ahead.contains(&key)
+    }
+}
+
+#[cfg(test)]
+mod tests;

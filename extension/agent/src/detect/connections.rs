@@ -1,0 +1,182 @@
+//! Connections and listeners that no plane stopped.
+//!
+//! Each socket is looked at once. Where the policy would not allow it to somebody, its owner is looked for: only what a
+//! process of the function holds counts, since other extensions connect too. What is closed already has no owner; it
+//! counts where there is nobody else whose it could be. [`super`] asks where a counter of the kernel has moved.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::net::IpAddr;
+
+use ringfence_policy::{Decision, Role, Transport, Verdict};
+use ringfence_records::message::ActionKind;
+
+use super::gates::News;
+use super::processes::role;
+use super::sockets::{self, Socket, State};
+use super::{Detector, Finding, MAX_REMEMBERED, Scene};
+use crate::proc;
+
+const FOUND_OPEN: &[u8] = b"found open: no plane stopped it";
+const FOUND_CLOSED: &[u8] =
+    b"found after it was closed: no plane stopped it, and nobody can tell whose it was";
+const FOUND_LISTENING: &[u8] = b"found listening: no plane stopped it";
+/// Where names are looked up.
+const DNS: u16 = 53;
+
+impl Detector {
+    /// Looks at the tables in which something has moved.
+    pub(super) fn look_at_sockets(&mut self, news: News, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        if !news.streams && !news.datagrams {
+            return;
+        }
+        let listed = sockets::read(&self.proc, news.streams, news.datagrams);
+        let is_anothers = |socket: &Socket| {
+            is_held(socket) && !is_ours(socket) && leads_out(socket) && !came_in(socket, &listed)
+        };
+        self.is_shared |= listed.iter().any(is_anothers);
+        self.look_at_held(&listed, news, scene, found);
+        if news.streams {
+            self.look_at_closed(&listed, scene, found);
+            self.has_seen_streams = true;
+            self.ends = listed.iter().map(Socket::ends).collect();
+        }
+    }
+
+    fn look_at_held(&mut self, listed: &[Socket], news: News, scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        let held: HashMap<u64, &Socket> = listed
+            .iter()
+            .filter(|socket| is_ours(socket))
+            .map(|socket| (self.state.hash_one(socket), socket))
+            .collect();
+        let was_read = |transport| if transport == Transport::Stream { news.streams } else { news.datagrams };
+        self.judged.retain(|key, transport| held.contains_key(key) || !was_read(*transport));
+        let suspects: Vec<&Socket> = held
+            .iter()
+            .filter(|(key, socket)| !self.judged.contains_key(key) && is_suspect(socket, listed, scene))
+            .map(|(_, socket)| *socket)
+            .collect();
+        if !suspects.is_empty() {
+            self.judge_held(&suspects, listed, scene, found);
+        }
+        self.judged.extend(held.into_iter().map(|(key, socket)| (key, socket.transport)));
+    }
+
+    fn judge_held(
+        &self,
+        suspects: &[&Socket],
+        listed: &[Socket],
+        scene: &Scene<'_>,
+        found: &mut Vec<Finding>,
+    ) {
+        let api: Vec<&Socket> =
+            listed.iter().filter(|socket| is_ours(socket) && scene.judge.is_api(socket.remote)).collect();
+        let wanted = suspects.iter().chain(&api).map(|socket| socket.inode).collect();
+        let owners =
+            sockets::owners(&self.proc, self.census.watched.iter().map(|watched| watched.id), &wanted);
+        let is_runtimes = |socket: &Socket| owners.get(&socket.inode) == Some(&scene.ours.runtime);
+        // Those of the runtime's client, as far as they were there before.
+        let known = |socket: &Socket| {
+            self.of_init.contains(&socket.inode) || self.judged.contains_key(&self.state.hash_one(socket))
+        };
+        let mut kept = api.iter().filter(|socket| is_runtimes(socket) && known(socket)).count();
+        for socket in suspects {
+            let Some(owner) = owners.get(&socket.inode) else { continue };
+            let by_runtime = *owner == scene.ours.runtime;
+            let is_api = scene.judge.is_api(socket.remote);
+            let is_counted = is_api && by_runtime && !known(socket);
+            let is_second = is_counted && kept >= self.api_connections;
+            kept += usize::from(is_counted);
+            let scene = scene.since_init(self.of_init.contains(&socket.inode));
+            let verdict = verdict(socket, &scene, role(by_runtime), is_second);
+            if verdict.decision != Decision::Allow {
+                found.push(Finding {
+                    process: proc::read(&self.proc, *owner),
+                    ..finding(socket, verdict, by_runtime)
+                });
+            }
+        }
+    }
+
+    /// The sockets of the function's processes, at the end of init.
+    pub(super) fn take_stock_of_sockets(&mut self) {
+        let processes = self.census.watched.iter().map(|watched| watched.id);
+        self.of_init =
+            sockets::held(&self.proc, processes).map(|(inode, _)| inode).take(MAX_REMEMBERED).collect();
+    }
+
+    /// What the kernel still remembers of connections that are over (`TIME_WAIT`, for a minute), where no other extension
+    /// and no other user of the network could have made them.
+    fn look_at_closed(&self, listed: &[Socket], scene: &Scene<'_>, found: &mut Vec<Finding>) {
+        if self.census.has_neighbours || self.is_shared || nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let is_look_up =
+            |socket: &Socket| socket.remote.port() == DNS && (scene.name_servers)().contains(&socket.remote);
+        let scene = &scene.since_init(!self.has_seen_streams);
+        let is_new = |socket: &Socket| {
+            socket.state == State::Closed
+                && leads_out(socket)
+                && !came_in(socket, listed)
+                && !self.ends.contains(&socket.ends())
+        };
+        for socket in listed.iter().filter(|socket| is_new(socket) && !is_look_up(socket)) {
+            let by_runtime = verdict(socket, scene, Role::Runtime, false);
+            let by_child = verdict(socket, scene, Role::Child, false);
+            if by_runtime.decision != Decision::Allow && by_child.decision != Decision::Allow {
+                found.push(Finding { detail: FOUND_CLOSED, ..finding(socket, by_runtime, false) });
+            }
+        }
+    }
+}
+
+fn is_ours(socket: &Socket) -> bool {
+    is_held(socket) && socket.is_own
+}
+
+const fn is_held(socket: &Socket) -> bool {
+    socket.inode != 0 && matches!(socket.state, State::Open | State::Listens)
+}
+
+/// Whether the policy would not allow it to the runtime, or to a child. The Runtime API's are counted.
+fn is_suspect(socket: &Socket, listed: &[Socket], scene: &Scene<'_>) -> bool {
+    if came_in(socket, listed) {
+        return false;
+    }
+    let denied = |role| verdict(socket, scene, role, false).decision != Decision::Allow;
+    scene.judge.is_api(socket.remote) || denied(Role::Runtime) || denied(Role::Child)
+}
+
+/// Whether it is the near end of a connection that came in.
+fn came_in(socket: &Socket, listed: &[Socket]) -> bool {
+    let listens = |other: &Socket| other.state == State::Listens && other.local.port() == socket.local.port();
+    matches!(socket.state, State::Open | State::Closed) && listed.iter().any(listens)
+}
+
+fn verdict(socket: &Socket, scene: &Scene<'_>, role: Role, is_second: bool) -> Verdict {
+    match socket.state {
+        State::Listens => scene.judge.listener(socket.local, role),
+        _ => scene.judge.connection(socket.remote, socket.transport, role, is_second),
+    }
+}
+
+/// Whether it leads out of this machine, and not to a service of the platform beside it.
+fn leads_out(socket: &Socket) -> bool {
+    match socket.remote.ip() {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_link_local() && !v4.is_unspecified(),
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unicast_link_local() && !v6.is_unspecified(),
+    }
+}
+
+fn finding(socket: &Socket, verdict: Verdict, by_runtime: bool) -> Finding {
+    let listens = socket.state == State::Listens;
+    Finding {
+        verdict,
+        action: if listens { ActionKind::Bind } else { ActionKind::Connect },
+        path: Vec::new(),
+        address: Some(if listens { socket.local } else { socket.remote }),
+        process: None,
+        by_runtime,
+        detail: if listens { FOUND_LISTENING } else { FOUND_OPEN },
+    }
+}

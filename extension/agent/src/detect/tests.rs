@@ -1,0 +1,229 @@
+//! Real processes, sockets and mappings, found by looking. The test is the runtime; no plane is in its way.
+
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use ringfence_policy::{Phase, Verdict};
+
+use super::*;
+use crate::page::StatePage;
+
+const POLICY: &str = "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/usr/bin/tail\"]\nfrom_writable = \"deny\"\nshells = \"deny\"\n[egress]\nallow = [\"192.0.2.1:443\"]\nlisten = \"deny\"\n";
+
+struct World {
+    rules: Rules,
+    page: StatePage,
+    detector: Detector,
+    strongest: Plane,
+}
+
+impl World {
+    fn new(policy: &str) -> Self {
+        let rules = Rules::from_text(policy);
+        assert!(rules.failure.is_none(), "{:?}", rules.failure);
+        let mut world = Self {
+            rules,
+            page: StatePage::new().unwrap(),
+            detector: Detector::new(),
+            strongest: Plane::Process,
+        };
+        world.with_scene(Detector::begin);
+        world
+    }
+
+    fn with_scene<T>(&mut self, act: impl FnOnce(&mut Detector, &Scene<'_>) -> T) -> T {
+        let judge = Judge {
+            rules: &self.rules,
+            page: &self.page,
+            phase: Phase::Invoke,
+            strongest: self.strongest,
+            api: None,
+            since_init: false,
+        };
+        let checks = Checks::new(&self.rules, self.strongest);
+        let ours = Ours { agent: 0, platform: 0, guard: 0, runtime: std::process::id() };
+        act(
+            &mut self.detector,
+            &Scene { judge, checks, ours, deliveries: Deliveries::default(), name_servers: &Vec::new },
+        )
+    }
+
+    fn look(&mut self) -> Vec<Finding> {
+        self.with_scene(Detector::look)
+    }
+
+    /// The findings about this child; other tests have children too.
+    fn about(&mut self, child: &Started) -> Vec<(ActionKind, Verdict, bool)> {
+        let is_its = |found: &Finding| found.process.as_ref().is_some_and(|process| process.id == child.id());
+        self.look()
+            .into_iter()
+            .filter(is_its)
+            .map(|found| (found.action, found.verdict, found.by_runtime))
+            .collect()
+    }
+}
+
+/// A child that ends with the test, also where that fails.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Started {
+    /// Waits until the program runs: spawning returns a little earlier.
+    fn new(command: &mut Command) -> Self {
+        let quiet = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = Self(quiet.spawn().unwrap());
+        let state = RandomState::new();
+        let image = |id| image::Image::of(std::path::Path::new("/proc"), id, &state);
+        let own = image(std::process::id());
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while (image(child.id()).is_none() || image(child.id()) == own) && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        child
+    }
+
+    fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+fn start(program: &str, arguments: &[&str]) -> Started {
+    Started::new(Command::new(program).args(arguments))
+}
+
+fn denied(rule: Rule) -> Verdict {
+    Verdict { decision: Decision::Deny, rule }
+}
+
+#[test]
+fn a_program_that_the_policy_does_not_list_is_found_once() {
+    let mut world = World::new(POLICY);
+    let child = start("sleep", &["600"]);
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessAllow), false)]);
+    assert_eq!(world.about(&child), []);
+}
+
+#[test]
+fn a_listed_program_and_what_ran_before_are_not_found() {
+    let before = start("sleep", &["600"]);
+    let mut world = World::new(POLICY);
+    let listed = start("tail", &["-f", "/dev/null"]);
+    assert_eq!(world.about(&listed), []);
+    assert_eq!(world.about(&before), []);
+}
+
+#[test]
+fn a_program_is_known_by_the_link_that_the_policy_names() {
+    // The policy speaks of the link, the process table of what it leads to: sh and dash, here.
+    let shell = std::fs::canonicalize("/bin/sh").unwrap();
+    if shell == std::path::Path::new("/bin/sh") {
+        eprintln!("skipped: /bin/sh is no link here");
+        return;
+    }
+    let mut world = World::new("version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/bin/sh\"]\n");
+    let child = start("/bin/sh", &["-c", "read line; true"]);
+    assert_eq!(world.about(&child), []);
+    let mut world = World::new("version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/bin/none\"]\n");
+    let child = start("/bin/sh", &["-c", "read line; true"]);
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessAllow), false)]);
+}
+
+#[test]
+fn a_name_that_a_process_gives_itself_does_not_help_it() {
+    use std::os::unix::process::CommandExt;
+    let mut world = World::new(POLICY);
+    let child = Started::new(Command::new("sleep").arg0("/usr/bin/tail").arg("600"));
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessAllow), false)]);
+}
+
+#[test]
+fn a_program_from_a_writable_place_is_found_and_one_that_was_deleted() {
+    let mut world = World::new(POLICY);
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let path = folder.path().join("tool");
+    std::fs::copy("/bin/sleep", &path).unwrap();
+    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    let child = start(path.to_str().unwrap(), &["600"]);
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessFromWritable), false)]);
+    let child = start(path.to_str().unwrap(), &["600"]);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessFromWritable), false)]);
+}
+
+#[test]
+fn an_observed_rule_that_a_plane_has_told_of_is_not_told_again() {
+    let mut world = World::new(&POLICY.replace("\"enforce\"", "\"observe\""));
+    let child = start("sleep", &["600"]);
+    let mut told = Report::new(ringfence_records::message::Kind::Violation, ActionKind::Exec);
+    let exe = proc::executable(&world.detector.proc, child.id());
+    told.path = &exe;
+    world.detector.note(&told);
+    assert_eq!(world.about(&child), []);
+}
+
+#[test]
+fn where_the_kernel_plane_sees_every_exec_none_is_looked_for() {
+    let mut world = World::new(POLICY);
+    world.strongest = Plane::Kernel;
+    let child = start("sleep", &["600"]);
+    assert_eq!(world.about(&child), []);
+}
+
+#[test]
+fn sockets_that_the_policy_does_not_allow_are_found_with_their_owner() {
+    let mut world = World::new(POLICY);
+    // Nothing leaves the machine: a datagram socket is connected without a packet.
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let inside = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    if socket.connect("198.51.100.66:9999").is_err() {
+        eprintln!("skipped: no route to anywhere");
+        return;
+    }
+    let found = world.look();
+    let of = |address: SocketAddr| found.iter().find(|found| found.address == Some(address));
+    let connection = of("198.51.100.66:9999".parse().unwrap()).unwrap();
+    assert_eq!((connection.action, connection.verdict), (ActionKind::Connect, denied(Rule::EgressAllow)));
+    assert!(connection.by_runtime);
+    assert_eq!(connection.process.as_ref().unwrap().id, std::process::id());
+    let listening = of(listener.local_addr().unwrap()).unwrap();
+    assert_eq!((listening.action, listening.verdict), (ActionKind::Bind, denied(Rule::EgressListen)));
+    assert!(!found.iter().any(|found| found.address == inside.local_addr().ok()), "loopback is free");
+    drop(inside);
+    let again = UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert!(!world.look().iter().any(|found| found.address == connection.address), "told once");
+    drop(again);
+}
+
+#[test]
+fn code_from_a_writable_place_is_found_where_it_is_mapped() {
+    let mut world = World::new(POLICY);
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let path = folder.path().join("planted.so");
+    std::fs::copy(libc_of_this_process(), &path).unwrap();
+    let child = Started::new(Command::new("tail").args(["-f", "/dev/null"]).env("LD_PRELOAD", &path));
+    // It is mapped by the loader, some time after the exec.
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let found = loop {
+        let found = world.about(&child);
+        if !found.is_empty() || Instant::now() > deadline {
+            break found;
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(found, [(ActionKind::MapExecutable, denied(Rule::ProcessFromWritable), false)]);
+}
+
+fn libc_of_this_process() -> String {
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    let line = maps.lines().find(|line| line.contains("/libc.so") || line.contains("/libc-2.")).unwrap();
+    line.split_ascii_whitespace().last().unwrap().to_owned()
+}
