@@ -117,6 +117,7 @@ pub(crate) struct Finding {
 }
 
 /// Looks, and remembers what it has seen.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is set")]
 #[derive(Debug)]
 pub(crate) struct Detector {
     proc: PathBuf,
@@ -143,8 +144,8 @@ pub(crate) struct Detector {
     is_shared: bool,
     /// What other planes reported and let go ahead, so that it is not told twice.
     gone_ahead: HashSet<u64>,
-    /// Processes that could not be looked at.
-    unreadable: HashSet<u32>,
+    /// Whether a process could not be looked at.
+    has_unreadable: bool,
 }
 
 impl Detector {
@@ -166,7 +167,7 @@ impl Detector {
             has_seen_streams: false,
             is_shared: false,
             gone_ahead: HashSet::new(),
-            unreadable: HashSet::new(),
+            has_unreadable: false,
         }
     }
 
@@ -221,9 +222,9 @@ impl Detector {
         found
     }
 
-    /// How many processes could not be looked at so far.
-    pub(crate) fn unreadable(&self) -> usize {
-        self.unreadable.len()
+    /// Whether a process could not be looked at so far.
+    pub(crate) const fn has_unreadable(&self) -> bool {
+        self.has_unreadable
     }
 
     /// Whether another plane reported it when it let it go ahead. What that plane would have stopped is news.

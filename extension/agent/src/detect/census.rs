@@ -30,11 +30,22 @@ pub(super) struct Watched {
     pub(super) since: u32,
     /// Whether init may have made its mappings: until they are first read.
     pub(super) is_of_init: bool,
+    /// Whether the kernel refused to let us look at it, the last time.
+    pub(super) is_refused: bool,
 }
 
 impl Watched {
     const fn new(id: u32, started: u64) -> Self {
-        Self { id, started, image: None, extent: (0, 0), code: 0, since: 0, is_of_init: false }
+        Self {
+            id,
+            started,
+            image: None,
+            extent: (0, 0),
+            code: 0,
+            since: 0,
+            is_of_init: false,
+            is_refused: false,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! something. [`super`] asks at each look.
 
 use std::hash::BuildHasher;
+use std::io::ErrorKind;
 
 use ringfence_policy::{Decision, Role};
 use ringfence_records::message::ActionKind;
@@ -40,7 +41,10 @@ impl Detector {
     ) {
         let Some(watched) = all.get(index) else { return };
         let (id, before) = (watched.id, watched.image);
-        let Some(image) = Image::of(&self.proc, id, &self.state) else { return self.cannot_look_at(watched) };
+        let Some(image) = Image::of(&self.proc, id, &self.state) else {
+            all.get_mut(index).into_iter().for_each(|watched| self.cannot_look_at(watched));
+            return;
+        };
         let was_there = |known: &Watched| known.image.is_some_and(|known| known.mark == image.mark);
         let is_fork = before.is_none() && all.iter().any(was_there) && !self.condemned.contains(&image.mark);
         let has_executed = !is_fork && before.is_none_or(|before| before.mark != image.mark);
@@ -54,14 +58,13 @@ impl Detector {
         }
     }
 
-    /// It is gone, or has closed itself to its own user: then it is counted.
-    fn cannot_look_at(&mut self, watched: &Watched) {
-        let is_there = proc::stat(&self.proc, watched.id)
-            .is_some_and(|now| now.started == watched.started && !now.is_dead);
-        let is_closed = is_there && proc::executable(&self.proc, watched.id).is_empty();
-        if is_closed && self.unreadable.len() < MAX_REMEMBERED {
-            self.unreadable.insert(watched.id);
-        }
+    /// It is gone, or is about to be, or has closed itself to its own user: then it is counted, the second time.
+    fn cannot_look_at(&mut self, watched: &mut Watched) {
+        let exe = self.proc.join(watched.id.to_string()).join("exe");
+        let is_refused =
+            std::fs::read_link(exe).is_err_and(|error| error.kind() == ErrorKind::PermissionDenied);
+        let was_refused = std::mem::replace(&mut watched.is_refused, is_refused);
+        self.has_unreadable |= is_refused && was_refused;
     }
 
     fn judge_exec(&mut self, id: u32, image: &Image, scene: &Scene<'_>) -> Option<Finding> {
@@ -106,7 +109,9 @@ impl Detector {
         let Some(process) = proc::read(&self.proc, watched.id) else { return };
         let by_runtime = watched.id == scene.ours.runtime;
         for (path, origin) in planted {
-            let key = self.state.hash_one((image.mark, &path));
+            // Also where the file was removed since, and in forks of the process.
+            let name = path.strip_suffix(b" (deleted)").unwrap_or(&path);
+            let key = self.state.hash_one((image.mark, name));
             if path == process.exe || self.mapped.len() >= MAX_REMEMBERED || !self.mapped.insert(key) {
                 continue;
             }

@@ -92,7 +92,7 @@ impl Agent {
 
     /// Once: a process that has closed itself to its own user is not looked at.
     fn tell_of_unreadable(&self) {
-        if self.detector.borrow().unreadable() != 0 && !self.told_unreadable.replace(true) {
+        if self.detector.borrow().has_unreadable() && !self.told_unreadable.replace(true) {
             self.degraded("detection", "a process of the function cannot be looked at (it is not dumpable): what it does beside the planes is not found; told once");
         }
     }
