@@ -147,7 +147,11 @@ impl Wall {
 /// Lets programs run that lie anywhere but in writable places.
 fn allow_programs(rules: &Ruleset) -> Result<(), Errno> {
     for place in SPLIT {
-        for entry in fs::read_dir(place)?.take(MAX_ENTRIES) {
+        let entries = match fs::read_dir(place) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        for entry in entries.take(MAX_ENTRIES) {
             let path = entry?.path();
             let folder = [path.as_os_str().as_encoded_bytes(), b"/"].concat();
             let split = SPLIT.iter().any(|place| path == Path::new(place));
