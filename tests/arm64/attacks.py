@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 LIBC.syscall.restype = ctypes.c_long
@@ -146,6 +147,29 @@ def astray_in_libc():
     return child(lambda: os._exit(ctypes.CFUNCTYPE(ctypes.c_int)(address)() and 1))
 
 
+def sleeps(thread):
+    with open(f"/proc/self/task/{thread}/stat") as stat:
+        return stat.read().rpartition(")")[2].split()[0] == "S"
+
+
+def cancelled_thread():
+    """A thread that is cancelled while it waits in a call: PTHREAD_CANCELED. Where a call is made elsewhere, for ever."""
+    library = ctypes.CDLL("/var/task/libsites.so")
+    thread, result = ctypes.c_ulong(), ctypes.c_void_p()
+    before = set(os.listdir("/proc/self/task"))
+    silent, other = socket.socketpair()
+    with silent, other:
+        argument = ctypes.c_void_p(silent.fileno())
+        returned(LIBC.pthread_create(ctypes.byref(thread), None, library.wait_for_bytes, argument))
+        new = set(os.listdir("/proc/self/task")) - before
+        deadline = time.monotonic() + 30
+        while not all(map(sleeps, new)) and time.monotonic() < deadline:
+            pass
+        returned(LIBC.pthread_cancel(thread))
+        returned(LIBC.pthread_join(thread, ctypes.byref(result)))
+    return result.value == 2**64 - 1
+
+
 def threads_under_signals():
     """Six threads and a timer: calls are restarted, nobody gets another's result."""
     seen, wrong = [], []
@@ -213,6 +237,7 @@ ACTIONS = {
     "guarded-astray": lambda: Sites("libguarded.so").astray(),
     "child": lambda: subprocess.run(["/usr/bin/true"], env={}).returncode,
     "child-reads": lambda: subprocess.run(["/usr/bin/cat", SECRET], env={}, capture_output=True).stdout.decode(),
+    "cancelled-thread": cancelled_thread,
     "threads": threads_under_signals,
     "connection": connection_to_itself,
     # Last: with it the kernel takes tagged pointers from this process.

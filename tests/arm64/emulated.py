@@ -192,6 +192,7 @@ HONEST = {
     "guarded-registers": [[], "done"],
     "guarded-astray": -4,  # SIGILL
     "child": 0,
+    "cancelled-thread": True,
     "threads": [],
     "connection": "x",
 }

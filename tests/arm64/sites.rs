@@ -86,7 +86,14 @@ pub extern "C" fn beside(_number: usize, _first: usize, _second: usize, _third: 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub extern "C" fn astray() -> usize {
-    naked_asm!("hint #34", "adr x9, 1f", "br x9", "nop", "1: mov x0, #1", "ret",)
+    naked_asm!(
+        "hint #34",
+        "adr x9, 1f",
+        "br x9",
+        "nop",
+        "1: mov x0, #1",
+        "ret",
+    )
 }
 
 /// execve(2) on another stack, whose upper end is given first.
@@ -114,6 +121,18 @@ pub extern "C" fn exec_on(
         "ldp x29, x30, [sp], #16",
         "ret",
     )
+}
+
+unsafe extern "C" {
+    fn recv(socket: i32, buffer: *mut u8, length: usize, flags: i32) -> isize;
+}
+
+/// A thread's function: waits for bytes that never come, in a call that ends a thread when it is cancelled.
+#[unsafe(no_mangle)]
+pub extern "C" fn wait_for_bytes(socket: usize) -> usize {
+    let mut byte = 0;
+    // SAFETY: one byte is there to be written to.
+    unsafe { recv(socket as i32, &raw mut byte, 1, 0).cast_unsigned() }
 }
 
 #[panic_handler]
