@@ -43,7 +43,7 @@ pub enum RuntimeKind {
     Python3,
     /// The `node` on PATH with `aws-lambda-ric`.
     Node,
-    /// Java: not available yet.
+    /// The `java` on PATH with `aws-lambda-java-runtime-interface-client`.
     Java,
     /// An executable `bootstrap` in the code directory or in /opt.
     Provided,

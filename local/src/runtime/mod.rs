@@ -3,6 +3,7 @@
 //! Decides what has to be mounted at /var/lang and /var/runtime and what is started; installs a runtime client on
 //! first use into a cache. Must not know the sandbox's inside. Called once a run.
 
+mod java;
 mod node;
 mod python;
 
@@ -35,10 +36,7 @@ pub(crate) fn prepare(options: &Options, opt: &Path, scratch: &Path) -> Result<R
     match options.runtime {
         RuntimeKind::Python3 => python::prepare(),
         RuntimeKind::Node => node::prepare(),
-        RuntimeKind::Java => Err(LocalError::environment(
-            "prepare the runtime java",
-            "not available yet: the Java runtime interface client is not installed by this version",
-        )),
+        RuntimeKind::Java => java::prepare(),
         RuntimeKind::Provided => provided(options, opt, scratch),
     }
 }

@@ -1,0 +1,169 @@
+//! Java: the `java` on PATH, with the real runtime client `aws-lambda-java-runtime-interface-client` from Maven Central.
+//!
+//! Decides where JVM and client come from, and repeats the command line of Lambda's own Java runtimes. The client is
+//! fetched on first use, once for all Java versions.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::{RuntimeSetup, cache, cached, visible, write_bootstrap};
+use crate::error::LocalError;
+use crate::sandbox::plan::Lang;
+
+/// Changes with the content of the cached directory, so that an old cache is not used.
+const CACHE_REVISION: u32 = 1;
+const CLIENT: &str = "aws-lambda-java-runtime-interface-client";
+/// The oldest Java that Lambda still has and the hook supports.
+const OLDEST: u32 = 17;
+
+/// What Maven has to know to fetch the client and all that it needs.
+const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ringfence</groupId>
+  <artifactId>runtime</artifactId>
+  <version>1</version>
+  <dependencies>
+    <dependency>
+      <groupId>com.amazonaws</groupId>
+      <artifactId>aws-lambda-java-runtime-interface-client</artifactId>
+      <version>2.8.7</version>
+    </dependency>
+  </dependencies>
+</project>
+"#;
+const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
+
+/// Where the managed runtimes keep the client's native part; without it the client unpacks one into /tmp.
+const NATIVE: &str = "lib/jni/libaws-lambda-jni.so";
+/// The options of the managed runtimes' command line; the heap is 85 percent of the memory.
+const OPTIONS: &str = "-XX:MaxHeapSize=$((AWS_LAMBDA_FUNCTION_MEMORY_SIZE * 8704 / 10))k -XX:+UseSerialGC \
+    -XX:+TieredCompilation -XX:TieredStopAtLevel=1 --add-opens=java.base/java.io=ALL-UNNAMED \
+    -Djava.net.preferIPv4Stack=true -XX:+ErrorFileToStderr \
+    -Dcom.amazonaws.services.lambda.runtime.api.client.runtimeapi.NativeClient.JNI=/var/runtime/lib/jni/libaws-lambda-jni.so";
+const MAIN: &str = "com.amazonaws.services.lambda.runtime.api.client.AWSLambda";
+
+struct Machine {
+    home: PathBuf,
+    major: u32,
+}
+
+pub(super) fn prepare() -> Result<RuntimeSetup, LocalError> {
+    let java = probe()?;
+    let directory = cache()?.join(format!("java-{}-r{CACHE_REVISION}", std::env::consts::ARCH));
+    cached(&directory, install)?;
+    Ok(RuntimeSetup {
+        directory,
+        lang: lang(&java),
+        argv: vec!["/var/runtime/bootstrap".into()],
+        execution_env: format!("AWS_Lambda_java{}", java.major),
+        version: format!("java:{}.local", java.major),
+        env: Vec::new(),
+        honours_wrapper: true,
+    })
+}
+
+fn probe() -> Result<Machine, LocalError> {
+    let failed = |reason: &str| LocalError::environment("find java", reason);
+    let output = Command::new("java")
+        .args(["-XshowSettings:properties", "-version"])
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| {
+            failed(&format!(
+                "{e}; install Java {OLDEST} or later (Debian: apt-get install openjdk-17-jre-headless)"
+            ))
+        })?;
+    let text = String::from_utf8_lossy(&output.stderr);
+    let java = read_settings(&text).ok_or_else(|| failed(text.trim()))?;
+    if java.major < OLDEST {
+        return Err(failed(&format!("Java {} is too old; install Java {OLDEST} or later", java.major)));
+    }
+    Ok(java)
+}
+
+/// Home and version in what `java -XshowSettings:properties` prints.
+fn read_settings(text: &str) -> Option<Machine> {
+    let property = |name: &str| {
+        text.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.trim_start().strip_prefix("= ")?))
+    };
+    let version = property("java.specification.version")?;
+    Some(Machine { home: property("java.home")?.trim().into(), major: version.trim().parse().ok()? })
+}
+
+/// A JVM of the system is linked; one that lives elsewhere (a home directory) is mounted.
+fn lang(java: &Machine) -> Lang {
+    let executable = java.home.join("bin/java");
+    if visible(&executable) {
+        return Lang::Links(vec![("java".into(), executable)]);
+    }
+    Lang::Prefix(java.home.clone())
+}
+
+fn install(fresh: &Path) -> Result<(), LocalError> {
+    let pom = fresh.join("pom.xml");
+    fs::write(&pom, POM).map_err(|e| LocalError::file(&pom, e))?;
+    let lib = fresh.join("lib");
+    let output = Command::new("mvn")
+        .args(["--batch-mode", "--quiet", "--file"])
+        .arg(&pom)
+        .arg(COPY)
+        .arg(format!("-DoutputDirectory={}", lib.display()))
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|e| {
+            let hint = format!("{e}; install Maven (Debian: apt-get install maven)");
+            LocalError::environment(&format!("fetch {CLIENT} with mvn"), hint)
+        })?;
+    if !output.status.success() {
+        let errors = String::from_utf8_lossy(&output.stdout);
+        return Err(LocalError::environment(&format!("fetch {CLIENT} with mvn"), errors.trim()));
+    }
+    let jars = jars(&lib)?;
+    let client = jars.iter().find(|name| name.starts_with(CLIENT));
+    let client = client.ok_or_else(|| LocalError::environment("fetch the client", "Maven copied none"))?;
+    unpack_native(&lib.join(client), &fresh.join(NATIVE))?;
+    let places: Vec<_> = jars.iter().map(|name| format!("/var/runtime/lib/{name}")).collect();
+    let command =
+        format!("/var/lang/bin/java {OPTIONS} -classpath {} {MAIN} \"$_HANDLER\"", places.join(":"));
+    write_bootstrap(fresh, &command)
+}
+
+/// The names of the jars in a directory, sorted.
+fn jars(lib: &Path) -> Result<Vec<String>, LocalError> {
+    let entries = fs::read_dir(lib).map_err(|e| LocalError::file(lib, e))?;
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut jars: Vec<_> = names.filter(|name| name.ends_with(".jar")).collect();
+    jars.sort();
+    Ok(jars)
+}
+
+fn unpack_native(client: &Path, place: &Path) -> Result<(), LocalError> {
+    let machine = if cfg!(target_arch = "aarch64") { "aarch_64" } else { "x86_64" };
+    let failed = |e: io::Error| LocalError::file(client, e);
+    let mut archive = zip::ZipArchive::new(File::open(client).map_err(failed)?)
+        .map_err(|e| LocalError::file(client, io::Error::other(e)))?;
+    let mut entry = archive
+        .by_name(&format!("jni/libaws-lambda-jni.linux-{machine}.so"))
+        .map_err(|e| LocalError::file(client, io::Error::other(e)))?;
+    fs::create_dir_all(place.parent().unwrap_or(place)).map_err(|e| LocalError::file(place, e))?;
+    let mut file = File::create(place).map_err(|e| LocalError::file(place, e))?;
+    io::copy(&mut entry, &mut file).map_err(|e| LocalError::file(place, e))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn home_and_version_are_read_from_the_settings() {
+        let text = "Property settings:\n    java.home = /usr/lib/jvm/java-17\n    java.specification.version = 17\n\
+                    \topenjdk version \"17.0.15\"\n";
+        let java = read_settings(text).unwrap();
+        assert_eq!((java.home.to_str().unwrap(), java.major), ("/usr/lib/jvm/java-17", 17));
+        assert!(read_settings("java.home = /x\njava.specification.version = 1.8\n").is_none());
+        assert!(read_settings("").is_none());
+    }
+}
