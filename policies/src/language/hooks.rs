@@ -12,6 +12,8 @@ pub enum Language {
     Python,
     /// `hooks.node`.
     Node,
+    /// `hooks.java`.
+    Java,
 }
 
 impl Policy {
@@ -21,6 +23,7 @@ impl Policy {
         let key = match language {
             Language::Python => self.base.hooks.python,
             Language::Node => self.base.hooks.node,
+            Language::Java => self.base.hooks.java,
         };
         key.unwrap_or(true)
     }

@@ -153,6 +153,7 @@ fn whole_keys() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("code.imports", word(&["allow", "report", "deny"])),
         ("hooks.python", value(&["true", "false"])),
         ("hooks.node", value(&["true", "false"])),
+        ("hooks.java", value(&["true", "false"])),
         ("integrity.verify", word(&["init", "never"])),
         ("anomaly.duration", value(&["\"p99 * 3\"", "\"p50*1.25\""])),
         ("anomaly.memory", value(&["\"p1 * 0.5\""])),

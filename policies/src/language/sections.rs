@@ -380,6 +380,8 @@ section! {
         python: bool, rule = None, narrowed = false;
         /// The Node hook. Without the key: true.
         node: bool, rule = None, narrowed = false;
+        /// The Java hook. Without the key: true.
+        java: bool, rule = None, narrowed = false;
     }
 }
 

@@ -115,6 +115,8 @@ impl<'a> Means<'a> {
                 (Some(Plane::Process), "Node hook: process.dlopen, process.binding, inspector.open")
             }
             (Hook::Node, _) => (None, "Node tells hooks nothing of this"),
+            (Hook::Java, Rule::CodeDeserialize) => (Some(Plane::Process), "Java hook: classes by their names"),
+            (Hook::Java, _) => (None, "the Java hook does not judge this"),
         }
     }
 
@@ -201,6 +203,8 @@ mod tests {
         };
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
         insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate not_covered -: Node tells hooks nothing of this");
+        let java = with(Hook::Java);
+        assert!(java.contains("code.evaluate not_covered -: the Java hook does not judge this"), "{java}");
         insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"
         credentials.reads observed process: process plane; no language hook is loaded
         code.evaluate not_covered -: hooks.python = false leaves the Python hook out

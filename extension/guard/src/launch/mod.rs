@@ -87,11 +87,12 @@ fn refuse(settings: &Settings, hello: &Hello<'_>, reason: &str) -> i32 {
 }
 
 impl Plan {
-    fn new(settings: Settings, mut policy: Loaded) -> Self {
+    fn new(mut settings: Settings, mut policy: Loaded) -> Self {
         let runtime = Runtime::find(&settings.command, settings.variable("PATH").unwrap_or_default());
         let mut capabilities = Capabilities::probe();
         let hook = Hook::choose(&settings, &runtime, &policy.hooks);
         capabilities.lines.push(hook.line());
+        shims::add_to_command(&mut settings, &runtime, hook);
         let no_preload = no_preload(&settings, &runtime);
         let child_filter = match (capabilities.notification, CompiledPolicy::new(&policy.compiled)) {
             (Ok(()), Ok(compiled)) => profile::compile(&compiled),

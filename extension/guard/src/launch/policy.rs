@@ -39,6 +39,8 @@ pub struct Hooks {
     pub python: bool,
     /// `hooks.node`.
     pub node: bool,
+    /// `hooks.java`.
+    pub java: bool,
     /// What `[code]` asks of them: `evaluate=report,native=deny`; empty for nothing.
     pub words: String,
 }
@@ -72,6 +74,7 @@ fn compile(resolution: Resolution) -> Result<Loaded, String> {
     let hooks = Hooks {
         python: effective.loads_hook(Language::Python),
         node: effective.loads_hook(Language::Node),
+        java: effective.loads_hook(Language::Java),
         words: effective.hook_words(),
     };
     Ok(Loaded {

@@ -95,6 +95,22 @@ impl Runtime {
         self.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"python"))
     }
 
+    /// Whether it is a JVM's launcher, going by its name.
+    #[must_use]
+    pub fn is_java(&self) -> bool {
+        self.path.file_name().is_some_and(|name| name == "java")
+    }
+
+    /// Which word of the command starts it; `None` where only a script of its own does.
+    #[must_use]
+    pub fn word(&self, command: &[CString], search: &[u8]) -> Option<usize> {
+        let is_it = |word: &CString| {
+            let path = locate(word.as_bytes(), search).and_then(|path| fs::canonicalize(path).ok());
+            path.is_some_and(|path| path == self.path)
+        };
+        command.iter().take(MAX_WORDS).position(is_it)
+    }
+
     /// How many connections to the Runtime API its client keeps: Node's has one for events and one for responses that
     /// are streamed, and on Managed Instances several invocations run at a time.
     #[must_use]

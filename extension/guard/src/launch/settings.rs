@@ -82,6 +82,12 @@ impl Settings {
         self.layer.join("ringfence/node/ringfence.cjs")
     }
 
+    /// The agent jar that the JVM is to load first, whether it is there or not.
+    #[must_use]
+    pub fn java_hook(&self) -> PathBuf {
+        self.layer.join("ringfence/java/ringfence.jar")
+    }
+
     /// The value of a variable as the runtime would see it.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&[u8]> {

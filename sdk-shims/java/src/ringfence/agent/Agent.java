@@ -1,0 +1,72 @@
+package ringfence.agent;
+
+import java.io.IOException;
+import java.lang.instrument.Instrumentation;
+import java.util.Map;
+import java.util.Set;
+import java.util.zip.ZipFile;
+import jdk.internal.access.JavaLangAccess;
+import jdk.internal.access.SharedSecrets;
+import jdk.internal.misc.Unsafe;
+import ringfence.hook.Start;
+
+/**
+ * Where the JVM enters before the function's code: {@code -javaagent:/opt/ringfence/java/ringfence.jar}.
+ *
+ * <p>Gives the hook's classes to the boot loader, where the JDK's own can call them, and goes on there. It knows nothing of
+ * what is watched. Nothing here prints, and none of its faults reaches the function.
+ */
+public final class Agent {
+  /**
+   * What the boot loader gets, one by one: with the jar on its path, JVMs since 24 would say so on the function's output and
+   * load no class of the application from a shared archive any more.
+   */
+  private static final String[] CLASSES = {
+    "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Limits$OfFile", "hook/Limits", "hook/Message",
+    "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start", "hook/Watches$Watched", "hook/Watches",
+    "hook/Words"
+  };
+
+  private Agent() {}
+
+  /** Called by the JVM. Where the launcher has left no way to the agent, nothing is installed. */
+  public static void premain(String arguments, Instrumentation instrumentation) {
+    String descriptor = System.getenv("RINGFENCE_REPORT_FD");
+    if (descriptor == null) {
+      return;
+    }
+    try {
+      export(instrumentation);
+      Boot.define();
+      Start.install(instrumentation, Integer.parseInt(descriptor));
+    } catch (Throwable fault) {
+      // The function starts without the hook; the lower planes hold all the same.
+    }
+  }
+
+  /** Lets this jar, and nobody else, use two packages of java.base. */
+  private static void export(Instrumentation instrumentation) {
+    Set<Module> ours = Set.of(Agent.class.getModule());
+    Map<String, Set<Module>> exports = Map.of("jdk.internal.misc", ours, "jdk.internal.access", ours);
+    instrumentation.redefineModule(Object.class.getModule(), Set.of(), exports, Map.of(), Set.of(), Map.of());
+  }
+
+  /** Linked only when the packages are there to be used. */
+  private static final class Boot {
+    static void define() throws IOException {
+      Unsafe unsafe = Unsafe.getUnsafe();
+      Class<?> last = null;
+      // A look into the jar by the class loader would go by a URL, and take as long as all the rest.
+      try (ZipFile jar = new ZipFile(Agent.class.getProtectionDomain().getCodeSource().getLocation().getPath())) {
+        for (String name : CLASSES) {
+          byte[] bytes = jar.getInputStream(jar.getEntry("ringfence/" + name + ".class")).readAllBytes();
+          last = unsafe.defineClass("ringfence/" + name, bytes, 0, bytes.length, null, null);
+        }
+      }
+      // The JDK's classes may call ours, and ours make a file descriptor of a number, as the runtime client does, too.
+      JavaLangAccess java = SharedSecrets.getJavaLangAccess();
+      java.addReads(Object.class.getModule(), last.getModule());
+      java.addOpens(Object.class.getModule(), "java.io", last.getModule());
+    }
+  }
+}
