@@ -3,6 +3,7 @@
 //! Decides where JVM and client come from, and repeats the command line of Lambda's own Java runtimes. The client is
 //! fetched on first use, once for all Java versions.
 
+use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,7 +87,7 @@ fn probe() -> Result<Machine, LocalError> {
 /// Home and version in what `java -XshowSettings:properties` prints.
 fn read_settings(text: &str) -> Option<Machine> {
     let property = |name: &str| {
-        text.lines().find_map(|line| Some(line.trim().strip_prefix(name)?.trim_start().strip_prefix("= ")?))
+        text.lines().find_map(|line| line.trim().strip_prefix(name)?.trim_start().strip_prefix("= "))
     };
     let version = property("java.specification.version")?;
     Some(Machine { home: property("java.home")?.trim().into(), major: version.trim().parse().ok()? })
@@ -102,9 +103,21 @@ fn lang(java: &Machine) -> Lang {
 }
 
 fn install(fresh: &Path) -> Result<(), LocalError> {
+    let lib = fresh.join("lib");
+    fetch(fresh, &lib)?;
+    let jars = jars(&lib)?;
+    let client = jars.iter().find(|name| name.starts_with(CLIENT));
+    let client = client.ok_or_else(|| failed("Maven copied none"))?;
+    unpack_native(&lib.join(client), &fresh.join(NATIVE))?;
+    let places: Vec<_> = jars.iter().map(|name| format!("/var/runtime/lib/{name}")).collect();
+    let places = places.join(":");
+    write_bootstrap(fresh, &format!("/var/lang/bin/java {OPTIONS} -classpath {places} {MAIN} \"$_HANDLER\""))
+}
+
+/// Has Maven copy the client, and all that it needs, into `lib`.
+fn fetch(fresh: &Path, lib: &Path) -> Result<(), LocalError> {
     let pom = fresh.join("pom.xml");
     fs::write(&pom, POM).map_err(|e| LocalError::file(&pom, e))?;
-    let lib = fresh.join("lib");
     let output = Command::new("mvn")
         .args(["--batch-mode", "--quiet", "--file"])
         .arg(&pom)
@@ -112,29 +125,23 @@ fn install(fresh: &Path) -> Result<(), LocalError> {
         .arg(format!("-DoutputDirectory={}", lib.display()))
         .stdin(Stdio::null())
         .output()
-        .map_err(|e| {
-            let hint = format!("{e}; install Maven (Debian: apt-get install maven)");
-            LocalError::environment(&format!("fetch {CLIENT} with mvn"), hint)
-        })?;
+        .map_err(|e| failed(format!("{e}; install Maven (Debian: apt-get install maven)")))?;
     if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stdout);
-        return Err(LocalError::environment(&format!("fetch {CLIENT} with mvn"), errors.trim()));
+        return Err(failed(String::from_utf8_lossy(&output.stdout).trim()));
     }
-    let jars = jars(&lib)?;
-    let client = jars.iter().find(|name| name.starts_with(CLIENT));
-    let client = client.ok_or_else(|| LocalError::environment("fetch the client", "Maven copied none"))?;
-    unpack_native(&lib.join(client), &fresh.join(NATIVE))?;
-    let places: Vec<_> = jars.iter().map(|name| format!("/var/runtime/lib/{name}")).collect();
-    let command =
-        format!("/var/lang/bin/java {OPTIONS} -classpath {} {MAIN} \"$_HANDLER\"", places.join(":"));
-    write_bootstrap(fresh, &command)
+    Ok(())
+}
+
+fn failed(reason: impl Display) -> LocalError {
+    LocalError::environment(format!("fetch {CLIENT} with mvn"), reason)
 }
 
 /// The names of the jars in a directory, sorted.
 fn jars(lib: &Path) -> Result<Vec<String>, LocalError> {
     let entries = fs::read_dir(lib).map_err(|e| LocalError::file(lib, e))?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut jars: Vec<_> = names.filter(|name| name.ends_with(".jar")).collect();
+    let mut jars: Vec<_> =
+        names.filter(|name| Path::new(name).extension().is_some_and(|kind| kind == "jar")).collect();
     jars.sort();
     Ok(jars)
 }
