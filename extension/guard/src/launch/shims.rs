@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_hook_that_is_left_out_says_by_what() {
         let layer = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(layer.path().join("ringfence/python")).unwrap();
+        fs::create_dir_all(layer.path().join("ringfence/python")).unwrap();
         let mut settings = Settings::read();
         settings.shims = true;
         settings.layer = layer.path().to_owned();
