@@ -115,7 +115,9 @@ impl<'a> Means<'a> {
                 (Some(Plane::Process), "Node hook: process.dlopen, process.binding, inspector.open")
             }
             (Hook::Node, _) => (None, "Node tells hooks nothing of this"),
-            (Hook::Java, Rule::CodeDeserialize) => (Some(Plane::Process), "Java hook: classes by their names"),
+            (Hook::Java, Rule::CodeDeserialize) => {
+                (Some(Plane::Process), "Java hook: classes by their names")
+            }
             (Hook::Java, _) => (None, "the Java hook does not judge this"),
         }
     }

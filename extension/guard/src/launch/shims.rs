@@ -138,7 +138,8 @@ mod tests {
         settings.layer = layer.path().to_owned();
         let chosen = |settings: &Settings, runtime: &str, python: bool| {
             let runtime = Runtime { path: runtime.into(), ..Runtime::default() };
-            Hook::choose(settings, &runtime, &Hooks { python, node: true, java: true, words: String::new() }).line()
+            Hook::choose(settings, &runtime, &Hooks { python, node: true, java: true, words: String::new() })
+                .line()
         };
         let python = "/var/lang/bin/python3.13";
         assert_eq!(chosen(&settings, python, true), "language hook: Python");
