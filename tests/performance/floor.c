@@ -15,12 +15,12 @@
 #include <unistd.h>
 
 #define ASK(nr) {0x15, 0, 1, nr}, {0x06, 0, 0, 0x7fc00000}
+/* openat, where its flags say that it may write. */
+#define ASK_WRITING {0x15, 0, 3, SYS_openat}, {0x20, 0, 0, 32}, {0x45, 0, 1, 3}, {0x06, 0, 0, 0x7fc00000}
 
 static int listener(void) {
     struct sock_filter filter[] = {
-        {0x20, 0, 0, 0}, ASK(SYS_connect), ASK(SYS_execve), ASK(SYS_sendmsg), ASK(SYS_sendmmsg),
-        /* Opens that write, by their flags. */
-        {0x15, 0, 2, SYS_openat}, {0x20, 0, 0, 32}, {0x45, 1, 0, 01103}, {0x06, 0, 0, 0x7fff0000}, {0x06, 0, 0, 0x7fc00000},
+        {0x20, 0, 0, 0}, ASK(SYS_connect), ASK(SYS_execve), ASK(SYS_sendmsg), ASK(SYS_sendmmsg), ASK_WRITING, {0x06, 0, 0, 0x7fff0000},
     };
     struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
     /* NEW_LISTENER, SPEC_ALLOW, WAIT_KILLABLE_RECV: as the guard asks for. */

@@ -21,7 +21,9 @@ static int harmed(double begun, double limit) {
     int honest = reach(ALLOWED, good_port);
     if (honest) return fprintf(stderr, "an honest call fails: %s\n", strerror(honest)), WORKED;
     if (!reach(FORBIDDEN, bad_port)) return fprintf(stderr, "a forbidden call passes\n"), WORKED;
-    if (now() - begun > limit) return fprintf(stderr, "it took %.1f s\n", now() - begun), WORKED;
+    /* Where the processor is emulated, time says nothing: whoever runs it there says how many times longer it may take. */
+    const char *times = getenv("ATTACK_PATIENCE");
+    if (now() - begun > limit * (times ? atof(times) : 1)) return fprintf(stderr, "it took %.1f s\n", now() - begun), WORKED;
     return EPERM;
 }
 
