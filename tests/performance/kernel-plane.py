@@ -11,7 +11,6 @@ import contextlib
 import os
 import pathlib
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
