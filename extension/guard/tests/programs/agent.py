@@ -57,6 +57,9 @@ while True:
             reports.settimeout(10)
             show(report=reports.recv(1000).decode())
         if not message:
+            # What was sent before the end may still lie there.
+            while select.select([resolver], [], [], 0)[0]:
+                show(resolver=resolver.recv(1000).decode())
             show(closed=True)
             sys.exit()
         report = fields(message)
