@@ -73,24 +73,23 @@ class Languages(unittest.TestCase):
                 self.assertEqual(told, expected)
 
     @unittest.skipUnless(GO, "no go here")
-    def test_a_static_function_is_held_by_the_kernel_plane_or_the_record_says_that_it_is_not(self):
+    def test_a_static_function_is_held_by_the_kernel_plane_or_the_record_says_that_it_is_not_enforced(self):
         def prepare(code):
             built = [GO, "build", "-o", str(code / "function"), str(SOURCES / "main.go")]
             subprocess.run(built, check=True, env={**os.environ, "CGO_ENABLED": "0", "GO111MODULE": "off"})
             return "/var/task/function"
 
-        for profile, done, kind, plane, actions in (
-            ("strict", "done", "not_covered", "process", {"exec"}),
-            ("nested", "failed", "enforced", "kernel", {"exec", "connect"}),
-        ):
+        for profile, done, kind in (("strict", "done", "observed"), ("nested", "failed", "enforced")):
             with self.subTest(profile):
                 answer, told, (protection,) = self.invoke(prepare, profile)
-                # A dynamically linked child has the library in it again: the shell may start, what it runs may not.
-                self.assertEqual(answer, {"child": done, "shell": "failed", "connect": done})
+                # The shell fails in both: the library is in it again and refuses what it runs, unless the platform plane has
+                # found and killed it before. Which children that finds is a matter of the clock.
+                self.assertEqual((answer["shell"], answer["connect"]), ("failed", done))
                 status = {each["rule"]: each["status"] for each in protection["rules"]}
                 self.assertEqual((status["process.allow"], status["egress.allow"]), (kind, kind))
-                # The platform plane may find something afterwards, by the clock; it blocks nothing.
-                self.assertEqual({each for each in told if each[1] == "blocked"}, {(action, "blocked", plane) for action in actions})
+                if profile == "nested":
+                    self.assertEqual(answer["child"], "failed")
+                    self.assertLessEqual({("exec", "blocked", "kernel"), ("connect", "blocked", "kernel")}, told)
 
 
 if __name__ == "__main__":
