@@ -75,7 +75,7 @@ void pin(int processor) {
     sched_setaffinity(0, sizeof set, &set);
 }
 
-static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens, floods, races};
+static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens, floods, races, review};
 
 int main(int argc, char **argv) {
     self = argv[0];

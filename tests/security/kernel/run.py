@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
+SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races", "review"]
 PROFILES = ["open", "nested"]
 
 

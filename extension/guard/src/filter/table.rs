@@ -332,6 +332,12 @@ fn processes(options: Options) -> Vec<Rule> {
         ),
         rule(libc::SYS_rt_tgsigqueueinfo, vec![], Action::Ask, "as tgkill"),
         rule(
+            libc::SYS_setpgid,
+            vec![case(vec![Atom::Is(1, 0)], Action::Allow)],
+            Action::Ask,
+            "a kill(0) that was looked at in one group could be carried out in the guard's",
+        ),
+        rule(
             libc::SYS_prlimit64,
             vec![case(vec![Atom::Is(0, 0)], Action::Allow), case(vec![Atom::Null(2)], Action::Allow)],
             Action::Ask,

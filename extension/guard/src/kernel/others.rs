@@ -1,7 +1,8 @@
 //! Calls that act on other processes: signals, limits, scheduling; and children that put a filter on themselves.
 //!
 //! Decided on registers alone, so what may happen is left to the kernel. Out of bounds are the guard, the agent, and,
-//! for children, the runtime: whoever can stop them can act unseen.
+//! for children, the runtime: whoever can stop them can act unseen. A number must mean the same when the kernel reads it
+//! again: one that nobody has could be the guard's next thread, and who joins a group changes what `kill(0)` reaches.
 
 use ringfence_policy::{Role, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
@@ -15,6 +16,8 @@ use crate::sys::{Errno, process};
 
 const OUT_OF_BOUNDS: RegistersOnly =
     RegistersOnly::because("the target's number is a register, and is not ours");
+const OTHER_GROUP: RegistersOnly =
+    RegistersOnly::because("the group's number is a register; the groups of ours never change theirs");
 const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
     "operation and flags are registers; a filter without a listener can only take away",
 );
@@ -37,7 +40,10 @@ impl Supervisor<'_> {
             }
             ..0 if groups => self.holds_protected(number.unsigned_abs(), caller),
             ..=0 => false,
-            _ => self.is_protected(number.unsigned_abs(), caller),
+            _ => match self.is_protected(number.unsigned_abs(), caller) {
+                Ok(protected) => protected,
+                Err(error) => return Answer::Fail(error),
+            },
         };
         if protected {
             self.refuse(caller, call, b"aimed at the guard, the agent or the runtime");
@@ -53,10 +59,22 @@ impl Supervisor<'_> {
         members.iter().any(|member| *member != 0 && process::group_of(*member) == Some(group))
     }
 
-    fn is_protected(&self, number: u32, caller: &Caller) -> bool {
-        let Ok(process) = target::process_of(number) else { return false };
+    /// Whether a process or thread is out of bounds for the caller; `ESRCH` for a number that nobody has now.
+    fn is_protected(&self, number: u32, caller: &Caller) -> Result<bool, Errno> {
+        let process = target::process_of(number)?;
         let runtime = caller.role == Role::Child && process == self.runtime;
-        process == self.guard || (self.agent != 0 && process == self.agent) || runtime
+        Ok(process == self.guard || (self.agent != 0 && process == self.agent) || runtime)
+    }
+
+    /// Decides setpgid(2) into a group that is named: nobody joins one that he may not signal. He could be in his own
+    /// when a `kill(0)` is looked at, and in that one when it is carried out.
+    pub(super) fn join_group(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let group = low_word(notification.arguments.get(1).copied().unwrap_or(0));
+        if group > 0 && self.holds_protected(group.unsigned_abs(), caller) {
+            self.refuse(caller, "setpgid", b"into the group of the guard, the agent or the runtime");
+            return Answer::Fail(Errno::EPERM);
+        }
+        Answer::Continue(OTHER_GROUP)
     }
 
     /// Decides `seccomp(SECCOMP_SET_MODE_FILTER)` without flags.

@@ -1,0 +1,65 @@
+/* What a review of the guard by an outsider tried: numbers that come to mean somebody else after the verdict. */
+#include "attack.h"
+
+/* Signals of a child that reach the runtime, which it may not signal. */
+static volatile int hits, stop_it;
+static void hit(int signal_number, siginfo_t *info, void *unused) {
+    (void)signal_number, (void)unused;
+    if (info->si_pid > 0 && info->si_pid != getpid()) hits++;
+}
+static void take_hits(void) {
+    struct sigaction act = {.sa_sigaction = hit, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigaction(SIGUSR2, &act, 0);
+}
+static int refused_outright(pid_t child) {
+    kill(child, SIGKILL);
+    waitpid(child, 0, 0);
+    return hits ? WORKED : EPERM;
+}
+
+/* A thread that is not there yet when the guard looks, and is the runtime's when the kernel does. */
+static volatile pid_t *newest;
+static void *be_born(void *unused) {
+    *newest = (pid_t)syscall(SYS_gettid);
+    return unused;
+}
+static int thread_to_come(void) {
+    newest = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    take_hits();
+    pid_t child = fork();
+    if (!child)
+        for (unsigned ahead = 0;; ahead = (ahead + 1) % 6) syscall(SYS_tkill, *newest + 1 + (int)ahead, SIGUSR2);
+    double begun = now();
+    for (int i = 0; !hits && (guarded ? i < tries : now() - begun < 30); i++) {
+        pthread_t id;
+        if (!pthread_create(&id, 0, be_born, 0)) pthread_join(id, 0);
+    }
+    return refused_outright(child);
+}
+
+/* A process that is in a group of its own when the guard looks, and in the runtime's when the kernel does. */
+static pid_t theirs;
+static void *move_about(void *unused) {
+    for (;;) setpgid(0, theirs), setpgid(0, 0);
+    return unused;
+}
+static int group_joined_late(void) {
+    take_hits();
+    theirs = getpgrp();
+    pid_t child = fork();
+    if (!child) {
+        signal(SIGUSR2, SIG_IGN);
+        setpgid(0, 0);
+        pthread_t id;
+        pthread_create(&id, 0, move_about, 0);
+        for (;;) kill(0, SIGUSR2);
+    }
+    double begun = now();
+    while (!hits && now() - begun < (guarded ? tries / 2000.0 : 30)) usleep(1000);
+    return refused_outright(child);
+}
+
+const struct attack review[] = {
+    {"signal-thread-to-come", thread_to_come, RACE}, {"signal-group-joined-late", group_joined_late, RACE},
+    {0},
+};
