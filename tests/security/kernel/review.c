@@ -1,4 +1,5 @@
-/* What a review of the guard by an outsider tried: numbers that come to mean somebody else after the verdict. */
+/* What a review of the guard by an outsider tried: numbers that come to mean somebody else after the verdict, and calls
+   that are made to wait in the guard's hands. */
 #include "attack.h"
 
 /* Signals of a child that reach the runtime, which it may not signal. */
@@ -59,7 +60,45 @@ static int group_joined_late(void) {
     return refused_outright(child);
 }
 
+/* A connect that was not to wait when the guard looked at the socket, and waits then: in the guard's hands, for as long as
+   a full listener likes, also when the caller is gone. */
+static int flipping;
+static void *flip(void *unused) {
+    for (;;) fcntl(flipping, F_SETFL, O_RDWR), fcntl(flipping, F_SETFL, O_RDWR | O_NONBLOCK);
+    return unused;
+}
+static int made_to_wait(void) {
+    int full_port = 0, good_port = 0;
+    listen(receiver(SOCK_STREAM, ALLOWED, &full_port), 0);
+    receiver(SOCK_DGRAM, ALLOWED, &good_port);
+    struct sockaddr_in to = inet(ALLOWED, full_port), good = inet(ALLOWED, good_port);
+    for (int i = 0; i < 4; i++) connect(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), (void *)&to, sizeof to);
+    double begun = now(), worst = 0;
+    for (int i = 0; i < tries / 20 && worst < 3 && now() - begun < 60; i++) {
+        pid_t child = fork();
+        if (!child) {
+            flipping = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+            pthread_t id;
+            pthread_create(&id, 0, flip, 0);
+            usleep(500);
+            connect(flipping, (void *)&to, sizeof to);
+            _exit(0);
+        }
+        usleep(3000);
+        kill(child, SIGKILL);
+        waitpid(child, 0, 0);
+        double one = now();
+        int fd = socket(AF_INET, SOCK_DGRAM, 0);
+        connect(fd, (void *)&good, sizeof good);
+        close(fd);
+        if (now() - one > worst) worst = now() - one;
+    }
+    if (worst > 3) return fprintf(stderr, "an honest call took %.1f s\n", worst), WORKED;
+    return EPERM;
+}
+
 const struct attack review[] = {
     {"signal-thread-to-come", thread_to_come, RACE}, {"signal-group-joined-late", group_joined_late, RACE},
+    {"connect-made-to-wait", made_to_wait, ON_GUARD},
     {0},
 };

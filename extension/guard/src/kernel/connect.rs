@@ -18,6 +18,7 @@ use super::registry::socket_inode;
 use super::sockets::{Missing, Pinned};
 use super::target::{self, Caller};
 use super::workers::Task;
+use crate::sys::limit::Limit;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, memory, socket};
 use crate::text::Text;
@@ -238,14 +239,16 @@ impl Supervisor<'_> {
         socket: Pinned,
         address: &[u8],
     ) -> Answer {
-        if socket.kind != libc::SOCK_DGRAM
-            && socket.is_blocking()
-            && matches!(family(address), Some(libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX))
-        {
-            let task = Task::Connect { address: address.to_vec(), release: socket.kept_as };
-            return self.leave_to_worker(call, caller, socket.file, task).unwrap_or_else(Answer::Fail);
-        }
-        let connected = socket::connect(socket.file.as_fd(), address);
+        let may_wait = socket.kind != libc::SOCK_DGRAM
+            && matches!(family(address), Some(libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX));
+        let connected = match &self.limit {
+            _ if !may_wait => socket::connect(socket.file.as_fd(), address),
+            Some(limit) if !socket.is_blocking() => connect_at_once(limit, &socket, address),
+            _ => {
+                let task = Task::Connect { address: address.to_vec(), release: socket.kept_as };
+                return self.leave_to_worker(call, caller, socket.file, task).unwrap_or_else(Answer::Fail);
+            }
+        };
         let streaming = matches!(connected, Ok(()) | Err(Errno(libc::EINPROGRESS | libc::EISCONN)));
         if streaming && socket.is_stream() && family(address) != Some(libc::AF_UNSPEC) {
             self.release(&socket);
@@ -301,6 +304,16 @@ impl Supervisor<'_> {
                 Ok(out)
             }
         }
+    }
+}
+
+/// Connects a socket that does not wait. Another thread of the target may have made it one that does since that was looked
+/// at, and everybody's calls would wait for it here.
+fn connect_at_once(limit: &Limit, socket: &Pinned, address: &[u8]) -> Result<(), Errno> {
+    match limit.keep(|| socket::connect(socket.file.as_fd(), address)) {
+        Err(Errno(libc::EINTR)) if family(address) == Some(libc::AF_UNIX) => Err(Errno(libc::EAGAIN)),
+        Err(Errno(libc::EINTR)) => Err(Errno(libc::EINPROGRESS)),
+        connected => connected,
     }
 }
 

@@ -50,6 +50,7 @@ use crate::notice;
 use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Identity};
 use crate::sys::file;
+use crate::sys::limit::Limit;
 use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{self, Listener, Notification};
 use acquaintances::{Acquaintances, Grain};
@@ -141,6 +142,8 @@ struct Supervisor<'p> {
     expected_api_connections: usize,
     reach: Reach,
     acquaintances: Acquaintances,
+    /// For calls that must not wait; of the thread that makes them.
+    limit: Option<Limit>,
     /// Whether the runtime's process was looked at and has not been let exec since.
     runtime_known: bool,
     undelivered: Undelivered,
@@ -202,6 +205,7 @@ impl<'p> Supervisor<'p> {
                 Reach::FetchByThread => Grain::Thread,
                 Reach::FetchByProcess | Reach::Registry => Grain::Process,
             }),
+            limit: None,
             runtime_known: false,
             undelivered,
             waits_killable: seccomp::waits_killable(),

@@ -13,9 +13,10 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::target::Caller;
 use super::undelivered::digest;
-use super::workers::{Job, Task, lock};
+use super::workers::{CALL_OFF, Job, Task, lock};
 use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Wait, poll};
+use crate::sys::limit::Limit;
 use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{Listener, Notification};
 
@@ -26,6 +27,9 @@ const STACK: usize = 512 * 1024;
 pub(super) fn run(supervisor: Supervisor<'static>) -> i32 {
     let shared = Arc::new(Mutex::new(supervisor));
     let alone = start(&shared).is_err();
+    if alone {
+        lock(&shared).answers_from_now_on();
+    }
     loop {
         let (mut waits, patience) = lock(&shared).waits(alone);
         if poll(&mut waits, patience).is_err() {
@@ -51,6 +55,7 @@ fn start(shared: &Arc<Mutex<Supervisor<'static>>>) -> Result<(), Errno> {
 }
 
 fn answer_all(listener: &Listener, shared: &Mutex<Supervisor<'_>>) {
+    lock(shared).answers_from_now_on();
     loop {
         match listener.receive() {
             Ok(notification) => lock(shared).answer(&notification),
@@ -158,6 +163,11 @@ impl Supervisor<'_> {
             let _ = raise();
         }
         Answer::Elsewhere
+    }
+
+    /// Says that the calling thread is the one that answers. Where it can have no limit, workers do what might wait.
+    fn answers_from_now_on(&mut self) {
+        self.limit = Limit::for_this_thread(CALL_OFF).ok();
     }
 
     fn answer(&mut self, notification: &Notification) {

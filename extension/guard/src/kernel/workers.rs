@@ -22,8 +22,9 @@ const MAX_QUEUED: usize = 256;
 const SHARE_OF_THREADS: usize = 96;
 const SHARE_OF_QUEUE: usize = 192;
 const STACK: usize = 64 * 1024;
-/// Interrupts a worker's call. Nothing else sends it to the guard.
-const CALL_OFF: i32 = libc::SIGURG;
+/// Interrupts a worker's call, and one of the answering thread's that waits though it should not. Nothing else sends it to
+/// the guard.
+pub const CALL_OFF: i32 = libc::SIGURG;
 /// How often it is looked whether somebody still waits for the workers, in milliseconds.
 const LOOK: i32 = 100;
 

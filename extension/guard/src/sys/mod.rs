@@ -6,6 +6,7 @@
 pub mod descriptor;
 pub mod file;
 pub mod landlock;
+pub mod limit;
 pub mod map;
 pub mod memory;
 pub mod process;
