@@ -62,12 +62,13 @@ def native_exec(command):
     return reader
 
 
-def until(work):
-    """Tries until it works, for ten seconds."""
-    deadline = time.time() + 10
-    while time.time() < deadline:
-        if work():
+def until(true, seconds=10):
+    """Tries until it is true, for so long; a busy machine may need most of that."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if true():
             return True
+        time.sleep(0.01)
     return False
 
 
@@ -153,14 +154,6 @@ def mapped(name):
                 start, end = (int(part, 16) for part in parts[0].split("-"))
                 found.append((start, end, parts[1], parts[5].strip(), int(parts[2], 16)))
     return found
-
-
-def until(true, seconds):
-    """Waits for it, so long; a busy machine may need most of that."""
-    end = time.monotonic() + seconds
-    while not true() and time.monotonic() < end:
-        time.sleep(0.01)
-    return true()
 
 
 def outlive(name):
