@@ -6,6 +6,8 @@ Nothing here runs on its own: `../run.py` plays each case without the layer, whe
 from dataclasses import dataclass
 
 STOPPED, REPORTED, BREACH, HONEST = "stopped", "reported", "breach", "honest"
+# A limit by a race: who wins it is chance, its record is not.
+RACED = "raced"
 
 
 @dataclass(frozen=True)
@@ -667,7 +669,7 @@ os.makedirs('/tmp/kept', exist_ok=True); write('/tmp/kept/secret', b'secret')
 """, "won = os.path.exists('/tmp/kept/secret')"),
     case("residue-in-memory", BREACH, "data in the runtime's own memory, or an unlinked file that stays open", "sys.modules['left'] = 'secret'",
          "won = sys.modules.get('left') == 'secret'"),
-    case("residue-after-a-forged-end", STOPPED, "the runtime's process says that the invocation is over, then writes", """
+    case("residue-after-a-forged-end", RACED, "the runtime's process says that the invocation is over, then writes", """
 socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(notice(4, context.aws_request_id), report_socket())
 time.sleep(0.3); write('/tmp/after-the-end', b'secret')
 """, "won = os.path.exists('/tmp/after-the-end')", rule="tmp.residue", control=False),
