@@ -130,7 +130,7 @@ pub(crate) struct Detector {
     condemned: HashSet<u64>,
     /// Mapped files that were looked at, by image.
     mapped: HashSet<u64>,
-    /// Connections that the runtime's client keeps to its API, as the process plane counts them.
+    /// Connections that the runtime's client keeps to its API.
     api_connections: usize,
     /// Inodes of the sockets that were open when init ended.
     of_init: HashSet<u64>,
@@ -178,7 +178,7 @@ impl Detector {
         }
         self.begun = true;
         let runtime = proc::executable(&self.proc, scene.ours.runtime);
-        self.api_connections = if runtime.ends_with(b"/node") { 2 } else { 1 };
+        self.api_connections = connections::kept_to_api(&runtime);
         self.gates.news(scene.checks.egress, scene.deliveries);
         self.census.begin(&self.proc, &scene.ours, &self.state);
         if scene.checks.egress {

@@ -38,7 +38,7 @@ fn close(number: u32) {
 }
 
 /// The entries of a folder that are numbers; entries that are cut off or senseless end the list.
-fn numbers(mut entries: &[u8]) -> impl Iterator<Item = u32> {
+pub(crate) fn numbers(mut entries: &[u8]) -> impl Iterator<Item = u32> {
     core::iter::from_fn(move || {
         let length = entries.get(LENGTH_AT..LENGTH_AT + 2)?;
         let length = usize::from(u16::from_ne_bytes(length.try_into().ok()?));

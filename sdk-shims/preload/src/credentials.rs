@@ -67,9 +67,9 @@ fn denied(state: &State, variable: &[u8]) -> bool {
 
 /// Node reads its environment by getenv(3) whoever asks, SDKs included: there its hook tells who it was.
 fn hook_tells(state: &State, verdict: Verdict) -> bool {
-    // The guard sets the variable where it loads the hook, and only Node keeps two connections.
+    // The guard sets the variable where it loads the hook.
     verdict.decision == Decision::Report
-        && state.two_connections
+        && state.is_node
         && find(arch::environment_of_libc() as usize, b"RINGFENCE_REPORT_FD") != 0
 }
 

@@ -22,6 +22,7 @@
 mod arch;
 mod channel;
 mod children;
+mod client_threads;
 mod closing;
 mod credentials;
 mod exec;

@@ -4,12 +4,13 @@
 //! in the process opens one to steal events), and sees the answer to an invocation and the request for the next event
 //! go out, which ends that invocation. `network` calls it for connects, `handler` for writes.
 
-use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ringfence_policy::{Action, Decision, Destination, Role, Transport};
 use ringfence_records::message::{ActionKind, INIT_IS_OVER, Kind, Report};
 
 use crate::arch::Flow;
+use crate::client_threads::{self, SHARED};
 use crate::report;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
@@ -21,6 +22,8 @@ const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next";
 const ANSWER: &[u8] = b"POST /2018-06-01/runtime/invocation/";
 /// Longest request id in bytes that is remembered; Lambda's have 36.
 const MAX_REQUEST: usize = 64;
+/// Connections that are remembered: two, and one for each thread of a large pool of Node's.
+const MAX_CONNECTIONS: usize = 130;
 
 /// The request that was answered last, padded with zeros.
 static ANSWERED: [AtomicU8; MAX_REQUEST] = [const { AtomicU8::new(0) }; MAX_REQUEST];
@@ -28,11 +31,13 @@ static ANSWERED: [AtomicU8; MAX_REQUEST] = [const { AtomicU8::new(0) }; MAX_REQU
 struct Connection {
     descriptor: AtomicI32,
     inode: AtomicU64,
+    /// See [`client_threads::seat`].
+    seat: AtomicU32,
 }
 
 impl Connection {
     const fn none() -> Self {
-        Self { descriptor: AtomicI32::new(-1), inode: AtomicU64::new(0) }
+        Self { descriptor: AtomicI32::new(-1), inode: AtomicU64::new(0), seat: AtomicU32::new(SHARED) }
     }
 
     /// Whether it is still the socket that was connected.
@@ -43,36 +48,47 @@ impl Connection {
     }
 }
 
-static CONNECTIONS: [Connection; 2] = [Connection::none(), Connection::none()];
+static CONNECTIONS: [Connection; MAX_CONNECTIONS] = [const { Connection::none() }; MAX_CONNECTIONS];
+/// How many of them were ever used: nearly every runtime has one.
+static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// Connections that the runtime's client keeps.
-fn expected(state: &State) -> impl Iterator<Item = &'static Connection> {
-    let count = if state.two_connections || state.handoff.concurrent { 2 } else { 1 };
-    CONNECTIONS.iter().take(count)
+fn used() -> impl Iterator<Item = &'static Connection> {
+    CONNECTIONS.iter().take(USED.load(Ordering::Relaxed))
+}
+
+/// How many the runtime's client keeps on one seat. Node's has one for answers on its main thread and one for answers
+/// that are streamed; its threads that wait for events have one each.
+const fn expected(state: &State, seat: u32) -> usize {
+    if state.handoff.concurrent || (state.is_node && seat == SHARED) { 2 } else { 1 }
 }
 
 /// Whether `socket` would be one connection too many.
 pub(crate) fn is_second(state: &State, socket: i32) -> bool {
-    expected(state).all(|known| known.is_open() && known.descriptor.load(Ordering::Relaxed) != socket)
+    let seat = client_threads::seat(state);
+    let others = used().filter(|known| {
+        known.seat.load(Ordering::Relaxed) == seat && known.descriptor.load(Ordering::Relaxed) != socket
+    });
+    others.filter(|known| known.is_open()).count() >= expected(state, seat)
 }
 
 /// Remembers a connection of the runtime.
 pub(crate) fn remember(state: &State, socket: i32) {
     let Ok(identity) = sys::identity(socket) else { return };
-    let place = expected(state)
-        .find(|known| known.descriptor.load(Ordering::Relaxed) == socket)
-        .or_else(|| expected(state).find(|known| !known.is_open()));
-    if let Some(place) = place {
+    let place = used()
+        .position(|known| known.descriptor.load(Ordering::Relaxed) == socket)
+        .or_else(|| CONNECTIONS.iter().position(|known| !known.is_open()));
+    if let Some((index, place)) = place.and_then(|index| Some((index, CONNECTIONS.get(index)?))) {
+        USED.fetch_max(index + 1, Ordering::Relaxed);
+        place.seat.store(client_threads::seat(state), Ordering::Relaxed);
         place.inode.store(identity.inode, Ordering::Release);
         place.descriptor.store(socket, Ordering::Release);
     }
 }
 
-/// Looks at bytes that are about to be sent. Cheap for every other descriptor: two compares.
+/// Looks at bytes that are about to be sent. Cheap for every other descriptor: a compare or two.
 pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usize) -> Flow {
     let socket = sys::descriptor(socket);
-    let Some(known) = CONNECTIONS.iter().find(|known| known.descriptor.load(Ordering::Relaxed) == socket)
-    else {
+    let Some(known) = used().find(|known| known.descriptor.load(Ordering::Relaxed) == socket) else {
         return Flow::Proceed;
     };
     if is_stolen(state, known) {
@@ -85,6 +101,7 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
     if begins(NEXT) {
         if speaks_for_all && !state::has_been_invoked() {
+            client_threads::take_stock();
             mark_end_of_init();
         }
         state::note_invoked();
@@ -158,9 +175,7 @@ fn say_that_it_is_over(state: &State) {
 
 /// The same for a vector of buffers: a request's head stands in the first one.
 pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) -> Flow {
-    if count == 0
-        || CONNECTIONS.iter().all(|known| known.descriptor.load(Ordering::Relaxed) != sys::descriptor(socket))
-    {
+    if count == 0 || used().all(|known| known.descriptor.load(Ordering::Relaxed) != sys::descriptor(socket)) {
         return Flow::Proceed;
     }
     match (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {

@@ -112,7 +112,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         started_as: sys::process_id(),
         executable,
         proc_device: proc_device(),
-        two_connections: runs_node(),
+        is_node: runs_node(),
         compiles: memory_calls::compiles(),
         rules: Rules::of(&policy, decoded.kernel_covers),
         sites: Table::new(),
@@ -146,7 +146,7 @@ fn proc_device() -> u64 {
         .map_or(0, |identity| identity.device)
 }
 
-/// Node's client keeps one connection for events and one for answers.
+/// Whether the executable is Node, going by its name.
 fn runs_node() -> bool {
     let mut path = [0; 512];
     sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))

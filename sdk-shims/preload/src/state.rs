@@ -38,8 +38,8 @@ pub(crate) struct State {
     pub(crate) executable: sys::Identity,
     /// Device of the procfs at /proc.
     pub(crate) proc_device: u64,
-    /// Whether the runtime keeps two connections to its API (Node's client has one for events, one for answers).
-    pub(crate) two_connections: bool,
+    /// Whether this is Node, going by its name: its client keeps several connections to the API.
+    pub(crate) is_node: bool,
     /// Whether the program makes code at run time, as just-in-time compilers do.
     pub(crate) compiles: bool,
     pub(crate) rules: Rules,

@@ -21,6 +21,10 @@ const FOUND_OPEN: &[u8] = b"found open: no plane stopped it";
 const FOUND_CLOSED: &[u8] =
     b"found after it was closed: no plane stopped it, and nobody can tell whose it was";
 const FOUND_LISTENING: &[u8] = b"found listening: no plane stopped it";
+/// How many threads Node's pool is to have: a variable of the function, which extensions are given too.
+const POOL_SIZE: &str = "UV_THREADPOOL_SIZE";
+const DEFAULT_POOL: usize = 4;
+const LARGEST_POOL: usize = 1024;
 /// Where names are looked up.
 const DNS: u16 = 53;
 
@@ -130,6 +134,17 @@ impl Detector {
     }
 }
 
+/// How many connections a client keeps to its API. Node's has one for answers, one for answers that are streamed, and
+/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one.
+pub(super) fn kept_to_api(runtime: &[u8]) -> usize {
+    if runtime.ends_with(b"/node") { 2 + pool_size(std::env::var(POOL_SIZE).ok().as_deref()) } else { 1 }
+}
+
+/// As libuv takes it.
+fn pool_size(set: Option<&str>) -> usize {
+    set.map_or(DEFAULT_POOL, |set| set.trim().parse().unwrap_or(1).clamp(1, LARGEST_POOL))
+}
+
 fn is_ours(socket: &Socket) -> bool {
     is_held(socket) && socket.is_own
 }
@@ -178,5 +193,22 @@ fn finding(socket: &Socket, verdict: Verdict, by_runtime: bool) -> Finding {
         process: None,
         by_runtime,
         detail: if listens { FOUND_LISTENING } else { FOUND_OPEN },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_is_as_large_as_libuv_makes_it() {
+        let sizes = [None, Some("8"), Some("0"), Some("many"), Some("5000"), Some("-1")].map(pool_size);
+        assert_eq!(sizes, [4, 8, 1, 1, 1024, 1]);
+    }
+
+    #[test]
+    fn only_nodes_client_keeps_more_than_one() {
+        assert_eq!(kept_to_api(b"/var/lang/bin/python3.13"), 1);
+        assert!(kept_to_api(b"/var/lang/bin/node") >= 3);
     }
 }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
-use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
+use ringfence_policy::{Action, Decision, Destination, Phase, Role, Transport, Verdict};
 use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report};
 use ringfence_records::page;
 
@@ -14,9 +14,8 @@ use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
-use super::registry::socket_inode;
 use super::sockets::{Missing, Pinned};
-use super::target::{self, Caller};
+use super::target::Caller;
 use super::workers::Task;
 use crate::sys::limit::Limit;
 use crate::sys::seccomp::Notification;
@@ -27,8 +26,6 @@ use crate::text::Text;
 const MAX_NAMES: usize = 32;
 /// Where a path stands in a `struct sockaddr_un`.
 const UNIX_PATH: usize = 2;
-/// Connections to the Runtime API that are remembered, one a process.
-const MAX_API_CONNECTIONS: usize = 16;
 
 /// An address copied from the target.
 #[derive(Debug, Clone, Copy)]
@@ -59,23 +56,6 @@ impl GivenAddress {
 
     pub(super) fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
-    }
-}
-
-/// A process's connection to the Runtime API, to tell one too many.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ApiConnection {
-    process: u32,
-    number: i32,
-    inode: u64,
-}
-
-impl ApiConnection {
-    /// Whether the descriptor is still the socket that was connected.
-    fn is_open(&self) -> bool {
-        let mut link = [0; 64];
-        target::link(self.process, format_args!("fd/{}", self.number), &mut link)
-            .is_ok_and(|link| socket_inode(link) == Some(self.inode))
     }
 }
 
@@ -162,16 +142,19 @@ impl Supervisor<'_> {
             names: names.get(..found).unwrap_or_default(),
             runtime_api,
             own_service: self.resolver == Some(target),
-            second_connection: runtime_api && self.holds_api_connections(caller, socket.inode()?),
+            second_connection: runtime_api && self.api_connections.are_there(caller, socket.inode()?),
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
         self.note_internet(caller, action, target, verdict)?;
         if runtime_api && caller.role == Role::Runtime {
+            if !self.invoked || self.published().0 == Phase::Init {
+                self.api_connections.take_stock(caller.process);
+            }
             // Its first request is for an event. The agent hears of the first invocation a little later.
             self.invoked = true;
         }
         if runtime_api && socket.is_stream() {
-            self.remember_api_connection(caller, number, socket.inode()?);
+            self.api_connections.remember(caller, number, socket.inode()?);
         }
         Ok(encoded)
     }
@@ -197,24 +180,6 @@ impl Supervisor<'_> {
             (true, ActionKind::Connect) => Err(Errno::EACCES),
             (true, _) => Err(Errno::EPERM),
         }
-    }
-
-    /// Whether the caller's process still holds an earlier connection to the Runtime API.
-    fn holds_api_connections(&self, caller: &Caller, inode: u64) -> bool {
-        let others = |known: &&ApiConnection| known.process == caller.process && known.inode != inode;
-        let open = self.api_connections.iter().filter(others).filter(|known| known.is_open());
-        open.count() >= self.expected_api_connections
-    }
-
-    fn remember_api_connection(&mut self, caller: &Caller, number: i32, inode: u64) {
-        if caller.role != Role::Runtime {
-            return;
-        }
-        self.api_connections.retain(|known| known.inode != inode && known.is_open());
-        if self.api_connections.len() >= MAX_API_CONNECTIONS {
-            self.api_connections.swap_remove(0);
-        }
-        self.api_connections.push(ApiConnection { process: caller.process, number, inode });
     }
 
     /// Resolves an AF_UNIX address as the caller would; the agent's control socket is out of bounds.

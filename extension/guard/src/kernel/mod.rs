@@ -8,6 +8,7 @@
 mod acquaintances;
 pub mod address;
 pub mod answer;
+mod api_connections;
 mod callers;
 pub mod child;
 mod claims;
@@ -55,9 +56,9 @@ use crate::sys::process::{self, Ending};
 use crate::sys::seccomp::{self, Listener, Notification};
 use acquaintances::{Acquaintances, Grain};
 use answer::Answer;
+use api_connections::ApiConnections;
 use callers::Standing;
 use child::Child;
-use connect::ApiConnection;
 use open::Files;
 use registry::Registry;
 use report::Reporter;
@@ -137,9 +138,7 @@ struct Supervisor<'p> {
     workers: Workers,
     registry: Arc<Mutex<Registry>>,
     scratch: Scratch,
-    api_connections: Vec<ApiConnection>,
-    /// How many of them the runtime's client keeps.
-    expected_api_connections: usize,
+    api_connections: ApiConnections,
     reach: Reach,
     acquaintances: Acquaintances,
     /// For calls that must not wait; of the thread that makes them.
@@ -198,8 +197,7 @@ impl<'p> Supervisor<'p> {
             verifier: Verifier::new(runtime, plan.runtime.identity),
             registry,
             scratch: Scratch::default(),
-            api_connections: Vec::with_capacity(16),
-            expected_api_connections: plan.runtime.api_connections(plan.settings.concurrent),
+            api_connections: ApiConnections::new(plan.runtime.is_node(), plan.settings.concurrent),
             reach: plan.capabilities.reach,
             acquaintances: Acquaintances::new(match plan.capabilities.reach {
                 Reach::FetchByThread => Grain::Thread,
@@ -324,10 +322,14 @@ impl<'p> Supervisor<'p> {
 
     /// The circumstances of a call by `caller`, as the state page tells them now.
     fn context(&self, caller: &Caller) -> Context {
-        let (phase, launched) =
-            page::View::new(self.state.page.words()).map_or((Phase::Invoke, false), |view| view.phase());
+        let (phase, launched) = self.published();
         let phase = if phase == Phase::Init && self.invoked { Phase::Invoke } else { phase };
         Context { phase, role: caller.role, strongest: Plane::Kernel, launched: launched || self.launched }
+    }
+
+    /// Phase and launch state as the agent knows them.
+    fn published(&self) -> (Phase, bool) {
+        page::View::new(self.state.page.words()).map_or((Phase::Invoke, false), |view| view.phase())
     }
 
     fn report(&mut self, caller: &Caller, mut report: Report<'_>, rule: Rule) {

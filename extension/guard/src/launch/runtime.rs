@@ -111,13 +111,6 @@ impl Runtime {
         command.iter().take(MAX_WORDS).position(is_it)
     }
 
-    /// How many connections to the Runtime API its client keeps: Node's has one for events and one for responses that
-    /// are streamed, and on Managed Instances several invocations run at a time.
-    #[must_use]
-    pub fn api_connections(&self, concurrent: bool) -> usize {
-        if concurrent || self.path.file_name().is_some_and(|name| name == "node") { 2 } else { 1 }
-    }
-
     /// Whether it is Node, going by its name.
     #[must_use]
     pub fn is_node(&self) -> bool {
@@ -199,12 +192,5 @@ mod tests {
     fn nothing_is_claimed_of_what_is_not_there() {
         assert_eq!(name(&["/nowhere/python3.13", "-m", "x"]), "");
         assert_eq!(name(&[]), "");
-    }
-
-    #[test]
-    fn node_has_a_second_connection_for_streamed_responses() {
-        let keeps = |path: &str| Runtime { path: path.into(), ..Runtime::default() }.api_connections(false);
-        assert_eq!([keeps("/var/lang/bin/node"), keeps("/var/lang/bin/python3.13"), keeps("")], [2, 1, 1]);
-        assert_eq!(Runtime::default().api_connections(true), 2);
     }
 }

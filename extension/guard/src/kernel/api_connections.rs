@@ -1,0 +1,157 @@
+//! The connections that the runtime's client keeps to its API, so that one too many can be told.
+//!
+//! Node's client waits for events on the threads of the interpreter's pool, and since version 4 each of them keeps a
+//! connection. They are all there when the first event is asked for, so a thread that function code starts later is none
+//! of them. It must not know policy; `connect` calls it.
+
+use std::fs;
+
+use ringfence_policy::Role;
+
+use super::registry::socket_inode;
+use super::target::{self, Caller};
+
+/// Connections that are remembered: a few, and one for each thread of a large pool of Node's.
+const MAX_CONNECTIONS: usize = 130;
+/// Threads that are remembered. A pool has 4 unless `UV_THREADPOOL_SIZE` says more.
+const MAX_THREADS: usize = 512;
+/// The seat of all that goes on a main thread and on threads of function code.
+const SHARED: u32 = 0;
+
+#[derive(Debug)]
+struct Connection {
+    process: u32,
+    /// The thread whose own it is, or [`SHARED`].
+    seat: u32,
+    number: i32,
+    inode: u64,
+}
+
+impl Connection {
+    /// Whether the descriptor is still the socket that was connected.
+    fn is_open(&self) -> bool {
+        let mut link = [0; 64];
+        target::link(self.process, format_args!("fd/{}", self.number), &mut link)
+            .is_ok_and(|link| socket_inode(link) == Some(self.inode))
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ApiConnections {
+    known: Vec<Connection>,
+    /// Threads that may have a connection of their own.
+    threads: Vec<u32>,
+    is_node: bool,
+    concurrent: bool,
+}
+
+impl ApiConnections {
+    pub(super) fn new(is_node: bool, concurrent: bool) -> Self {
+        Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent }
+    }
+
+    /// The process asks for its first event: who is there may be the client.
+    pub(super) fn take_stock(&mut self, process: u32) {
+        if self.is_node {
+            let listed = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+            let threads = listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            self.threads = threads.filter(|thread| *thread != process).take(MAX_THREADS).collect();
+        }
+    }
+
+    /// Whether the caller still has all the connections that the client keeps, not counting this one.
+    pub(super) fn are_there(&self, caller: &Caller, inode: u64) -> bool {
+        let seat = self.seat(caller);
+        let others = |known: &&Connection| {
+            known.process == caller.process && known.seat == seat && known.inode != inode
+        };
+        self.known.iter().filter(others).filter(|known| known.is_open()).count() >= self.expected(seat)
+    }
+
+    pub(super) fn remember(&mut self, caller: &Caller, number: i32, inode: u64) {
+        if caller.role != Role::Runtime {
+            return;
+        }
+        self.known.retain(|known| known.inode != inode && known.is_open());
+        if self.known.len() >= MAX_CONNECTIONS {
+            self.known.swap_remove(0);
+        }
+        self.known.push(Connection { process: caller.process, seat: self.seat(caller), number, inode });
+    }
+
+    fn seat(&self, caller: &Caller) -> u32 {
+        if self.threads.contains(&caller.thread) { caller.thread } else { SHARED }
+    }
+
+    /// How many the client keeps on one seat. Node's has one for answers on its main thread and one for answers that are
+    /// streamed; its threads that wait for events have one each.
+    const fn expected(&self, seat: u32) -> usize {
+        if self.concurrent || (self.is_node && seat == SHARED) { 2 } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::{AsFd as _, AsRawFd as _};
+
+    use super::*;
+    use crate::sys::descriptor;
+
+    /// A connection of this process as made by `thread`; whether it was one too many.
+    fn connects(known: &mut ApiConnections, thread: u32, socket: &TcpStream) -> bool {
+        let caller = Caller { thread, process: std::process::id(), role: Role::Runtime };
+        let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
+        let is_second = known.are_there(&caller, inode);
+        if !is_second {
+            known.remember(&caller, socket.as_raw_fd(), inode);
+        }
+        is_second
+    }
+
+    fn sockets(count: usize) -> (TcpListener, Vec<TcpStream>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        (listener, (0..count).map(|_| TcpStream::connect(to).unwrap()).collect())
+    }
+
+    #[test]
+    fn a_thread_of_nodes_client_has_its_own_and_a_later_one_shares_the_main_ones() {
+        let (_listener, sockets) = sockets(7);
+        let main = std::process::id();
+        let mut known = ApiConnections::new(true, false);
+        known.threads = vec![1, 2];
+        let later = 9;
+        let by = [1, 1, 2, main, later, later, main];
+        let seconds: Vec<bool> =
+            by.iter().zip(&sockets).map(|(by, socket)| connects(&mut known, *by, socket)).collect();
+        assert_eq!(seconds, [false, true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn whoever_else_has_one_and_a_new_one_when_that_is_closed() {
+        let (_listener, mut sockets) = sockets(3);
+        let mut known = ApiConnections::new(false, false);
+        known.take_stock(std::process::id());
+        assert!(!connects(&mut known, 5, &sockets[0]));
+        assert!(connects(&mut known, 6, &sockets[1]));
+        drop(sockets.remove(0));
+        assert!(!connects(&mut known, 6, &sockets[0]));
+    }
+
+    #[test]
+    fn who_is_there_is_listed_for_node_only() {
+        let here = std::thread::spawn(|| {
+            let mut node = ApiConnections::new(true, false);
+            node.take_stock(std::process::id());
+            (
+                node.threads.contains(&crate::sys::process::thread_id()),
+                node.threads.contains(&std::process::id()),
+            )
+        });
+        assert_eq!(here.join().unwrap(), (true, false));
+        let mut other = ApiConnections::new(false, false);
+        other.take_stock(std::process::id());
+        assert_eq!(other.threads, [0; 0]);
+    }
+}
