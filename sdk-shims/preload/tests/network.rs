@@ -5,6 +5,8 @@ mod harness;
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use harness::World;
@@ -166,6 +168,56 @@ fn the_runtime_api_is_for_the_runtimes_first_connection_only() {
         starting.run(PYTHON, &["-c", code, &port]).stdout,
         "first open\nsecond open\nchild 13\nagain open"
     );
+}
+
+/// As Node's client since version 4 does, by the name of its program: two threads of a pool wait for events, each with a
+/// connection of its own, and the main thread answers. Then function code tries: on the main thread, where one more is
+/// kept for answers that are streamed, and on a thread that it starts.
+const NODES_CLIENT: &str = "import socket,sys,threading,queue
+class Pool:
+ def __init__(self):
+  self.todo,self.done=queue.Queue(),queue.Queue(); threading.Thread(target=self.work,daemon=True).start()
+ def work(self):
+  while True: self.done.put(self.todo.get()())
+ def run(self,what): self.todo.put(what); return self.done.get()
+kept=[]
+def connect():
+ try: kept.append(socket.create_connection(('127.0.0.1',int(sys.argv[1])))); return 'open'
+ except OSError as e: return e.errno
+def ask():
+ said=connect()
+ if said=='open': kept[-1].sendall(b'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n')
+ return said
+one,two=Pool(),Pool()
+print('client',one.run(ask),connect(),two.run(ask))
+print('pool again',one.run(connect),two.run(connect))
+late=Pool()
+print('function',late.run(connect),late.run(connect),connect())
+";
+
+#[test]
+fn each_thread_of_nodes_client_has_a_connection_and_a_later_thread_none() {
+    let (_listener, api) = runtime_api();
+    let port = api.port().to_string();
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("by-name");
+    let node = folder.join("node");
+    std::fs::create_dir_all(&folder).unwrap();
+    // By another process: a fork of this one that still held the new file would keep it from being run.
+    assert!(Command::new("cp").args(["-fL", PYTHON]).arg(&node).status().unwrap().success());
+    let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| {
+        world.runtime_api = Some(api);
+        world.phase = Phase::Init;
+        world.variables.push(("PYTHONHOME".into(), "/usr".into()));
+    });
+    let arguments = ["-c", NODES_CLIENT, &port];
+    let node = node.to_str().unwrap();
+    let everything = "client open open open\npool again open open\nfunction open open open";
+    assert_eq!(world.bare(node, &arguments).stdout, everything);
+    let ran = world.run(node, &arguments);
+    assert_eq!(ran.stdout, "client open open open\npool again 13 13\nfunction open 13 13", "{}", ran.whole());
+    assert_eq!(ran.kinds(Kind::InvocationOver), 2, "{}", ran.whole());
+    let other = world.run(PYTHON, &arguments);
+    assert_eq!(other.stdout, "client open 13 13\npool again 13 13\nfunction 13 13 13", "{}", other.whole());
 }
 
 #[test]

@@ -70,7 +70,10 @@ async function files() {
 async function signalled() {
   const arrived = once(process, "SIGUSR2");
   process.kill(process.pid, "SIGUSR2");
+  // Waiting for a signal alone keeps no Node alive, nor does its client since version 4.
+  const awake = setTimeout(() => {}, 10_000);
   await arrived;
+  clearTimeout(awake);
   return true;
 }
 
