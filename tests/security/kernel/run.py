@@ -19,6 +19,8 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races", "review"]
 PROFILES = ["open", "nested"]
+LINKAGE = {"attack": "static", "attack-dynamic": "dynamic", "attackers.py": "Python"}
+PYTHON = ["/usr/bin/python3", "-I"]
 
 
 def build(folder: pathlib.Path, guard: pathlib.Path) -> None:
@@ -27,6 +29,7 @@ def build(folder: pathlib.Path, guard: pathlib.Path) -> None:
     subprocess.run(["gcc", *flags, "-static", "-o", folder / "attack", *sources], check=True)
     subprocess.run(["gcc", *flags, "-o", folder / "attack-dynamic", *sources], check=True)
     subprocess.run(["gcc", *flags, "-static", "-o", folder / "platform", HERE / "platform.c"], check=True)
+    shutil.copy(HERE / "attackers.py", folder / "attackers.py")
     shutil.copy(guard, folder / "ringfence-exec")
     (folder / "ringfence-exec").chmod(0o711)
     folder.chmod(0o755)
@@ -43,6 +46,7 @@ class Bench:
     def run(self, name: str, profile: str, guarded: bool, program: str = "attack", pinned: bool = False) -> str:
         words = [self.folder / "platform", profile, self.user, "guard" if guarded else "bare"]
         words += [self.folder / "ringfence-exec"] if guarded else []
+        words += PYTHON if program == "attackers.py" else []
         words += [self.folder / program, "--tries", str(self.tries)]
         words += ["--guarded"] if guarded else []
         words += ["--pinned"] if pinned else []
@@ -78,15 +82,16 @@ class Bench:
 def attack(bench: Bench, name: str, kind: str, pinned: bool = False) -> tuple[list[str], list[str], bool]:
     """What passed and what failed, each in a line, and whether the kernel lacks what the attack needs."""
     label, absent = f"{name} (pinned)" if pinned else name, False
+    own = "attackers.py" if kind == "python" else "attack"
     if kind != "guard":
-        control = bench.run(name, "open", False, pinned=pinned)
+        control = bench.run(name, "open", False, own, pinned)
         absent = control == "absent"
         if control != "worked" and not absent:
             return [], [f"{label}: without the guard it must work: {control}"], False
-    runs = [(profile, "attack") for profile in PROFILES]
+    runs = [(profile, own) for profile in PROFILES]
     runs += [("open", "attack-dynamic")] if kind == "plain" else []
     outcomes = {
-        f"{label} in {profile}, {'dynamic' if 'dynamic' in program else 'static'}":
+        f"{label} in {profile}, {LINKAGE[program]}":
             bench.run(name, profile, True, program, pinned)
         for profile, program in runs
     }
@@ -95,8 +100,14 @@ def attack(bench: Bench, name: str, kind: str, pinned: bool = False) -> tuple[li
 
 
 def cases(bench: Bench, wanted: list[str]) -> list[tuple[str, str]]:
-    listed = subprocess.run([bench.folder / "attack", "--list"], capture_output=True, text=True, check=True).stdout
-    return [tuple(line.split()) for line in listed.splitlines() if not wanted or line.split()[0] in wanted]
+    programs = [[bench.folder / "attack"]]
+    if pathlib.Path(PYTHON[0]).exists():
+        programs.append([*PYTHON, bench.folder / "attackers.py"])
+    else:
+        print("skipped: attackers in Python, there is no", PYTHON[0])
+    runs = [subprocess.run([*program, "--list"], capture_output=True, text=True, check=True) for program in programs]
+    lines = [line for run in runs for line in run.stdout.splitlines()]
+    return [tuple(line.split()) for line in lines if not wanted or line.split()[0] in wanted]
 
 
 def main() -> int:
@@ -113,11 +124,11 @@ def main() -> int:
         bench = Bench(pathlib.Path(folder), given.policy, 2000 if given.quick else 20000)
         table = cases(bench, given.names)
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            quiet = [case for case in table if case[1] == "plain"]
+            quiet = [case for case in table if case[1] in ("plain", "python")]
             jobs = {pool.submit(attack, bench, *case): case[0] for case in quiet}
             results = [(jobs[job], job.result()) for job in concurrent.futures.as_completed(jobs)]
         # Races and floods want the machine for themselves.
-        for name, kind in (case for case in table if case[1] != "plain"):
+        for name, kind in (case for case in table if case[1] not in ("plain", "python")):
             results.append((name, attack(bench, name, kind)))
             if kind == "race":
                 results.append((name, attack(bench, name, kind, pinned=True)))
