@@ -1,12 +1,13 @@
 /* Stands in for the platform: platform open|nested UID guard|bare COMMAND…
    Drops to UID, lays the folder RINGFENCE_DENIED, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP); with "nested" prctl and ptrace are refused and
-   numbers from 425 on do not exist. "guard" becomes the command; "bare" runs it as a child of an ordinary parent, so
+   numbers from 425 on do not exist; with RINGFENCE_KILLER the guard can be killed through 102. "guard" becomes the command; "bare" runs it as a child of an ordinary parent, so
    that an attack on the parent has somebody to hit. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/filter.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,23 @@ static int lay(const char *folder) {
     return fd < 0 || write(fd, "kept", 4) != 4 || close(fd);
 }
 
+/* Somebody outside who kills this process, the guard by then, as soon as a byte is written to 102. */
+static int raise_killer(void) {
+    int ends[2];
+    pid_t guard = getpid();
+    if (pipe(ends)) return -1;
+    pid_t child = fork();
+    if (!child) {
+        char byte;
+        if (fork()) _exit(0);
+        close(0), close(1), close(2), close(100), close(101), close(ends[1]);
+        if (read(ends[0], &byte, 1) == 1) kill(guard, SIGKILL);
+        _exit(0);
+    }
+    close(ends[0]);
+    return child < 0 || waitpid(child, 0, 0) != child || dup2(ends[1], 102) != 102 || close(ends[1]);
+}
+
 int main(int argc, char **argv) {
     if (argc < 5) return 2;
     int nested = !strcmp(argv[1], "nested"), user = atoi(argv[2]), bare = !strcmp(argv[3], "bare");
@@ -49,6 +67,7 @@ int main(int argc, char **argv) {
     };
     struct sock_fprog program = {sizeof filter / sizeof *filter, filter};
     if (nested && syscall(SYS_seccomp, 1, 4, &program)) return perror("seccomp"), 3;
+    if (getenv("RINGFENCE_KILLER") && raise_killer()) return perror("killer"), 3;
     pid_t child = bare ? fork() : 0;
     int status = 0;
     if (!child) return execv(argv[4], argv + 4), perror(argv[4]), 3;

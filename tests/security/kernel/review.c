@@ -1,6 +1,7 @@
 /* What a review of the guard by an outsider tried: numbers that come to mean somebody else after the verdict, and calls
    that are made to wait in the guard's hands. */
 #include "attack.h"
+#include <linux/filter.h>
 
 /* Signals of a child that reach the runtime, which it may not signal. */
 static volatile int hits, stop_it;
@@ -97,8 +98,73 @@ static int made_to_wait(void) {
     return EPERM;
 }
 
+/* The guard is killed from outside. What it was asked about is nobody's to allow then, and nobody may take its place. */
+static int is_gone(pid_t process) {
+    char path[64], state = 0;
+    snprintf(path, sizeof path, "/proc/%d/stat", process);
+    FILE *file = fopen(path, "r");
+    if (!file) return 1;
+    if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1) state = 0;
+    fclose(file);
+    return state == 'Z' || state == 'X';
+}
+static int after_the_guard(int (*run)(void)) {
+    pid_t guard = getppid();
+    if (!guarded) return in_child(run);
+    /* The runtime may go with its guard, so a child of it goes on, and says how it went. */
+    pid_t child = fork();
+    if (!child) {
+        double begun = now();
+        if (write(102, "x", 1) != 1) puts("worked"), fprintf(stderr, "nobody kills the guard\n"), _exit(1);
+        while (!is_gone(guard)) {
+            if (now() - begun > 30) puts("worked"), fprintf(stderr, "the guard lives\n"), _exit(1);
+            usleep(1000);
+        }
+        int outcome = run();
+        outcome == WORKED ? printf("worked\n") : printf("refused %d\n", outcome);
+        _exit(0);
+    }
+    waitpid(child, 0, 0);
+    _exit(0);
+}
+static int send_forbidden(void) {
+    /* A socket from before: where the guard makes them there are no more. */
+    int port = 0, at = 101;
+    if (!guarded) at = receiver(SOCK_DGRAM, FORBIDDEN, &port);
+    struct sockaddr_in to = inet(FORBIDDEN, guarded ? 9 : port);
+    if (sendto(100, "x", 1, 0, (void *)&to, sizeof to) < 0) return errno;
+    return guarded ? WORKED : arrived(at, SOCK_DGRAM);
+}
+static int connect_forbidden(void) {
+    struct sockaddr_in to = inet(FORBIDDEN, 9);
+    int outcome = OUTCOME(connect(101, (void *)&to, sizeof to));
+    return outcome == ECONNREFUSED ? WORKED : outcome;
+}
+static int run_forbidden(void) {
+    pid_t child = fork();
+    if (!child) { execl("/bin/sh", "sh", "-c", "exit 42", (char *)0); _exit(errno); }
+    return ran(child);
+}
+static int write_forbidden(void) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/kept", getenv("RINGFENCE_DENIED"));
+    return OUTCOME(open(path, O_WRONLY));
+}
+static int take_its_place(void) {
+    struct sock_filter code[] = {{0x06, 0, 0, 0x7fff0000}};
+    struct sock_fprog program = {1, code};
+    return OUTCOME(syscall(SYS_seccomp, 1, 8, &program));
+}
+static int killed_send(void) { return after_the_guard(send_forbidden); }
+static int killed_connect(void) { return after_the_guard(connect_forbidden); }
+static int killed_exec(void) { return access("/bin/sh", X_OK) ? ABSENT : after_the_guard(run_forbidden); }
+static int killed_write(void) { return after_the_guard(write_forbidden); }
+static int killed_listener(void) { return after_the_guard(take_its_place); }
+
 const struct attack review[] = {
     {"signal-thread-to-come", thread_to_come, RACE}, {"signal-group-joined-late", group_joined_late, RACE},
-    {"connect-made-to-wait", made_to_wait, ON_GUARD},
+    {"connect-made-to-wait", made_to_wait, ON_GUARD}, {"guard-killed-then-send", killed_send, PLAIN},
+    {"guard-killed-then-connect", killed_connect, PLAIN}, {"guard-killed-then-exec", killed_exec, PLAIN},
+    {"guard-killed-then-write", killed_write, PLAIN}, {"guard-killed-then-own-listener", killed_listener, PLAIN},
     {0},
 };

@@ -53,6 +53,7 @@ class Bench:
         number = f"{os.getpid()}{next(self.numbers)}"
         denied, own = (pathlib.Path(f"/tmp/ringfence-{kind}-{number}") for kind in ("denied", "open"))
         environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(self.policy), "RINGFENCE_DENIED": str(denied)}
+        environment |= {"RINGFENCE_KILLER": "1"} if name.startswith("guard-killed-") else {}
         try:
             return self.say([*words, name], environment)
         finally:
