@@ -98,12 +98,13 @@ static int one_bind(void) {
     return seen;
 }
 static int acquainted; /* whether the process makes a supervised call before its exec, so that it was looked at */
+static char *leaderless; /* the marked program's last argument: its first thread is to end at once */
 static int become(void *at) {
     if (acquainted) {
         struct sockaddr_in to = inet(ALLOWED, port);
         syscall(SYS_connect, socket(AF_INET, SOCK_DGRAM, 0), &to, sizeof to);
     }
-    char *arguments[] = {"mark", "mark", at, 0};
+    char *arguments[] = {"mark", "mark", at, leaderless, 0};
     syscall(SYS_execve, path, arguments, (char *[]){0});
     _exit(1);
 }
@@ -118,6 +119,7 @@ static int one_exec(int sharing) {
 static int one_vfork(void) { return one_exec(CLONE_VFORK); }
 static int one_shared(void) { return one_exec(0); }
 static int one_acquainted(void) { acquainted = 1; return one_exec(0); }
+static int one_leaderless(void) { leaderless = "leaderless"; return one_exec(0); }
 /* Renamed under the guard's eyes: an allowed program's name becomes a link to another. */
 static int one_link(void) {
     static unsigned i;
@@ -160,6 +162,7 @@ RACES(address_bind, BINDING, one_bind, 1)
 RACES(path_vfork, PATH, one_vfork, 20)
 RACES(path_shared, PATH, one_shared, 20)
 RACES(path_acquainted, PATH, one_acquainted, 20)
+RACES(path_leaderless, PATH, one_leaderless, 20)
 RACES(link_exec, FAMILY, one_link, 100)
 
 const struct attack races[] = {
@@ -170,5 +173,6 @@ const struct attack races[] = {
     {"race-sendmmsg-address", address_sendmmsg, RACE}, {"race-bind-address", address_bind, RACE},
     {"race-exec-path-vfork", path_vfork, RACE}, {"race-exec-path-shared", path_shared, RACE},
     {"race-exec-path-acquainted", path_acquainted, RACE}, {"race-exec-link", link_exec, RACE},
+    {"race-exec-path-leaderless", path_leaderless, RACE},
     {0},
 };

@@ -22,7 +22,7 @@ pub(super) enum Standing {
     Expected,
     /// It may go on this time, and is looked at again.
     Tolerated,
-    /// It has been killed.
+    /// It has been killed, or cannot be found.
     Refused,
 }
 
@@ -109,10 +109,10 @@ impl Supervisor<'_> {
                 self.note_launch();
                 return Standing::Expected;
             }
-            // A zombie must not fill the table of execs under way.
+            // A zombie must not fill the table of execs under way. Nobody who waits for an answer is gone.
             Finding::Gone => {
                 self.verifier.forget(caller.process);
-                return Standing::Tolerated;
+                return Standing::Refused;
             }
             // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
             // the middle of an exec, and an exec that is forgotten then may have become anything known.

@@ -179,7 +179,8 @@ impl Supervisor<'_> {
     /// Judges what a process turned out to run. Returns whether it may go on.
     pub(super) fn judge_running(&mut self, caller: &Caller, file: Identity) -> bool {
         let mut path = Text::<64>::new();
-        let _ = write!(path, "/proc/{}/exe", caller.process);
+        let thread = target::thread_with_memory(caller.process).unwrap_or(caller.process);
+        let _ = write!(path, "/proc/{thread}/exe");
         let opened = path
             .as_c_str()
             .ok_or(Errno::EINVAL)

@@ -15,6 +15,8 @@ use crate::text::Text;
 /// Longest path that execve(2) takes, its NUL included.
 pub const MAX_PATH: usize = 4096;
 const PAGE: u64 = 4096;
+/// Threads of one process that are looked at for one that lives, more than Lambda lets a function have.
+const MAX_THREADS: usize = 4096;
 
 /// A path under `/proc`.
 pub type ProcPath = Text<96>;
@@ -97,16 +99,39 @@ fn status_field(pid: u32, name: &[u8]) -> Option<u32> {
 /// # Errors
 /// `ENOENT` where it is gone, `EACCES` where it may not be looked at (not dumpable).
 pub fn executable(process: u32) -> Result<Identity, Errno> {
+    let leader = executable_of(process);
+    if leader != Err(Errno::ENOENT) {
+        return leader;
+    }
+    thread_with_memory(process).map_or(leader, executable_of)
+}
+
+fn executable_of(thread: u32) -> Result<Identity, Errno> {
     let mut path = ProcPath::new();
-    let _ = write!(path, "/proc/{process}/exe");
+    let _ = write!(path, "/proc/{thread}/exe");
     descriptor::status_of(path.as_c_str().ok_or(Errno::EINVAL)?).map(|status| status.identity)
+}
+
+/// A thread of a process by which it can be looked at: its first may have ended before the others, and then shows
+/// nothing, as if the process were gone.
+#[must_use]
+pub fn thread_with_memory(process: u32) -> Option<u32> {
+    let mut path = ProcPath::new();
+    write!(path, "/proc/{process}/task").ok()?;
+    let numbers = std::fs::read_dir(path.as_str()).ok()?.take(MAX_THREADS);
+    numbers
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(|thread| executable_of(*thread) != Err(Errno::ENOENT))
 }
 
 /// Where the stack of a process starts (proc(5), field 28 of `stat`): another place after each exec. 0 where that may
 /// not be seen.
 #[must_use]
 pub fn stack_start(process: u32) -> u64 {
-    read_stack_start(process).unwrap_or(0)
+    match read_stack_start(process) {
+        None | Some(0) => thread_with_memory(process).and_then(read_stack_start).unwrap_or(0),
+        Some(start) => start,
+    }
 }
 
 fn read_stack_start(process: u32) -> Option<u64> {
@@ -204,6 +229,29 @@ mod tests {
         assert!(parent_of(own).is_some() && executable(own).is_ok());
         assert!(stack_start(own) > 0 && stack_start(u32::MAX) == 0);
         assert_eq!(process_of(u32::MAX), Err(Errno(libc::ESRCH)));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_is_still_seen() {
+        const SCRIPT: &str = "import ctypes, threading, sys
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
+        let mut child = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", SCRIPT, &libc::SYS_exit.to_string()])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let begun = std::time::Instant::now();
+        while executable_of(child.id()) != Err(Errno::ENOENT) {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(30), "its first thread does not end");
+            std::thread::yield_now();
+        }
+        assert!(executable(child.id()).is_ok() && stack_start(child.id()) > 0);
+        drop(child.stdin.take());
+        while child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        assert_eq!(executable(child.id()), Err(Errno::ENOENT));
     }
 
     #[test]
