@@ -42,12 +42,11 @@ pub(crate) fn seat(state: &State) -> u32 {
     if may_be_clients { thread } else { SHARED }
 }
 
+/// Where there were more than could be written down, everybody is.
 fn is_listed(threads: &[AtomicU32], thread: u32) -> bool {
-    threads
-        .iter()
-        .map(|known| known.load(Ordering::Relaxed))
-        .take_while(|known| *known != 0)
-        .any(|known| known == thread)
+    let mut known = threads.iter().map(|known| known.load(Ordering::Relaxed)).take_while(|known| *known != 0);
+    let is_full = threads.last().is_some_and(|last| last.load(Ordering::Relaxed) != 0);
+    is_full || known.any(|known| known == thread)
 }
 
 #[cfg(test)]
@@ -61,5 +60,13 @@ mod tests {
         let later = std::thread::spawn(sys::thread_id);
         assert!(known(sys::thread_id()) && known(sys::process_id()));
         assert!(!known(later.join().unwrap()) && !known(SHARED));
+    }
+
+    #[test]
+    fn a_full_list_keeps_nobody_out() {
+        let threads = [7, 8].map(AtomicU32::new);
+        assert!(is_listed(&threads, 9));
+        threads[1].store(0, Ordering::Relaxed);
+        assert!(is_listed(&threads, 7) && !is_listed(&threads, 9));
     }
 }

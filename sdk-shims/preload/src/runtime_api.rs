@@ -4,7 +4,7 @@
 //! in the process opens one to steal events), and sees the answer to an invocation and the request for the next event
 //! go out, which ends that invocation. `network` calls it for connects, `handler` for writes.
 
-use core::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ringfence_policy::{Action, Decision, Destination, Role, Transport};
 use ringfence_records::message::{ActionKind, INIT_IS_OVER, Kind, Report};
@@ -100,11 +100,15 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
     if begins(NEXT) {
+        if is_asked_out_of_turn(state) {
+            return Flow::Done(Errno::PERM.result());
+        }
         if speaks_for_all && !state::has_been_invoked() {
             client_threads::take_stock();
             mark_end_of_init();
         }
         state::note_invoked();
+        note_who_asks(state);
         if speaks_for_all {
             say_that_it_is_over(state);
         }
@@ -117,10 +121,30 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
 
 /// Whether a child speaks on the connection that it inherited from the runtime; writes the verdict down.
 fn is_stolen(state: &State, known: &Connection) -> bool {
-    let Some(api) = state.handoff.runtime_api.filter(|_| state.role() == Role::Child && known.is_open())
-    else {
-        return false;
-    };
+    state.role() == Role::Child
+        && known.is_open()
+        && is_refused(state, false, b"on the runtime's own connection, inherited by a fork")
+}
+
+/// Whether Node's client asks for events on threads of its own. The older one shares a connection between them.
+static ASKS_ON_OWN_THREADS: AtomicBool = AtomicBool::new(false);
+
+fn note_who_asks(state: &State) {
+    if client_threads::seat(state) != SHARED {
+        ASKS_ON_OWN_THREADS.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whether somebody asks for an event where only the client's threads do; writes the verdict down.
+fn is_asked_out_of_turn(state: &State) -> bool {
+    ASKS_ON_OWN_THREADS.load(Ordering::Relaxed)
+        && client_threads::seat(state) == SHARED
+        && is_refused(state, true, b"asked for an event on a thread that is not the client's")
+}
+
+/// What the policy says of words to the API that are not the client's own; writes the verdict down.
+fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> bool {
+    let Some(api) = state.handoff.runtime_api else { return false };
     let verdict = state.verdict(&Action::Connect(Destination {
         address: api.ip(),
         port: api.port(),
@@ -128,12 +152,12 @@ fn is_stolen(state: &State, known: &Connection) -> bool {
         names: &[],
         runtime_api: true,
         own_service: false,
-        second_connection: false,
+        second_connection,
     }));
     if state::speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Send);
         report.address = Some(api);
-        report.detail = b"on the runtime's own connection, inherited by a fork";
+        report.detail = detail;
         report::violation(state, verdict, &report);
     }
     verdict.decision == Decision::Deny

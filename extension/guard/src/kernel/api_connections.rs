@@ -80,7 +80,10 @@ impl ApiConnections {
     }
 
     fn seat(&self, caller: &Caller) -> u32 {
-        if self.threads.contains(&caller.thread) { caller.thread } else { SHARED }
+        // Where there were more than could be written down, everybody's thread is.
+        let may_be_clients = self.threads.contains(&caller.thread)
+            || (self.threads.len() >= MAX_THREADS && caller.thread != caller.process);
+        if may_be_clients { caller.thread } else { SHARED }
     }
 
     /// How many the client keeps on one seat. Node's has one for answers on its main thread and one for answers that are
