@@ -162,9 +162,12 @@ class Emulator:
             time.sleep(0.02)
 
     def invoke_once(self, event):
-        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=PATIENCE_SECONDS)
+        connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=2 * PATIENCE_SECONDS)
         connection.request("POST", "/2015-03-31/functions/function/invocations", json.dumps(event))
-        body = connection.getresponse().read()
+        try:
+            body = connection.getresponse().read()
+        except TimeoutError:
+            raise AssertionError(f"the emulator does not answer {event}:\n{self.output()}") from None
         connection.close()
         return json.loads(body) if body.startswith(b"{") else body.decode()
 

@@ -197,7 +197,9 @@ while True:
     let place = function.directory.path();
     std::fs::set_permissions(place, std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = place.join("ringfence");
-    std::fs::copy(env!("CARGO_BIN_EXE_ringfence"), &program).unwrap();
+    // By a process of its own: a copy that this one still had open for writing when another test forks could not be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ringfence")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(program);
     command.args([
         "local",
