@@ -5,11 +5,11 @@
 //! Telemetry API".
 
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::early;
 use crate::http::{Answer, Client, HttpError};
@@ -17,6 +17,12 @@ use crate::http::{Answer, Client, HttpError};
 const IDENTIFIER: &str = "lambda-extension-identifier";
 /// How long an answer may take, other than that to /next.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an API that cannot be reached is tried for registering: some start extensions while they still come up, and
+/// without a registration the function would never start. Init has ten seconds.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait before the second try; then twice as long each time, up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(1);
+const LONGEST_WAIT: Duration = Duration::from_millis(50);
 /// How long the answer to a subscription may take: init waits for it, and can do without.
 const TELEMETRY_PATIENCE: Duration = Duration::from_secs(1);
 /// Longest text of a refusal that is kept.
@@ -110,13 +116,18 @@ impl Platform {
             }
             return self.registered(REQUEST, &answer);
         }
-        let events = early::events(managed);
-        let headers = [("lambda-extension-name", name)];
-        let send =
-            self.client.send(Method::POST, "/2020-01-01/extension/register", &headers, events.to_owned());
-        let answer =
-            timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })??;
-        self.registered(REQUEST, &answer)
+        let give_up = Instant::now() + START_PATIENCE;
+        let mut wait = FIRST_WAIT;
+        loop {
+            let headers = [("lambda-extension-name", name)];
+            let body = early::events(managed).to_owned();
+            let send = self.client.send(Method::POST, "/2020-01-01/extension/register", &headers, body);
+            match timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })? {
+                Err(HttpError::Connect(_)) if Instant::now() < give_up => sleep(wait).await,
+                answer => return self.registered(REQUEST, &answer?),
+            }
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
     }
 
     fn registered(&mut self, request: &'static str, answer: &Answer) -> Result<Function, PlatformError> {

@@ -382,6 +382,18 @@ fn a_telemetry_api_that_refuses_talks_nonsense_or_is_silent_is_survived() {
 }
 
 #[test]
+fn a_platform_that_comes_up_after_the_agent_is_waited_for() {
+    if !inside("a_platform_that_comes_up_after_the_agent_is_waited_for") {
+        return;
+    }
+    let mut world = World::start_before_the_platform(POLICY);
+    world.invoke();
+    assert_eq!(world.record_of("protection")["ringfence"]["kind"], "protection");
+    world.wait_until_asked();
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
+}
+
+#[test]
 fn a_managed_instance_is_asked_for_shutdown_only() {
     if !inside("a_managed_instance_is_asked_for_shutdown_only") {
         return;

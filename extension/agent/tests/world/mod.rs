@@ -92,6 +92,12 @@ pub(crate) struct World {
     invocations: u64,
 }
 
+fn has_state_page(process: u32) -> bool {
+    let files = fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten();
+    let mut links = files.filter_map(|file| fs::read_link(file.path()).ok());
+    links.any(|link| link.to_string_lossy().contains("ringfence-state"))
+}
+
 impl World {
     /// Starts the agent with this policy; `prepare` sees the environment before.
     pub(crate) fn start(policy: &str) -> Self {
@@ -101,13 +107,27 @@ impl World {
     pub(crate) fn start_with(policy: &str, environment: &[(&str, &str)], telemetry: Telemetry) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let api = listener.local_addr().unwrap();
-        let (events, queue) = channel();
-        let (asks, asked) = channel();
-        let requests = Arc::new(Mutex::new(Vec::new()));
-        let log = Arc::clone(&requests);
-        std::thread::spawn(move || serve(&listener, &queue, &asks, &log, telemetry));
+        let agent = Self::spawn(api, policy, environment);
+        Self::serve(listener, agent, telemetry)
+    }
+
+    /// The same with a platform that listens only when the agent has tried to register.
+    pub(crate) fn start_before_the_platform(policy: &str) -> Self {
+        // A port that nobody has, since its listener is gone.
+        let api = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let agent = Self::spawn(api, policy, &[]);
+        let begun = Instant::now();
+        // The state page is made when the register request is out, or was refused.
+        while !has_state_page(agent.id()) {
+            assert!(begun.elapsed() < PATIENCE, "the agent makes no state page");
+            std::thread::yield_now();
+        }
+        Self::serve(TcpListener::bind(api).unwrap(), agent, Telemetry::NotSupported)
+    }
+
+    fn spawn(api: SocketAddr, policy: &str, environment: &[(&str, &str)]) -> Child {
         fs::write("/mnt/policy.toml", policy).unwrap();
-        let mut agent = Command::new("/mnt/ringfence")
+        Command::new("/mnt/ringfence")
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.to_string())
             .env("RINGFENCE_POLICY", "/mnt/policy.toml")
@@ -116,7 +136,16 @@ impl World {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    fn serve(listener: TcpListener, mut agent: Child, telemetry: Telemetry) -> Self {
+        let api = listener.local_addr().unwrap();
+        let (events, queue) = channel();
+        let (asks, asked) = channel();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&requests);
+        std::thread::spawn(move || serve(&listener, &queue, &asks, &log, telemetry));
         let lines = read_lines(agent.stdout.take().unwrap());
         let world = Self { api, agent, lines, kept: Vec::new(), events, asked, requests, invocations: 0 };
         world.wait_until_asked();
