@@ -31,6 +31,8 @@ use crate::telemetry::Event;
 /// Most `degraded` records in the agent's life, of its own and from inside the function each.
 const DEGRADED_TELLINGS: u32 = 64;
 
+/// Longest request id in bytes that is kept; Lambda's have 36.
+const MAX_REQUEST: usize = 64;
 /// Later than any moment.
 const NEVER: Timestamp = Timestamp(u64::MAX);
 
@@ -94,6 +96,8 @@ pub(crate) struct Agent {
     pub(crate) said: Cell<bool>,
     /// The request that the runtime has answered before the agent heard of it.
     early: RefCell<Vec<u8>>,
+    /// The request whose end the platform has told before the agent heard of it, or a past one's.
+    done_early: RefCell<String>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
     pub(crate) quiet_since: Cell<Timestamp>,
     /// Whether an invocation is being settled: that takes messages in, and one of them may ask for it again.
@@ -141,6 +145,7 @@ impl Agent {
             over: Cell::new(None),
             said: Cell::new(false),
             early: RefCell::default(),
+            done_early: RefCell::default(),
             quiet_since: Cell::new(NEVER),
             settling: Cell::new(false),
             news: Notify::new(),
@@ -350,9 +355,12 @@ impl Agent {
     /// Forgets the end of the last invocation. The one that begins now may be over already.
     pub(crate) fn reset_end(&self) {
         let early = std::mem::take(&mut *self.early.borrow_mut());
-        let over = !early.is_empty() && early == self.current.borrow().request.as_bytes();
-        self.said.set(over);
-        self.over.set(over.then_some(Over::Runtime));
+        let done = std::mem::take(&mut *self.done_early.borrow_mut());
+        let request = &self.current.borrow().request;
+        let said = !early.is_empty() && early == request.as_bytes();
+        let done = !done.is_empty() && done == *request;
+        self.said.set(said);
+        self.over.set(if said { Some(Over::Runtime) } else { done.then_some(Over::Telemetry) });
     }
 
     fn is_runtime(&self, pid: u32) -> bool {
@@ -382,11 +390,18 @@ impl Agent {
         for event in events {
             match &*event.kind {
                 "platform.start" => self.telemetry_start(event),
-                "platform.runtimeDone" if event.record.request == self.current.borrow().request => {
-                    self.end(Over::Telemetry);
-                }
+                "platform.runtimeDone" => self.telemetry_done(&event.record.request),
                 _ => {}
             }
+        }
+    }
+
+    /// The word on a request that the agent has not heard of yet is kept: nobody says it again.
+    fn telemetry_done(&self, request: &str) {
+        if request == self.current.borrow().request {
+            self.end(Over::Telemetry);
+        } else if request.len() <= MAX_REQUEST {
+            request.clone_into(&mut self.done_early.borrow_mut());
         }
     }
 

@@ -332,6 +332,32 @@ fn telemetry_tells_the_end_where_nothing_else_does() {
     assert!(!exists("/tmp/left"));
 }
 
+/// A quick function is over before the agent has heard that it began; nobody says so a second time.
+#[test]
+fn an_end_that_is_told_before_the_beginning_is_kept() {
+    if !inside("an_end_that_is_told_before_the_beginning_is_kept") {
+        return;
+    }
+    let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let done = |request: &str| {
+        format!(
+            r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
+        )
+    };
+    let first = world.invoke();
+    assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "telemetry");
+    assert!(world.telemetry(None, &done(&first)).contains("200"));
+    world.wait_until_asked();
+    fs::write("/tmp/of-the-second", "x").unwrap();
+    let garbage = "r".repeat(100_000);
+    assert!(world.telemetry(None, &done(&world.upcoming())).contains("200"));
+    assert!(world.telemetry(None, &done(&garbage)).contains("200"));
+    let second = world.invoke_for(Duration::from_mins(10));
+    world.wait_until_asked();
+    assert_eq!(world.record_of("residue")["ringfence"]["invocation"]["requestId"], second.as_str());
+    assert!(!exists("/tmp/of-the-second"));
+}
+
 /// The platform's word can be quicker than the runtime's, which then comes when the next invocation is at work.
 #[test]
 fn the_runtimes_late_word_costs_the_next_invocation_nothing() {
