@@ -9,7 +9,7 @@
 
 mod support;
 
-use support::{KERNEL, Profile, guarded, text, without};
+use support::{KERNEL, Profile, guarded, text, violations, without};
 
 /// Tries, what reached what is allowed, what reached what is forbidden.
 fn run(mut command: std::process::Command) -> (u64, u64, u64) {
@@ -61,4 +61,16 @@ fn the_path_of_an_exec_is_swapped() {
     attack(&["exec", "@mark"], false);
     // The runtime's own file, which is no stranger, but was not what was allowed.
     attack(&["exec", "@race"], false);
+}
+
+#[test]
+fn what_may_not_be_read_does_not_stay() {
+    let bare = text(&without(Profile::Open, &["@hidden"]).output().unwrap().stdout);
+    assert_eq!(bare, "2 0\n", "the attack does not work even without the guard");
+    for profile in KERNEL {
+        let output = guarded(profile, "races", &["@hidden"]).output().unwrap();
+        assert_eq!(text(&output.stdout), "0 2\n", "{profile:?}");
+        let records = violations(&output).join("\n");
+        assert!(records.contains("ringfence killed exec of (a file that may not be read)"), "{records}");
+    }
 }

@@ -103,8 +103,9 @@ impl Supervisor<'_> {
 
     /// Whether the caller runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
-        let file = match self.verifier.look(caller.process) {
-            Finding::Unexpected(file) => file,
+        let goes_on = match self.verifier.look(caller.process) {
+            Finding::Unexpected(file) => self.judge_running(caller, file),
+            Finding::Hidden => self.judge_hidden(caller),
             Finding::Expected => {
                 self.note_launch();
                 return Standing::Expected;
@@ -122,7 +123,6 @@ impl Supervisor<'_> {
                 return Standing::Refused;
             }
         };
-        let goes_on = self.judge_running(caller, file);
         if goes_on {
             self.verifier.forget(caller.process);
             return Standing::Tolerated;
@@ -143,13 +143,18 @@ impl Supervisor<'_> {
     }
 
     /// Notes an exec that may go ahead. Where too many are under way, those that are over and were not seen yet make room.
-    pub(super) fn expect(&mut self, process: u32, file: Identity) -> Result<ExpectedExec, Errno> {
-        let noted = self.verifier.expect(process, file);
+    pub(super) fn expect(
+        &mut self,
+        process: u32,
+        file: Identity,
+        readable: bool,
+    ) -> Result<ExpectedExec, Errno> {
+        let noted = self.verifier.expect(process, file, readable);
         if noted != Err(Errno(libc::EAGAIN)) {
             return noted;
         }
         self.verifier.under_way().into_iter().for_each(|process| self.look_again(process));
-        self.verifier.expect(process, file)
+        self.verifier.expect(process, file, readable)
     }
 
     fn look_again(&mut self, process: u32) {

@@ -34,6 +34,7 @@ struct Candidate {
     resolved: Text<MAX_PATH>,
     origin: Origin,
     program: Program,
+    readable: bool,
 }
 
 /// What an exec call asks for, copied.
@@ -79,21 +80,22 @@ impl Supervisor<'_> {
             Err(error) => return Answer::Fail(error),
         };
         match self.judge_chain(notification, caller, &request) {
-            Ok(file) if self.listener.still_waits(notification.id) => {
-                self.expect(caller.process, file).map_or_else(Answer::Fail, Answer::ContinueExec)
+            Ok((file, readable)) if self.listener.still_waits(notification.id) => {
+                self.expect(caller.process, file, readable).map_or_else(Answer::Fail, Answer::ContinueExec)
             }
             Ok(_) => Answer::Elsewhere,
             Err(error) => Answer::Fail(error),
         }
     }
 
-    /// Judges the file and, for scripts, each interpreter. Returns the file that would be the process's executable.
+    /// Judges the file and, for scripts, each interpreter. Returns the file that would be the process's executable,
+    /// and whether it may be read.
     fn judge_chain(
         &mut self,
         notification: &Notification,
         caller: &Caller,
         request: &Request,
-    ) -> Result<Identity, Errno> {
+    ) -> Result<(Identity, bool), Errno> {
         let mut given = Text::<MAX_PATH>::new();
         given.push(request.path.as_bytes());
         let mut directory = request.directory;
@@ -102,7 +104,7 @@ impl Supervisor<'_> {
             let candidate = open(caller, given.as_bytes(), directory, no_follow)?;
             self.judge(notification, caller, request, given.as_bytes(), &candidate)?;
             if candidate.program.linkage != Linkage::Script {
-                return Ok(candidate.identity);
+                return Ok((candidate.identity, candidate.readable));
             }
             given = Text::new();
             given.push(candidate.program.interpreter());
@@ -174,6 +176,28 @@ impl Supervisor<'_> {
         report.outcome =
             if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
         self.report(caller, report, verdict.rule);
+    }
+
+    /// Judges a process that became something which cannot be told. Returns whether it may go on.
+    pub(super) fn judge_hidden(&mut self, caller: &Caller) -> bool {
+        const UNREADABLE: &[u8] = b"(a file that may not be read)";
+        let exec = Exec {
+            given: UNREADABLE,
+            resolved: UNREADABLE,
+            origin: Origin::Writable,
+            linkage: Linkage::Unknown,
+        };
+        let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
+        if verdict.decision == Decision::Allow {
+            return true;
+        }
+        let denied = verdict.decision == Decision::Deny;
+        let mut report = Report::new(Kind::Violation, ActionKind::Exec);
+        report.path = UNREADABLE;
+        report.detail = b"the file changed between the check and the exec";
+        report.outcome = if denied { Outcome::Killed } else { Outcome::Reported };
+        self.report(caller, report, verdict.rule);
+        !denied
     }
 
     /// Judges what a process turned out to run. Returns whether it may go on.
@@ -263,11 +287,18 @@ impl Candidate {
         let name = descriptor::read_link(link.as_c_str().ok_or(Errno::EINVAL)?, &mut name)?;
         let mut resolved = Text::new();
         resolved.push(name);
-        let program = open_for_reading(link.as_str())
-            .map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| {
-                Program::inspect(&file)
-            });
-        Ok(Self { identity: status.identity, origin: origin(name, status.links), resolved, program })
+        let opened = open_for_reading(link.as_str());
+        let readable = opened.is_ok();
+        let program = opened.map_or(Program { linkage: Linkage::Unknown, shebang: Text::new() }, |file| {
+            Program::inspect(&file)
+        });
+        Ok(Self {
+            identity: status.identity,
+            origin: origin(name, status.links),
+            resolved,
+            program,
+            readable,
+        })
     }
 }
 

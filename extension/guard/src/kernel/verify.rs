@@ -22,6 +22,8 @@ const MAX_UNSETTLED: usize = 256;
 const MAX_KNOWN: usize = 256;
 /// Images of the runtime's executable that may run: its own, and those of workers it was allowed to start.
 const MAX_IMAGES: usize = 64;
+/// How long a process may be closed to looks for being in the middle of its exec.
+const HIDDEN_AFTER: Duration = Duration::from_millis(900);
 /// When a process is looked at after its exec, in milliseconds.
 const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
 
@@ -34,6 +36,10 @@ struct Pending {
     used: usize,
     noted: Instant,
     looks: usize,
+    /// Whether the user may read the file, so that what runs it can be looked at.
+    readable: bool,
+    /// When it was first found to be closed to looks.
+    closed_since: Option<Instant>,
     condemned: bool,
 }
 
@@ -48,6 +54,8 @@ pub enum Finding {
     Closed,
     /// It runs a file that nobody allowed.
     Unexpected(Identity),
+    /// It became something that may not be looked at, though the file that was allowed is one that may be read.
+    Hidden,
     /// It was killed for what it runs, and is not gone yet.
     Condemned,
 }
@@ -75,11 +83,11 @@ impl Verifier {
         Self { runtime, runtime_file, pending, known, images, unsettled: Vec::new(), lost_count: false }
     }
 
-    /// Notes that `process` may now become `file`.
+    /// Notes that `process` may now become `file`, which its user may read or not.
     ///
     /// # Errors
     /// `EAGAIN` where too many execs are under way, and the error of looking at what the process runs now.
-    pub fn expect(&mut self, process: u32, file: Identity) -> Result<ExpectedExec, Errno> {
+    pub fn expect(&mut self, process: u32, file: Identity, readable: bool) -> Result<ExpectedExec, Errno> {
         let before = target::executable(process)?;
         self.know(file);
         self.unsettle(process);
@@ -88,7 +96,8 @@ impl Verifier {
                 *known.allowed.get_mut(known.used).ok_or(Errno(libc::EAGAIN))? = file;
                 known.used += 1;
             }
-            (known.noted, known.looks) = (Instant::now(), 0);
+            known.readable &= readable;
+            (known.noted, known.looks, known.closed_since) = (Instant::now(), 0, None);
             return Ok(ExpectedExec::noted());
         }
         if self.pending.len() >= MAX_PENDING {
@@ -105,6 +114,8 @@ impl Verifier {
             used: 1,
             noted: Instant::now(),
             looks: 0,
+            readable,
+            closed_since: None,
             condemned: false,
         });
         Ok(ExpectedExec::noted())
@@ -155,11 +166,14 @@ impl Verifier {
         let now = match target::executable(process) {
             Ok(now) => now,
             Err(Errno::ENOENT | Errno(libc::ESRCH)) => return Finding::Gone,
-            Err(_) => return Finding::Closed,
+            Err(_) => return self.judge_closed(process),
         };
         let Some(at) = self.pending.iter().position(|pending| pending.process == process) else {
             return self.judge_settled(process, now);
         };
+        if let Some(pending) = self.pending.get_mut(at) {
+            pending.closed_since = None;
+        }
         let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
         if pending.condemned {
             return Finding::Condemned;
@@ -173,6 +187,19 @@ impl Verifier {
             self.unsettled.retain(|known| *known != process);
         }
         if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
+    }
+
+    /// A process that may not be looked at. In the middle of an exec that is every one, for a moment; for good only one
+    /// whose file may be run but not read.
+    fn judge_closed(&mut self, process: u32) -> Finding {
+        let Some(pending) = self.pending.iter_mut().find(|pending| pending.process == process) else {
+            return Finding::Closed;
+        };
+        if pending.condemned {
+            return Finding::Condemned;
+        }
+        let since = *pending.closed_since.get_or_insert_with(Instant::now);
+        if pending.readable && since.elapsed() >= HIDDEN_AFTER { Finding::Hidden } else { Finding::Closed }
     }
 
     /// A process without an exec under way: a copy of one that was looked at, or one whose exec was never noticed.
@@ -230,6 +257,8 @@ impl Verifier {
             used: 0,
             noted: Instant::now(),
             looks: 0,
+            readable: false,
+            closed_since: None,
             condemned: true,
         });
     }
@@ -264,9 +293,10 @@ impl Verifier {
 }
 
 impl Pending {
-    /// Whether another look is worth it; at one that was killed, every few seconds until it is gone.
+    /// Whether another look is worth it; at one that was killed, or should not be closed to looks, every few seconds.
     fn goes_on(&mut self, now: Instant) -> bool {
-        if self.condemned && self.looks >= LOOKS.len() {
+        let hides = self.readable && self.closed_since.is_some();
+        if (self.condemned || hides) && self.looks >= LOOKS.len() {
             (self.noted, self.looks) = (now, LOOKS.len() - 1);
         }
         self.looks < LOOKS.len()
@@ -324,7 +354,7 @@ mod tests {
     fn before_the_exec_takes_place_nothing_is_wrong() {
         let own = std::process::id();
         let mut verifier = verifier();
-        verifier.expect(own, OTHER).unwrap();
+        verifier.expect(own, OTHER, true).unwrap();
         assert_eq!(verifier.look(own), Finding::Expected);
         assert!(verifier.patience(Instant::now()).unwrap() <= 1);
     }
@@ -333,14 +363,14 @@ mod tests {
     fn looks_end_and_the_table_is_bounded() {
         let own = std::process::id();
         let mut verifier = verifier();
-        verifier.expect(own, OTHER).unwrap();
+        verifier.expect(own, OTHER, true).unwrap();
         let later = Instant::now() + Duration::from_mins(1);
         assert_eq!((0..100).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
         assert_eq!(verifier.patience(later), None);
         for inode in 0..MAX_ALLOWED as u64 {
-            verifier.expect(own, Identity { device: 9, inode }).unwrap();
+            verifier.expect(own, Identity { device: 9, inode }, true).unwrap();
         }
-        assert_eq!(verifier.expect(own, OTHER).unwrap_err(), Errno(libc::EAGAIN));
+        assert_eq!(verifier.expect(own, OTHER, true).unwrap_err(), Errno(libc::EAGAIN));
     }
 
     #[test]
@@ -363,7 +393,7 @@ mod tests {
         let (own, other) = (std::process::id(), u32::MAX);
         let mut verifier = verifier();
         assert!(verifier.is_settled(own));
-        verifier.expect(own, OTHER).unwrap();
+        verifier.expect(own, OTHER, true).unwrap();
         assert!(!verifier.is_settled(own) && verifier.is_settled(other));
         // It does not take place, and after some looks nobody looks for it any more: it still may.
         assert_eq!(verifier.look(own), Finding::Expected);

@@ -40,7 +40,7 @@ pub fn bench() -> &'static Path {
         let guard = folder.join("ringfence-exec");
         fs::copy(env!("CARGO_BIN_EXE_ringfence-exec"), &guard).unwrap();
         fs::set_permissions(&guard, fs::Permissions::from_mode(0o711)).unwrap();
-        for program in ["outer", "mark", "race", "escape"] {
+        for program in ["outer", "mark", "race", "escape", "hidden"] {
             compile(program, &folder.join(program));
         }
         for script in ["benign.py", "agent.py", "files.py", "interrupted.py"] {
