@@ -99,12 +99,16 @@ impl Lifecycle {
         let shared_gate = self.gate.read().unwrap_or_else(PoisonError::into_inner);
         self.offer(request_id);
         let ended = self.await_answer(request_id, deadline);
-        let answered_at = Instant::now();
+        let ready = match &ended {
+            Ended::Answered(answer) => self.await_runtime(answer, deadline),
+            Ended::Broken(_) => Ok(Instant::now()),
+        };
+        let done_at = *ready.as_ref().unwrap_or(&Instant::now());
         self.pipes.flush();
-        let (word, payload, duration) = self.runtime_done(request_id, &ended, begun);
-        let (after, post_runtime) = match ended {
-            Ended::Answered(answer) => self.await_rest(&answer, deadline),
-            Ended::Broken(fault) => (Some(fault), Duration::ZERO),
+        let (word, payload, duration) = self.runtime_done(request_id, &ended, begun, done_at);
+        let (after, post_runtime) = match (ended, ready) {
+            (Ended::Answered(_), Ok(_)) => self.await_extensions(done_at, deadline),
+            (Ended::Broken(fault), _) | (_, Err(fault)) => (Some(fault), Duration::ZERO),
         };
         self.pipes.flush();
         let max_memory_mb = self.peak_mb();
@@ -118,7 +122,7 @@ impl Lifecycle {
             post_runtime,
             max_memory_mb,
         };
-        self.report(&outcome, answered_at.elapsed(), after.as_ref());
+        self.report(&outcome, done_at.elapsed(), after.as_ref());
         if let Some(fault) = after {
             self.reset(fault.reason);
         }
@@ -167,22 +171,33 @@ impl Lifecycle {
         }
     }
 
-    /// Waits until runtime and extensions are ready for the next event: what broke meanwhile, and the time since the
-    /// answer until the last extension was done.
-    fn await_rest(&self, answer: &Answer, deadline: Instant) -> (Option<Fault>, Duration) {
-        let alone = self.shared.settings.concurrency == 1;
+    /// Waits until the runtime that answered asks for the next event: its part of the invocation ends there, as on
+    /// Lambda. Where several invocations run at the same time, with the answer.
+    fn await_runtime(&self, answer: &Answer, deadline: Instant) -> Result<Instant, Fault> {
+        if self.shared.settings.concurrency > 1 {
+            return Ok(answer.at);
+        }
+        let waited = self.shared.wait(deadline, |state| {
+            let asked = if state.runtime.parked.is_empty() { None } else { state.runtime.asked_at };
+            broken(state).map(Err).or(asked.map(Ok))
+        });
+        waited.unwrap_or_else(|why| Err(self.timed_out(why, "")))
+    }
+
+    /// Waits until the extensions are ready for the next event: what broke meanwhile, and the time from the end of the
+    /// runtime's part until the last one was done.
+    fn await_extensions(&self, since: Instant, deadline: Instant) -> (Option<Fault>, Duration) {
         let rest = self.shared.wait(deadline, |state| {
             if let Some(fault) = broken(state) {
                 return Some(Some(fault));
             }
-            let runtime = !alone || !state.runtime.parked.is_empty();
             let mut told = state.extensions.iter().filter(|e| e.invoke);
-            (runtime && told.all(super::state::Extension::idle)).then_some(None)
+            told.all(super::state::Extension::idle).then_some(None)
         });
         let state = self.shared.state();
         let told = state.extensions.iter().filter(|e| e.invoke);
         let last = told.filter_map(|e| e.idle_since).max();
-        let post = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(answer.at));
+        let post = last.map_or(Duration::ZERO, |last| last.saturating_duration_since(since));
         drop(state);
         match rest {
             Ok(fault) => (fault, post),
@@ -191,18 +206,22 @@ impl Lifecycle {
     }
 
     /// The END of the runtime's part: status, payload and duration.
-    fn runtime_done(&self, id: &str, ended: &Ended, begun: Instant) -> (&'static str, Value, Duration) {
+    fn runtime_done(
+        &self,
+        id: &str,
+        ended: &Ended,
+        begun: Instant,
+        done_at: Instant,
+    ) -> (&'static str, Value, Duration) {
         let taken = self.shared.state().invocations.get(id).and_then(|i| i.taken).unwrap_or(begun);
-        let (word, payload, until, bytes) = match ended {
+        let (word, payload, bytes) = match ended {
             Ended::Answered(answer) => {
                 let word = if answer.success { "success" } else { "error" };
-                (word, payload(&answer.payload), answer.at, answer.payload.len())
+                (word, payload(&answer.payload), answer.payload.len())
             }
-            Ended::Broken(fault) => {
-                (status(fault.reason), with_request_id(&fault.error, id), Instant::now(), 0)
-            }
+            Ended::Broken(fault) => (status(fault.reason), with_request_id(&fault.error, id), 0),
         };
-        let duration = until.saturating_duration_since(taken);
+        let duration = done_at.saturating_duration_since(taken);
         // Lambda's word for a runtime that died is failure; error is what the function itself reported.
         let shown =
             if matches!(ended, Ended::Broken(f) if f.reason == Reason::Failure) { "failure" } else { word };

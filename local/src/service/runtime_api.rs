@@ -58,6 +58,7 @@ fn next(shared: &Shared, alive: &dyn Fn() -> bool) -> Option<Response> {
     let ticket = state.tickets;
     state.tickets += 1;
     state.runtime.parked.push_back(ticket);
+    state.runtime.asked_at = Some(Instant::now());
     drop(state);
     shared.change(|state| state.runtime.ready = true);
     let mut state = shared.state();

@@ -85,6 +85,8 @@ pub(crate) struct Runtime {
     pub(crate) parked: VecDeque<u64>,
     /// It has called /next in this generation.
     pub(crate) ready: bool,
+    /// When it last did.
+    pub(crate) asked_at: Option<Instant>,
     pub(crate) init_error: Option<Value>,
 }
 
