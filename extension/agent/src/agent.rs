@@ -26,7 +26,7 @@ use crate::reports::{self, Reports};
 use crate::resolver;
 use crate::settings::Settings;
 use crate::survivors::{Ours, Survivors};
-use crate::telemetry::Event;
+use crate::telemetry::{Event, Listener};
 
 /// Most `degraded` records in the agent's life, of its own and from inside the function each.
 const DEGRADED_TELLINGS: u32 = 64;
@@ -108,6 +108,8 @@ pub(crate) struct Agent {
     pub(crate) waiting: Notify,
     /// What became of the subscription, once it is known; `Ok` where events will come.
     pub(crate) telemetry: OnceCell<Result<String, String>>,
+    /// Where telemetry comes.
+    pub(crate) listener: OnceCell<Rc<Listener>>,
     /// Connections to the telemetry listener.
     pub(crate) deliveries: Cell<Deliveries>,
     /// Whether it was told that a process cannot be looked at.
@@ -151,6 +153,7 @@ impl Agent {
             news: Notify::new(),
             waiting: Notify::new(),
             telemetry: OnceCell::new(),
+            listener: OnceCell::new(),
             deliveries: Cell::default(),
             told_unreadable: Cell::new(false),
             accounted: Cell::new(false),

@@ -90,6 +90,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) ours: Ours,
     /// The platform's connections to the agent.
     pub(crate) deliveries: Deliveries,
+    /// Whether one more waits to be accepted.
+    pub(crate) delivery_waits: &'a dyn Fn() -> bool,
     /// The name servers that the agent itself asks.
     pub(crate) name_servers: &'a dyn Fn() -> Vec<SocketAddr>,
 }
@@ -179,7 +181,7 @@ impl Detector {
         self.begun = true;
         let runtime = proc::executable(&self.proc, scene.ours.runtime);
         self.api_connections = connections::kept_to_api(&runtime);
-        self.gates.news(scene.checks.egress, scene.deliveries);
+        self.gates.begin(scene.checks.egress, scene.deliveries, scene.delivery_waits);
         self.census.begin(&self.proc, &scene.ours, &self.state);
         if scene.checks.egress {
             self.take_stock_of_sockets();
@@ -210,7 +212,7 @@ impl Detector {
         if !self.begun || scene.checks.are_none() {
             return Vec::new();
         }
-        let news = self.gates.news(scene.checks.egress, scene.deliveries);
+        let news = self.gates.news(scene.checks.egress, scene.deliveries, scene.delivery_waits);
         if news.started {
             self.census.renew(&self.proc, &scene.ours);
         }

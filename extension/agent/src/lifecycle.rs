@@ -113,6 +113,7 @@ async fn subscribe(agent: &Rc<Agent>, platform: &mut Platform) {
     let outcome = match Listener::open().await {
         Ok(listener) => {
             let listener = Rc::new(listener);
+            let _ = agent.listener.set(Rc::clone(&listener));
             let serving = Rc::clone(&listener);
             supervise(agent, "telemetry", move |agent| Rc::clone(&serving).serve(agent));
             listener.subscribe(platform).await

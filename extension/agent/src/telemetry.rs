@@ -8,6 +8,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -105,15 +107,27 @@ impl Listener {
         Err(refusal)
     }
 
+    /// Whether a connection waits to be accepted (poll(2)).
+    pub(crate) fn has_one_waiting(&self) -> bool {
+        let mut waiting = [PollFd::new(self.socket.as_fd(), PollFlags::POLLIN)];
+        poll(&mut waiting, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+    }
+
     /// Serves connections for ever.
     pub(crate) async fn serve(self: Rc<Self>, agent: Rc<Agent>) {
         loop {
             match self.socket.accept().await {
                 Ok((stream, _)) if self.open.get() < MAX_CONNECTIONS => {
-                    count(&agent, 1, 1);
+                    count(&agent, |deliveries| {
+                        deliveries.accepted += 1;
+                        deliveries.open += 1;
+                    });
                     spawn_local(Rc::clone(&self).connection(stream, Rc::clone(&agent)));
                 }
-                Ok(_) => count(&agent, 1, 0),
+                Ok(_) => count(&agent, |deliveries| {
+                    deliveries.accepted += 1;
+                    deliveries.closed += 1;
+                }),
                 // Out of descriptors, most likely: let others close some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
@@ -128,7 +142,10 @@ impl Listener {
         let mut connection =
             std::pin::pin!(builder.max_buf_size(64 * 1024).serve_connection(TokioIo::new(stream), service));
         while timeout(PATIENCE, &mut connection).await.is_err() && known.get() {}
-        count(&agent, 0, -1);
+        count(&agent, |deliveries| {
+            deliveries.open = deliveries.open.saturating_sub(1);
+            deliveries.closed += 1;
+        });
         self.open.set(self.open.get().saturating_sub(1));
     }
 
@@ -153,9 +170,10 @@ impl Listener {
 }
 
 /// Keeps the account of connections by which others' are told from them.
-fn count(agent: &Agent, accepted: u64, open: i64) {
-    let Deliveries { accepted: before, open: were } = agent.deliveries.get();
-    agent.deliveries.set(Deliveries { accepted: before + accepted, open: were.saturating_add_signed(open) });
+fn count(agent: &Agent, change: impl FnOnce(&mut Deliveries)) {
+    let mut deliveries = agent.deliveries.get();
+    change(&mut deliveries);
+    agent.deliveries.set(deliveries);
 }
 
 /// The events of a batch; none where it is not one.
@@ -177,6 +195,20 @@ pub(crate) fn random_name() -> io::Result<String> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_connection_shows_before_it_is_accepted() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        runtime.block_on(async {
+            let listener = Listener::open().await.unwrap();
+            assert!(!listener.has_one_waiting());
+            let port = listener.socket.local_addr().unwrap().port();
+            let _client = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+            assert!(listener.has_one_waiting());
+            listener.socket.accept().await.unwrap();
+            assert!(!listener.has_one_waiting());
+        });
+    }
 
     #[test]
     fn a_batch_gives_its_events() {

@@ -28,6 +28,8 @@ pub(crate) struct Deliveries {
     pub(crate) accepted: u64,
     /// Now.
     pub(crate) open: u64,
+    /// Since the agent started: the kernel may still count the ends of one that is closed.
+    pub(crate) closed: u64,
 }
 
 /// The counters as they were.
@@ -48,9 +50,13 @@ pub(super) struct Gates {
     in_use_6: Kept,
     totals: Kept,
     seen: Counters,
-    accepted: u64,
-    /// Whether a connection was unexplained at the last look: perhaps one that the agent had not accepted yet.
+    delivered: Deliveries,
+    /// Connections that were opened and not accepted, as far as they were looked at or wait to be accepted.
+    settled: i64,
+    /// Whether one was looked at that may still turn out to be the platform's.
     is_owing: bool,
+    /// Whether deliveries come from outside this network name space: then its counters know nothing of them.
+    from_outside: bool,
 }
 
 impl Gates {
@@ -62,28 +68,75 @@ impl Gates {
             in_use_6: kept("net/sockstat6"),
             totals: kept("net/snmp"),
             seen: Counters::default(),
-            accepted: 0,
+            delivered: Deliveries::default(),
+            settled: 0,
             is_owing: false,
+            from_outside: false,
         }
     }
 
-    /// Reads the counters, those of sockets only where somebody asks, and says what has moved.
-    pub(super) fn news(&mut self, with_sockets: bool, deliveries: Deliveries) -> News {
+    /// What was opened until now is no news.
+    pub(super) fn begin(&mut self, with_sockets: bool, deliveries: Deliveries, waits: &dyn Fn() -> bool) {
+        self.news(with_sockets, deliveries, waits);
+        self.is_owing = false;
+    }
+
+    /// Reads the counters, those of sockets only where somebody asks, and says what has moved. `waits` says whether a
+    /// connection of the platform waits to be accepted; it is asked after the counters are read, so that a connection
+    /// which they know is in the queue.
+    pub(super) fn news(
+        &mut self,
+        with_sockets: bool,
+        deliveries: Deliveries,
+        waits: &dyn Fn() -> bool,
+    ) -> News {
         let mut now = self.read(with_sockets);
-        // Each has two ends here.
-        now.streams = now.streams.saturating_sub(2 * deliveries.open);
+        let has_opened = with_sockets && self.has_opened(now.connects, deliveries, waits);
+        let has_more = self.has_more(&mut now, deliveries, waits);
+        self.delivered = deliveries;
         let before = std::mem::replace(&mut self.seen, now);
-        let opened = now.connects.saturating_sub(before.connects);
-        let explained = deliveries.accepted.saturating_sub(self.accepted);
-        self.accepted = deliveries.accepted;
-        let was_owing = self.is_owing;
-        // Kept until a connection was accepted that may have been the one.
-        self.is_owing = opened > explained || (was_owing && explained == 0);
         News {
             started: now.last_id != before.last_id,
-            streams: opened != explained || (was_owing && explained != 0) || now.streams > before.streams,
+            streams: has_opened || has_more,
             datagrams: now.sent != before.sent || now.datagrams > before.datagrams,
         }
+    }
+
+    /// Whether a connection was opened that is not the platform's. What was opened and what was accepted is counted from
+    /// the start, so a connection that comes between the two looks at the end of it is found at the next.
+    fn has_opened(&mut self, connects: u64, deliveries: Deliveries, waits: &dyn Fn() -> bool) -> bool {
+        let accepted = if self.from_outside { 0 } else { deliveries.accepted };
+        let balance = signed(connects) - signed(accepted);
+        let unexplained = balance - self.settled;
+        let may_be_it = self.is_owing && !self.from_outside && deliveries.accepted != self.delivered.accepted;
+        if unexplained < 0 && !self.is_owing {
+            // Accepted here and never opened here.
+            self.from_outside = true;
+            self.settled = signed(connects);
+            return true;
+        }
+        let waiting = i64::from(unexplained > 0 && !self.from_outside && waits());
+        self.settled = balance - waiting;
+        // Kept until a connection was accepted that may have been the one.
+        self.is_owing = unexplained > waiting || (self.is_owing && !may_be_it);
+        unexplained > waiting || may_be_it
+    }
+
+    /// Whether there are more streams, the platform's left out of account. The kernel may still count the ends of
+    /// deliveries that are closed: what they hide shows at the next look.
+    fn has_more(&self, now: &mut Counters, deliveries: Deliveries, waits: &dyn Fn() -> bool) -> bool {
+        let ends = if self.from_outside { 1 } else { 2 };
+        now.streams = now.streams.saturating_sub(ends * deliveries.open);
+        let closed = deliveries.closed.saturating_sub(self.delivered.closed);
+        let mut allowed = self.seen.streams + ends * closed;
+        if now.streams > allowed && waits() {
+            allowed += ends;
+        }
+        let has_more = now.streams > allowed;
+        if !has_more {
+            now.streams = now.streams.min(self.seen.streams);
+        }
+        has_more
     }
 
     fn read(&mut self, with_sockets: bool) -> Counters {
@@ -101,6 +154,10 @@ impl Gates {
         let (connects, sent) = (column(text, "Tcp:", "ActiveOpens"), column(text, "Udp:", "OutDatagrams"));
         Counters { last_id, connects, streams, sent, datagrams }
     }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 #[derive(Debug)]
@@ -145,26 +202,82 @@ mod tests {
     use proptest::prelude::*;
     use std::net::{TcpListener, TcpStream, UdpSocket};
 
-    const NOBODY: Deliveries = Deliveries { accepted: 0, open: 0 };
+    const NOBODY: Deliveries = Deliveries { accepted: 0, open: 0, closed: 0 };
+
+    /// Gates over a folder of counters that a test writes.
+    struct Bench {
+        folder: tempfile::TempDir,
+        gates: Gates,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join("net")).unwrap();
+            let gates = Gates::new(folder.path());
+            let mut bench = Self { folder, gates };
+            bench.write("snmp", "Tcp: ActiveOpens\nTcp: 5\n");
+            bench.write("sockstat", "TCP: inuse 5\n");
+            bench.gates.begin(true, Deliveries { accepted: 1, ..NOBODY }, &|| false);
+            bench
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            std::fs::write(self.folder.path().join("net").join(name), text).unwrap();
+        }
+
+        /// Whether that many connects, accepted deliveries and one that waits are news.
+        fn connects(&mut self, connects: u64, accepted: u64, waits: bool) -> bool {
+            self.write("snmp", &format!("Tcp: ActiveOpens\nTcp: {connects}\n"));
+            self.gates.news(true, Deliveries { accepted, ..NOBODY }, &|| waits).streams
+        }
+
+        /// Whether that many streams in use are news.
+        fn in_use(&mut self, streams: u64, open: u64, closed: u64) -> bool {
+            self.write("sockstat", &format!("TCP: inuse {streams}\n"));
+            self.gates.news(true, Deliveries { accepted: 1, open, closed }, &|| false).streams
+        }
+    }
 
     #[test]
     fn a_connection_of_the_platform_hides_none_of_the_functions() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("net")).unwrap();
-        let mut gates = Gates::new(folder.path());
-        let connects = |gates: &mut Gates, connects: u64, accepted: u64| {
-            let text = format!("Tcp: ActiveOpens\nTcp: {connects}\n");
-            std::fs::write(folder.path().join("net/snmp"), text).unwrap();
-            gates.news(true, Deliveries { accepted, open: 0 }).streams
-        };
-        connects(&mut gates, 5, 5);
-        assert!(!connects(&mut gates, 5, 5));
-        assert!(!connects(&mut gates, 6, 6), "the platform's");
-        assert!(connects(&mut gates, 8, 7), "the platform's and another");
-        assert!(connects(&mut gates, 9, 7), "the platform's, not yet accepted");
-        assert!(!connects(&mut gates, 9, 7), "a look in between");
-        assert!(connects(&mut gates, 10, 8), "that one accepted, and another");
-        assert!(!connects(&mut gates, 10, 8));
+        let mut bench = Bench::new();
+        assert!(!bench.connects(5, 1, false));
+        assert!(!bench.connects(6, 2, false), "the platform's");
+        assert!(bench.connects(8, 3, false), "the platform's and another");
+        assert!(bench.connects(9, 3, false), "the platform's, not to be seen yet");
+        assert!(!bench.connects(9, 3, false), "a look in between");
+        assert!(bench.connects(10, 4, false), "that one accepted, and another");
+        assert!(!bench.connects(10, 4, false));
+    }
+
+    #[test]
+    fn a_connection_of_the_platform_that_waits_is_no_news_and_hides_none() {
+        let mut bench = Bench::new();
+        assert!(!bench.connects(6, 1, true), "it waits");
+        assert!(!bench.connects(6, 1, true), "it still does");
+        assert!(!bench.connects(6, 2, false), "it was accepted");
+        assert!(!bench.connects(7, 2, true), "another, and the platform's comes between counting and asking");
+        assert!(bench.connects(8, 3, false), "the platform's is counted now, so the other shows");
+    }
+
+    #[test]
+    fn deliveries_from_another_name_space_explain_nothing() {
+        let mut bench = Bench::new();
+        assert!(bench.connects(5, 2, false), "accepted and not opened here");
+        assert!(bench.connects(6, 3, false), "opened here, and by somebody else");
+        assert!(bench.connects(7, 3, true), "the platform's wait where nobody counts them");
+        assert!(!bench.connects(7, 4, false));
+    }
+
+    #[test]
+    fn the_ends_of_a_closed_delivery_hide_no_listener() {
+        let mut bench = Bench::new();
+        assert!(!bench.in_use(7, 1, 0), "a delivery");
+        assert!(!bench.in_use(7, 0, 1), "closed, and both ends still counted");
+        assert!(!bench.in_use(5, 0, 1), "gone");
+        assert!(!bench.in_use(6, 0, 2), "the next is closed, or somebody listens");
+        assert!(bench.in_use(6, 0, 2), "somebody listens");
     }
 
     #[test]
@@ -180,15 +293,15 @@ mod tests {
     #[test]
     fn a_connection_a_datagram_and_a_process_move_them() {
         let mut gates = Gates::new(Path::new("/proc"));
-        gates.news(true, NOBODY);
+        gates.news(true, NOBODY, &|| false);
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         drop(TcpStream::connect(server.local_addr().unwrap()).unwrap());
-        assert!(gates.news(true, NOBODY).streams);
+        assert!(gates.news(true, NOBODY, &|| false).streams);
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.send_to(b"x", socket.local_addr().unwrap()).unwrap();
-        assert!(gates.news(true, NOBODY).datagrams);
+        assert!(gates.news(true, NOBODY, &|| false).datagrams);
         assert!(std::process::Command::new("true").status().unwrap().success());
-        assert!(gates.news(false, NOBODY).started);
+        assert!(gates.news(false, NOBODY, &|| false).started);
     }
 
     proptest! {

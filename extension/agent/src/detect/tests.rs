@@ -46,7 +46,14 @@ impl World {
         let ours = Ours { agent: 0, platform: 0, guard: 0, runtime: std::process::id() };
         act(
             &mut self.detector,
-            &Scene { judge, checks, ours, deliveries: Deliveries::default(), name_servers: &Vec::new },
+            &Scene {
+                judge,
+                checks,
+                ours,
+                deliveries: Deliveries::default(),
+                delivery_waits: &|| false,
+                name_servers: &Vec::new,
+            },
         )
     }
 

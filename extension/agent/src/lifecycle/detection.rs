@@ -56,8 +56,14 @@ impl Agent {
             api: self.settings.api_address(),
             since_init: false,
         };
-        let deliveries = self.deliveries.get();
-        look(&Scene { judge, checks, ours: self.ours(), deliveries, name_servers: &|| self.name_servers() });
+        look(&Scene {
+            judge,
+            checks,
+            ours: self.ours(),
+            deliveries: self.deliveries.get(),
+            delivery_waits: &|| self.listener.get().is_some_and(|listener| listener.has_one_waiting()),
+            name_servers: &|| self.name_servers(),
+        });
     }
 
     /// What is found between two invocations was done in the last one.
