@@ -1,7 +1,8 @@
-"""Init and warm invocations of a Python hello function, without and with the layer, in turn.
+"""Init and warm invocations of a Python hello function, without a layer, with one that holds an extension that does nothing,
+and with Ringfence, in turn.
 
-`invoke.py --cli RINGFENCE --layer ZIP [--rounds 7] [--events 60]` prints medians per profile and what the layer adds.
-Run by scripts/bench. Rounds alternate, so a machine that drifts hits both sides alike.
+`invoke.py --cli RINGFENCE --layer ZIP [--hello PROGRAM] [--rounds 7] [--events 60]` prints medians per profile and what is added.
+Run by scripts/bench. Rounds alternate, so a machine that drifts hits all sides alike.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import pathlib
 import statistics
 import subprocess
 import tempfile
+import zipfile
 
 FUNCTION = "def handler(event, context):\n    return {'hello': event.get('name')}\n"
 POLICY = """version = 1
@@ -34,7 +36,8 @@ def run(options, folder, profile, layer):
     """One warm environment; returns (init ms, [warm ms incl. post-invoke], agent KiB or None)."""
     command = [options.cli, "local", "invoke", "--code", folder, "--handler", "app.handler", "--runtime", "python3"]
     command += ["--profile", profile, "--network", "none", "--output", "json"]
-    command += ["--layer", options.layer, "--policy", f"{folder}/policy.toml"] if layer else ["--no-layer"]
+    command += ["--layer", layer] if layer else ["--no-layer"]
+    command += ["--policy", f"{folder}/policy.toml"] if layer == options.layer else []
     command += [f"{folder}/event.json"] * options.events
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
@@ -43,6 +46,16 @@ def run(options, folder, profile, layer):
         raise SystemExit(f"the hello function failed ({' '.join(command[:12])} …):\n{done.stdout[-2000:]}{done.stderr}")
     warm = [answer["durationMs"] + (answer.get("postRuntimeMs") or 0.0) for answer in answers[5:]]
     return answers[0]["initMs"], warm, resident(lines)
+
+
+def hello_layer(program, folder):
+    """A layer with one extension that registers and asks for events, nothing else."""
+    path = pathlib.Path(folder, "hello.zip")
+    entry = zipfile.ZipInfo("extensions/hello")
+    entry.external_attr = 0o100755 << 16
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(entry, pathlib.Path(program).read_bytes())
+    return str(path)
 
 
 def resident(lines):
@@ -69,6 +82,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cli", required=True)
     parser.add_argument("--layer", required=True)
+    parser.add_argument("--hello", help="an extension that does nothing, as a yardstick")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--events", type=int, default=60)
     options = parser.parse_args()
@@ -77,29 +91,31 @@ def main():
         pathlib.Path(folder, "event.json").write_text('{"name": "Ada"}')
         pathlib.Path(folder, "policy.toml").write_text(POLICY)
         pathlib.Path(folder).chmod(0o755)
+        ways = {"without": None, "hello": hello_layer(options.hello, folder)} if options.hello else {"without": None}
         for profile in ("strict", "nested"):
-            measure(options, folder, profile)
+            measure(options, folder, profile, {**ways, "with": options.layer})
 
 
-def measure(options, folder, profile):
-    init = {True: [], False: []}
-    warm = {True: [], False: []}
+def measure(options, folder, profile, ways):
+    init, warm = ({way: [] for way in ways} for _ in range(2))
     agent = None
     for _ in range(options.rounds):
-        for layer in (False, True):
+        for way, layer in ways.items():
             start, calls, kib = run(options, folder, profile, layer)
-            init[layer].append(start)
-            warm[layer].extend(calls)
+            init[way].append(start)
+            warm[way].extend(calls)
             agent = kib or agent
-    without, with_layer = (statistics.median(init[side]) for side in (False, True))
-    print(f"{profile}: init, ms, without / with / added      {without:8.1f} {with_layer:8.1f} {with_layer - without:8.2f}")
+    titles = " / ".join(ways)
+    show(f"{profile}: init, ms, {titles}", {way: statistics.median(init[way]) for way in ways})
     for share, name in ((0.5, "p50"), (0.99, "p99")):
-        without, with_layer = (percentile(warm[side], share) for side in (False, True))
-        print(
-            f"{profile}: warm {name}, ms, without / with / added  {without:8.3f} {with_layer:8.3f} {with_layer - without:8.3f}"
-        )
+        show(f"{profile}: warm {name}, ms, {titles}", {way: percentile(warm[way], share) for way in ways})
     if agent:
-        print(f"{profile}: agent resident at shutdown, KiB         {agent:8.0f}")
+        print(f"{profile}: agent resident at shutdown, KiB{agent:>28.0f}")
+
+
+def show(title, values):
+    figures = "".join(f"{value:10.3f}" for value in values.values())
+    print(f"{title:<52}{figures}   added {values['with'] - values['without']:8.3f}", flush=True)
 
 
 if __name__ == "__main__":
