@@ -220,16 +220,20 @@ INTO(folder_removed, SYS_unlinkat, AT_FDCWD, denied("sub"), AT_REMOVEDIR)
 INTO(folder_made, SYS_mkdirat, AT_FDCWD, denied("new"), 0700)
 INTO(node_made, SYS_mknodat, AT_FDCWD, denied("new"), S_IFREG | 0600, 0)
 INTO(fifo_made, SYS_mknodat, AT_FDCWD, denied("new"), S_IFIFO | 0600, 0)
-#ifdef SYS_rename
-INTO(old_rename, SYS_rename, own("file"), denied("kept"))
-INTO(old_link, SYS_link, own("file"), denied("new"))
-INTO(old_symlink, SYS_symlink, "x", denied("new"))
-INTO(old_unlink, SYS_unlink, denied("kept"))
-INTO(old_rmdir, SYS_rmdir, denied("sub"))
-INTO(old_mkdir, SYS_mkdir, denied("new"), 0700)
-INTO(old_mknod, SYS_mknod, denied("new"), S_IFREG | 0600, 0)
 INTO(old_renameat, SYS_renameat, AT_FDCWD, own("file"), AT_FDCWD, denied("kept"))
+/* Calls without a directory, which newer architectures do not have. */
+#ifdef SYS_rename
+#define OLD INTO
+#else
+#define OLD(name, ...) static int name(void) { return ABSENT; }
 #endif
+OLD(old_rename, SYS_rename, own("file"), denied("kept"))
+OLD(old_link, SYS_link, own("file"), denied("new"))
+OLD(old_symlink, SYS_symlink, "x", denied("new"))
+OLD(old_unlink, SYS_unlink, denied("kept"))
+OLD(old_rmdir, SYS_rmdir, denied("sub"))
+OLD(old_mkdir, SYS_mkdir, denied("new"), 0700)
+OLD(old_mknod, SYS_mknod, denied("new"), S_IFREG | 0600, 0)
 
 static int unnamed(int in_denied, int flags) {
     char path[64];
@@ -409,11 +413,9 @@ const struct attack opens[] = {
     {"write-moved-away", moved_away, PLAIN}, {"write-folder-moved", folder_moved, PLAIN}, {"write-symbolic", symbolic_into, PLAIN},
     {"write-removed", removed, PLAIN}, {"write-removed-at", removed_at, PLAIN}, {"write-folder-removed", folder_removed, PLAIN},
     {"write-folder-made", folder_made, PLAIN}, {"write-node", node_made, PLAIN}, {"write-fifo", fifo_made, PLAIN},
-#ifdef SYS_rename
     {"write-rename", old_rename, PLAIN}, {"write-renameat", old_renameat, PLAIN}, {"write-hardlink", old_link, PLAIN},
     {"write-symlink", old_symlink, PLAIN}, {"write-unlink", old_unlink, PLAIN}, {"write-rmdir", old_rmdir, PLAIN},
     {"write-mkdir", old_mkdir, PLAIN}, {"write-mknod", old_mknod, PLAIN},
-#endif
     {"write-unnamed", unnamed_there, PLAIN}, {"write-unnamed-elsewhere", unnamed_elsewhere, PLAIN},
     {"write-unnamed-by-number", unnamed_by_number, PLAIN}, {"write-own-memory", own_memory, PLAIN},
     {"write-child-memory", child_memory, PLAIN}, {"write-guard-descriptors", guard_descriptors, ON_GUARD},

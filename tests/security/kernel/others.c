@@ -1,4 +1,4 @@
-/* What the function may see of the guard and of other processes, filters of its own, and tricks with the ABI. */
+/* What the function may see of the guard and of other processes, and filters of its own. */
 #include "attack.h"
 #include <linux/filter.h>
 
@@ -141,35 +141,6 @@ static int shrink_policy(void) {
     return fd < 0 ? ABSENT : OUTCOME(ftruncate(fd, 0));
 }
 
-#ifdef __x86_64__
-static int old_entry(void) {
-    int number = 20, result;
-    __asm__ volatile("int $0x80" : "=a"(result) : "a"(number) : "memory", "r8", "r9", "r10", "r11");
-    return result > 0 ? WORKED : -result;
-}
-static int old_entries(void) { int outcome = in_child(old_entry); return outcome != WORKED && !guarded ? ABSENT : outcome; }
-static int x32(void) {
-    port = 0, at = receiver(SOCK_DGRAM, FORBIDDEN, &port);
-    struct sockaddr_in to = inet(FORBIDDEN, port);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    long done = syscall(0x40000000 | SYS_sendto, fd, "x", 1, 0, &to, sizeof to);
-    int error = errno;
-    return arrived(at, SOCK_DGRAM) == WORKED ? WORKED : done < 0 && error == ENOSYS && !guarded ? ABSENT : error;
-}
-#else
-static int old_entries(void) { return ABSENT; }
-static int x32(void) { return ABSENT; }
-#endif
-static int beyond(void) {
-    /* Only the low half of the number counts. */
-    port = 0, at = receiver(SOCK_DGRAM, FORBIDDEN, &port);
-    struct sockaddr_in to = inet(FORBIDDEN, port);
-    syscall((long)(0xffffffff00000000ul | SYS_sendto), socket(AF_INET, SOCK_DGRAM, 0), "x", 1, 0, &to, sizeof to);
-    int outcome = arrived(at, SOCK_DGRAM);
-    /* Linux 5.10 looks at all of the number, and knows no such call. */
-    return outcome != WORKED && !guarded ? ABSENT : outcome;
-}
-
 const struct attack others[] = {
     {"guard-environ", environment, PLAIN}, {"guard-maps", memory_map, PLAIN}, {"guard-auxv", vector, PLAIN},
     {"guard-io", in_and_out, PLAIN}, {"guard-syscall", system_call, PLAIN}, {"guard-pagemap", page_map, PLAIN},
@@ -187,6 +158,5 @@ const struct attack others[] = {
     {"childs-filter-traces", child_traces, PLAIN}, {"childs-filter-notifies", child_notifies, PLAIN},
     {"childs-filter-logs", child_logs, PLAIN}, {"listener-left-open", listener_left, PLAIN},
     {"write-policy", write_policy, PLAIN}, {"shrink-policy", shrink_policy, PLAIN},
-    {"int-0x80", old_entries, PLAIN}, {"x32", x32, PLAIN}, {"number-with-high-word", beyond, PLAIN},
     {0},
 };

@@ -17,7 +17,8 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races", "review"]
+SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
+SOURCES += ["review", "architecture"]
 PROFILES = ["open", "nested"]
 LINKAGE = {"attack": "static", "attack-dynamic": "dynamic", "attackers.py": "Python"}
 PYTHON = ["/usr/bin/python3", "-I"]
@@ -97,7 +98,8 @@ def attack(bench: Bench, name: str, kind: str, pinned: bool = False) -> tuple[li
         for profile, program in runs
     }
     held = [line for line, outcome in outcomes.items() if outcome.startswith(("refused", "absent"))]
-    return held, [f"{line}: {outcome}" for line, outcome in outcomes.items() if line not in held], absent
+    broken = [f"{line}: {outcome}" for line, outcome in outcomes.items() if line not in held]
+    return [] if absent else held, broken, absent
 
 
 def cases(bench: Bench, wanted: list[str]) -> list[tuple[str, str]]:
