@@ -56,7 +56,7 @@ fn read_by_file(pid: u32, address: u64, into: &mut [u8]) -> Result<usize, Errno>
     let mut path = Text::<32>::new();
     let _ = write!(path, "/proc/{pid}/mem");
     let file = std::fs::File::open(path.as_str())?;
-    match file.read_at(into, address) {
+    match file.read_at(into, place(address)) {
         Ok(0) => Err(Errno::EFAULT),
         Ok(length) => Ok(length),
         Err(error) if error.raw_os_error() == Some(libc::EIO) => Err(Errno::EFAULT),
@@ -90,5 +90,44 @@ fn write_by_file(pid: u32, address: u64, bytes: &[u8]) -> Result<(), Errno> {
     let mut path = Text::<32>::new();
     let _ = write!(path, "/proc/{pid}/mem");
     let file = std::fs::OpenOptions::new().write(true).open(path.as_str())?;
-    file.write_all_at(bytes, address).map_err(Errno::from)
+    file.write_all_at(bytes, place(address)).map_err(Errno::from)
+}
+
+/// Where in `/proc/<pid>/mem` an address is. On arm64 programs may keep a tag in its top byte (Linux's
+/// tagged-address-abi); `process_vm_readv(2)` drops it like every call does, but here it would be part of an offset, or its sign.
+const fn place(address: u64) -> u64 {
+    if cfg!(target_arch = "aarch64") { without_tag(address) } else { address }
+}
+
+const fn without_tag(address: u64) -> u64 {
+    // Bit 55 tells user from kernel addresses; the kernel extends it, so that no tag turns one into the other.
+    ((address << 8).cast_signed() >> 8).cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_no_part_of_an_address_and_makes_no_kernel_address_one_of_a_user() {
+        for tag in [0x00, 0x01, 0x7f, 0x80, 0xb5, 0xff] {
+            assert_eq!(without_tag(tag << 56 | 0xffff_8000_1234), 0xffff_8000_1234);
+            assert_eq!(without_tag(tag << 56 | 0xff_8000_0000_0000), 0xffff_8000_0000_0000);
+        }
+        let kept = 0xb500_ffff_8000_1234;
+        assert_eq!(place(kept) == kept, cfg!(target_arch = "x86_64"));
+    }
+
+    #[test]
+    fn both_ways_read_and_write_the_same() {
+        let (own, bytes, mut other) = (std::process::id(), *b"here", *b"....");
+        let (from, to) = (bytes.as_ptr().addr() as u64, other.as_mut_ptr().expose_provenance() as u64);
+        let mut into = [0; 4];
+        assert_eq!((read_directly(own, from, &mut into), into), (Ok(4), bytes));
+        into = [0; 4];
+        assert_eq!((read_by_file(own, from, &mut into), into), (Ok(4), bytes));
+        write_by_file(own, to, &bytes).unwrap();
+        assert_eq!(std::hint::black_box(&other), &bytes);
+        assert_eq!(read_by_file(own, 8, &mut into), Err(Errno::EFAULT));
+    }
 }
