@@ -27,9 +27,11 @@ impl Vicinity {
     fn of(thread: u32, address: u64, length: usize) -> Result<Self, Errno> {
         let end = address.checked_add(length as u64).ok_or(Errno::EFAULT)?;
         let (page, room) = (address - address % PAGE, (AROUND - length) as u64 / 2);
+        // The last page of all ends where no number does; nobody has memory there.
+        let page_end = page.checked_add(PAGE).ok_or(Errno::EFAULT)?;
         // Bytes beyond the page may not be there though these are.
-        let (start, end) = if end <= page + PAGE {
-            (address.saturating_sub(room).max(page), end.saturating_add(room).min(page + PAGE))
+        let (start, end) = if end <= page_end {
+            (address.saturating_sub(room).max(page), end.saturating_add(room).min(page_end))
         } else {
             (address, end)
         };
@@ -129,7 +131,9 @@ mod tests {
     #[test]
     fn where_nothing_is_there_is_no_header() {
         let own = std::process::id();
-        assert_eq!(Vicinity::of(own, u64::MAX - 8, HEADER).unwrap_err(), Errno::EFAULT);
+        for address in [u64::MAX - 8, u64::MAX - 100, u64::MAX - 4095, u64::MAX - 5000] {
+            assert_eq!(Vicinity::of(own, address, HEADER).unwrap_err(), Errno::EFAULT);
+        }
         assert_eq!(Vicinity::of(own, 8, HEADER).unwrap_err(), Errno::EFAULT);
     }
 }
