@@ -1,28 +1,44 @@
-// Decides what `code.native` of the policy says where the function's own code leaves the language, and writes it down.
+// Decides what `[code]` of the policy says of a call, and writes it down.
 //
-// `ringfence.cjs` calls it before native add-ons, Node's own bindings and the debugger are opened, and only where the
-// guard has said so (RINGFENCE_CODE). Code that is hostile already can take it apart.
+// `ringfence.cjs` calls it before native add-ons, Node's own bindings and the debugger are opened, `evaluate.cjs` before
+// text becomes code, and both only where the guard has said so (RINGFENCE_CODE). Code that is hostile already can take
+// it apart.
 'use strict';
 
 const { performance } = require('perf_hooks');
+const event = require('./event.cjs');
 const origin = require('./origin.cjs');
 const wire = require('./wire.cjs');
 const { begin, end } = require('./hints.cjs');
 
 const { action, tag } = wire;
+const KEYS = {
+  evaluate: { action: action.EVALUATE, rule: wire.RULE_CODE_EVALUATE },
+  native: { action: action.NATIVE, rule: wire.RULE_CODE_NATIVE },
+};
 /** Milliseconds in which the same finding is not reported again within one invocation. */
 const QUIET = 1000;
 const MAX_REMEMBERED = 256;
 const reported = new Map();
 
-/** Whether the call is to be refused: `says` is "report" or "deny". */
-function refuses(name, says, variables) {
-  const found = origin.sites(refuses);
+/** Whether a call by the function's own code is to be refused: `says` is "report" or "deny". */
+function refuses(key, name, says, variables, detail = '') {
   // Before the first event the function and its libraries load what they need.
-  if (!variables._X_AMZN_TRACE_ID || !isTheFunctions(found)) return false;
-  const denies = says === 'deny';
+  if (!variables._X_AMZN_TRACE_ID && !event.isThere()) return false;
+  const found = origin.sites(refuses);
+  return isTheFunctions(found) && judged(key, name, says, variables, detail, found);
+}
+
+/** Whether the evaluation of texts is to be refused: whoever evaluates what came with the event. */
+function refusesText(name, texts, says, variables) {
+  if (!texts.some((text) => typeof text === 'string' && event.holds(text))) return false;
+  return judged('evaluate', name, says, variables, 'the text stands in the event', origin.sites(refusesText));
+}
+
+function judged(key, name, says, variables, detail, found) {
   const where = origin.locate(found);
-  if (isNew(`${name} ${where.code} ${variables._X_AMZN_TRACE_ID}`) || denies) tell(name, where, denies);
+  const denies = says === 'deny';
+  if (isNew(`${name} ${where.code} ${variables._X_AMZN_TRACE_ID}`) || denies) tell(KEYS[key], name, detail, where, denies);
   return denies;
 }
 
@@ -44,13 +60,14 @@ function isNew(finding) {
   return true;
 }
 
-function tell(name, where, denies) {
-  begin(wire.kind.VIOLATION, action.NATIVE);
+function tell({ action: which, rule }, name, detail, where, denies) {
+  begin(wire.kind.VIOLATION, which);
   wire.byte(tag.OUTCOME, denies ? wire.OUTCOME_BLOCKED : wire.OUTCOME_REPORTED);
-  wire.byte(tag.RULE, wire.RULE_CODE_NATIVE);
+  wire.byte(tag.RULE, rule);
   wire.byte(tag.PLANE, wire.PLANE_PROCESS);
   wire.field(tag.NAME, name);
+  if (detail) wire.field(tag.DETAIL, detail);
   end(where);
 }
 
-module.exports = { refuses };
+module.exports = { refuses, refusesText };

@@ -21,7 +21,7 @@ const hooked = start();
 
 function start() {
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
-  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, below, environment]) installed(watch);
+  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, below, evaluations, environment]) installed(watch);
   // Scopes build on these: they must not seem to hold where one is missing.
   return [children, streams, datagrams, names, files].map(installed).every(Boolean);
 }
@@ -222,13 +222,25 @@ function bundles() {
   }
 }
 
+/** What a key of `[code]` says, where it says something. */
+function word(key) {
+  const [, says] = new RegExp(`(?:^|,)${key}=(report|deny)(?:,|$)`).exec(process.env.RINGFENCE_CODE || '') || [];
+  return says;
+}
+
+/** What `code.evaluate` of the policy speaks of: text that becomes code. */
+function evaluations() {
+  const says = word('evaluate');
+  if (says) require('./evaluate.cjs').watch(says, process.env, installed);
+}
+
 /** What `code.native` of the policy speaks of: the ways out of the language. */
 function below() {
-  const [, says] = /(?:^|,)native=(report|deny)(?:,|$)/.exec(process.env.RINGFENCE_CODE || '') || [];
+  const says = word('native');
   if (!says) return;
   const variables = process.env;
   const detector = once(() => require('./detections.cjs'));
-  const judge = (name) => detector().refuses(name, says, variables) && (() => refuse(name));
+  const judge = (name) => detector().refuses('native', name, says, variables) && (() => refuse(name));
   const refuse = (name) => {
     throw Object.assign(new Error(`EACCES: ${name} is denied by code.native of the policy`), { code: 'EACCES', errno: EACCES });
   };

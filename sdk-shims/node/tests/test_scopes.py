@@ -112,7 +112,10 @@ class Scopes(unittest.TestCase):
         self.assertIn("the hook is not loaded", outcome.stdout)
 
     def test_where_node_forbids_the_hook_what_a_scope_needs_there_is_none_either(self):
-        flag = "--permission" if run("console.log(process.allowedNodeEnvironmentFlags.has('--permission'))").stdout == "true\n" else "--experimental-permission"
+        known = run("console.log(['--permission', '--experimental-permission'].find((each) => process.allowedNodeEnvironmentFlags.has(each)))")
+        flag = known.stdout.strip()
+        if flag == "undefined":
+            self.skipTest("this Node has no permission model")
         code = "try { scope({ tmp: 'deny' }, run) } catch (error) { say(error.message) }\n"
         outcome = run(HEAD + code, arguments=[flag, "--allow-fs-read=*", "--no-warnings"])
         self.assertIn("the hook is not loaded", outcome.stdout, outcome.stderr)

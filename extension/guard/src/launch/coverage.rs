@@ -114,7 +114,11 @@ impl<'a> Means<'a> {
             (Hook::Node, Rule::CodeNative) => {
                 (Some(Plane::Process), "Node hook: process.dlopen, process.binding, inspector.open")
             }
-            (Hook::Node, _) => (None, "Node tells hooks nothing of this"),
+            (Hook::Node, Rule::CodeEvaluate) => (
+                Some(Plane::Process),
+                "Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code, its text unknown",
+            ),
+            (Hook::Node, _) => (None, "the Node hook does not judge this"),
             (Hook::Java, Rule::CodeDeserialize) => {
                 (Some(Plane::Process), "Java hook: classes by their names")
             }
@@ -204,7 +208,8 @@ mod tests {
             shown(&Means { hook: Hook::Node, ..Means::default() }, &self::rules(&[(rule, Mode::Enforce)]))
         };
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
-        insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate not_covered -: Node tells hooks nothing of this");
+        insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code, its text unknown");
+        insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports not_covered -: the Node hook does not judge this");
         let java = with(Hook::Java);
         assert!(java.contains("code.evaluate not_covered -: the Java hook does not judge this"), "{java}");
         insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"

@@ -82,7 +82,7 @@ impl<'a> Violation<'a> {
             ActionKind::Dangerous => "dangerous call ",
             ActionKind::Survive => "process left running: ",
             ActionKind::Residue => "file left behind: ",
-            ActionKind::Evaluate => "evaluation of text from the event: ",
+            ActionKind::Evaluate => "evaluation of text: ",
             ActionKind::Deserialize => "deserialization of ",
             ActionKind::Native => "native code: ",
             ActionKind::Import => "import from a writable place: ",
@@ -274,7 +274,7 @@ mod tests {
         ringfence wiped dangerous call evil.example by (unknown process) (egress.allow)
         ringfence saw process left running: /tmp/x by (unknown process) (egress.allow)
         ringfence blocked file left behind: /tmp/x by (unknown process) (egress.allow)
-        ringfence killed evaluation of text from the event: evil.example by (unknown process) (egress.allow)
+        ringfence killed evaluation of text: evil.example by (unknown process) (egress.allow)
         ringfence wiped deserialization of evil.example by (unknown process) (egress.allow)
         ringfence saw native code: evil.example by (unknown process) (egress.allow)
         ringfence blocked import from a writable place: /tmp/x by (unknown process) (egress.allow)
