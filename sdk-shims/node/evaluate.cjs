@@ -55,6 +55,19 @@ function seen(target, see) {
   return proxy;
 }
 
+/** The same for a constructor that is asked `instanceof` all day: a bound function answers as fast as the real one, a
+ * proxy takes half a microsecond. */
+function stands(target, see) {
+  const called = function (...given) {
+    if (new.target === undefined) return apply(target, this, see(given));
+    return construct(target, see(given), new.target === called ? target : new.target);
+  };
+  called.prototype = target.prototype;
+  const bound = called.bind();
+  for (const name of ['length', 'name', 'prototype']) defineProperty(bound, name, getOwnPropertyDescriptor(target, name));
+  return setPrototypeOf(bound, getPrototypeOf(target));
+}
+
 /** Puts `value` in the place of a property and leaves the rest of it as it was. */
 function put(holder, name, value) {
   defineProperty(holder, name, { ...getOwnPropertyDescriptor(holder, name), value });
@@ -94,13 +107,13 @@ function functions(judge) {
     return texts;
   };
   const { prototype } = Function;
-  const own = seen(Function, see('Function'));
+  const own = stands(Function, see('Function'));
   const kin = [async function () {}, function* () {}, async function* () {}].map(getPrototypeOf);
   for (const each of kin) {
     const target = each.constructor;
     // They extend Function, and would lead to the one behind ours.
     setPrototypeOf(target, own);
-    put(each, 'constructor', seen(target, see(target.name)));
+    put(each, 'constructor', stands(target, see(target.name)));
   }
   put(prototype, 'constructor', own);
   put(globalThis, 'Function', own);

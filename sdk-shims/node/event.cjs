@@ -26,7 +26,7 @@ const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/;
 const HEX = /^(?:[0-9a-fA-F]{2})+$/;
 
 const parse = JSON.parse;
-/** The events, the newest last: `{ body, values, work }`. */
+/** The events, the newest last: `{ body, values, work }`, and of each value what it is like. */
 const events = [];
 
 /** An event has come. */
@@ -49,21 +49,21 @@ function holds(text) {
 
 function shares(event, wanted) {
   event.values ??= taken(event);
-  const readsLikeCode = CODE.test(wanted);
-  const escaped = JSON.stringify(wanted).slice(1, -1);
-  for (const value of event.values) {
-    if (value === wanted) return true;
-    event.work -= Math.max(value.length, wanted.length);
+  // Of what is longer than the text only code can be a part, and only what is code can be a part of the text.
+  const longer = CODE.test(wanted);
+  const escaped = longer ? JSON.stringify(wanted).slice(1, -1) : '';
+  for (const { text, code, plain } of event.values) {
+    if (text === wanted) return true;
+    if (text.length > wanted.length ? !longer : !code) continue;
+    event.work -= Math.max(text.length, wanted.length);
     if (event.work < 0) return false;
-    if (value.length > wanted.length ? readsLikeCode && (value.includes(wanted) || value.includes(escaped)) : isCodeOf(value, wanted)) return true;
+    if (text.length > wanted.length ? text.includes(wanted) || text.includes(escaped) : isCodeOf(text, plain, wanted)) return true;
   }
   return false;
 }
 
 /** Whether a value is a part of the text, and not each time a string literal and nothing else: that is data. */
-function isCodeOf(value, text) {
-  if (!CODE.test(value)) return false;
-  const plain = !ENDS.test(value);
+function isCodeOf(value, plain, text) {
   for (let at = text.indexOf(value); at >= 0; at = text.indexOf(value, at + value.length)) {
     const quote = text[at - 1];
     if (!plain || (quote !== '"' && quote !== "'") || text[at + value.length] !== quote) return true;
@@ -87,7 +87,7 @@ function taken(event) {
       if (depth === 0) continue;
       const text = value.slice(0, room).trim();
       room -= text.length;
-      found.push(text);
+      found.push({ text, code: CODE.test(text), plain: !ENDS.test(text) });
     }
   }
   return found;

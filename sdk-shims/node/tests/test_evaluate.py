@@ -74,6 +74,54 @@ EVALS = (
 )
 
 
+# As docs/limits.md says: it works, even where the key denies it, and nobody is told.
+UNSEEN = (
+    ("require('vm').runInNewContext('eval(x)', { x: event.x })", {"x": "[1 > 0 && 'ran'][0]"}),
+    ("require('vm').runInNewContext('Function(x)()', { x: event.x })", {"x": "return [1 > 0 && 'ran'][0]"}),
+    ("(await import('data:text/javascript,' + event.x)).default", {"x": "export default (1 > 0 && 'ran')"}),
+    ("Function(event.x.join(''))()", {"x": [BODY[at : at + 5] for at in range(0, len(BODY), 5)]}),
+    ("Function([...event.x].reverse().join(''))()", {"x": BODY[::-1]}),
+    ("await new Promise((ok, fail) => new (require('worker_threads').Worker)('const w = require(`worker_threads`); w.parentPort.postMessage(Function(w.workerData)())', { eval: true, workerData: event.x })" + ANSWER, {"x": BODY}),
+    ("await new Promise((ok) => { const { Session } = require('inspector'); const s = new Session(); s.connect(); s.post('Runtime.evaluate', { expression: event.x }, (_, { result }) => ok(result.value)) })", {"x": EXPRESSION}),
+)  # fmt: skip
+# What the packages of a function do all day, each as `exports.run`.
+PACKAGES = {
+    "webpack": "var g; g = (function () { return this })(); try { g = g || new Function('return this')() } catch (e) {}\nexports.run = () => (Function('return this')() || g) === globalThis;\n",
+    "depd": "exports.run = () => [new Function('fn', 'log', '\"use strict\"\\nreturn function (a, b) { log(); return fn.apply(this, arguments) }')((a, b) => a + b, () => {})].map((f) => [f(1, 2), f.length]).join();\n",
+    "template": "exports.run = (event) => Function('_', 'obj', 'with (obj) { return \"Dear \" + name + \" (draft): \" + _(path) }')((each) => each, event);\n",
+    "schema": "exports.run = (event) => new Function('data', `const pattern = new RegExp(${JSON.stringify(event.pattern)}, 'u'); return data === ${JSON.stringify(event.type)} || pattern.test(data)`)(event.type);\n",
+    "direct": "exports.run = (event) => { var local = 1; eval('var made = local + 1; local = event.number'); return [made, local, typeof eval].join() };\n",
+    "strict": "'use strict';\nexports.run = () => { const local = 2; eval('var made = 1'); return [eval('local + 1'), typeof made, (0, eval)('typeof local')].join() };\n",
+    "inquire": "exports.run = () => typeof eval('quire'.replace(/^/, 're'))('fs').readFileSync;\n",
+    "realm": "const vm = require('vm');\nexports.run = () => [vm.runInNewContext('typeof Function + eval(\"1 + 1\") + (() => {}).constructor(\"return 3\")()'), new vm.Script('1 + 2').runInThisContext(), vm.compileFunction('return a', ['a'])(4)].join();\n",
+}
+EVENT = {"number": 7, "name": "Jane (junior)", "path": "return obj.path;", "pattern": "^[a-z]+/(?:x|y)$", "type": "text/html; charset=utf-8", "comment": "I want to return this; it is broken"}
+# What a package may look at.
+SHAPES = """
+const [vm, { Worker }, Module, { inspect, types }] = ['vm', 'worker_threads', 'module', 'util'].map(require);
+const kin = [() => {}, async () => {}, function* () {}, async function* () {}].map((each) => each.constructor);
+const described = (holder, name) => Object.entries(Object.getOwnPropertyDescriptor(holder, name)).map(([key, value]) => [key, typeof value === 'function' ? value.name : value]);
+const failed = (work) => { try { return work() } catch (error) { return `${error.name}: ${error.message}` } };
+class Mine extends Function { constructor(...given) { super(...given); this.own = 1 } twice() { return this() * 2 } }
+const shapes = () => {
+  const [F, A, G, AG] = kin;
+  const mine = new Mine('return 5');
+  let asked = 0;
+  return [
+    kin.map((each) => [each.name, each.length, typeof each, inspect(each), each.prototype.constructor === each, Object.prototype.toString.call(each), Reflect.ownKeys(each), described(each.prototype, 'constructor')]),
+    F === Function, [A, G, AG].map((each) => Object.getPrototypeOf(each) === Function), (async () => {}) instanceof A, (() => {}) instanceof Function, Function instanceof Function, Object.getPrototypeOf(Function) === Function.prototype,
+    described(globalThis, 'Function'), String(Function('a', 'b', 'return a + b')), Function('a', 'return a').name, Function('a', 'b', '').length, types.isAsyncFunction(A('')), types.isGeneratorFunction(G('')),
+    mine(), mine.own, mine.twice(), mine instanceof Mine, mine.constructor === Mine, Object.getPrototypeOf(Mine) === Function, Reflect.construct(Function, ['return 1'], Mine) instanceof Mine, Function.bind(null, 'a')('return a')(3), Function.call(null, 'return 1')(),
+    Function({ toString: () => { asked += 1; return 'return 7' } })(), asked, failed(() => Function(Symbol())), failed(() => Function('}')), failed(() => Function({ toString() { throw new RangeError('mine') } })), Function()(),
+    typeof eval, eval.name, eval === globalThis.eval, String(eval), 'eval' in globalThis, Object.keys(globalThis).includes('eval'), eval(7), eval('1; 2'), eval.call(null, '3'),
+    [vm.Script, vm.compileFunction, Worker, Module.prototype._compile, process.dlopen].map((each) => [each.name, each.length, inspect(each)]), new vm.Script('1') instanceof vm.Script, Worker.prototype.constructor === Worker, described(Worker.prototype, 'constructor'), failed(() => vm.Script('1')), failed(() => new vm.Script('}')), failed(() => new Worker(5)), failed(() => Worker('x')), failed(() => vm.compileFunction(5)),
+  ];
+};
+const before = JSON.stringify(shapes());
+exports.handler = () => JSON.stringify([before, shapes()]);
+"""
+
+
 # The receiver's queue holds ten datagrams, and is read when the process has ended.
 AT_ONCE = 8
 
@@ -156,6 +204,45 @@ class Evaluation(unittest.TestCase):
         }  # fmt: skip
         outcome = invoke(code, event, words="evaluate=deny,native=deny")
         self.assertEqual((outcome.stdout, self.found(outcome), outcome.stderr), ("2,true,7,return event.pathapplication/json; charset=utf-8,1,\n", [], ""))
+
+    def test_what_packages_do_all_day(self):
+        files = {f"node_modules/{name}/index.js": text for name, text in PACKAGES.items()}
+        code = f"exports.handler = (event) => {json.dumps(list(PACKAGES))}.map((name) => `${{name}} ${{require(name).run(event)}}`).join('; ');"
+        said = (
+            "webpack true; depd 3,2; template Dear Jane (junior) (draft): return obj.path;; schema true; direct 2,7,function; "
+            "strict 3,undefined,undefined; inquire function; realm function23,3,4\n"
+        )
+        for words in ("", "evaluate=deny,native=deny"):
+            outcome = invoke(code, EVENT, EVENT, words=words, files=files)
+            self.assertEqual((outcome.stdout, self.found(outcome)), (said * 2, []))
+
+    def test_what_stands_in_the_place_of_something_is_the_same(self):
+        plain, watched = (invoke(SHAPES, EVENT, words=words).stdout for words in ("", "evaluate=report"))
+        self.assertGreater(len(plain), 1000)
+        self.assertEqual(json.loads(watched), json.loads(plain))
+
+    def test_eval_can_be_set_and_taken_away(self):
+        code = """
+            'use strict';
+            const real = eval;
+            const heir = Object.create(globalThis);
+            heir.eval = 1;
+            const said = [heir.eval, Object.keys(heir), globalThis.eval === real];
+            globalThis.eval = 2;
+            said.push(globalThis.eval, JSON.stringify(Object.getOwnPropertyDescriptor(globalThis, 'eval')));
+            delete globalThis.eval;
+            said.push(typeof eval);
+            exports.handler = () => said.join();
+            """
+        for words in ("", "evaluate=deny"):
+            outcome = invoke(code, {}, words=words)
+            self.assertEqual((outcome.stdout, outcome.stderr), ('1,eval,true,2,{"value":2,"writable":true,"enumerable":false,"configurable":true},undefined\n', ""))
+
+    def test_what_is_not_seen(self):
+        code = handles(*(returned for returned, _ in UNSEEN))
+        outcome = invoke(code, *({"number": number, "event": event} for number, (_, event) in enumerate(UNSEEN)), words="evaluate=deny")
+        answers = list(zip((returned for returned, _ in UNSEEN), outcome.stdout.splitlines(), strict=True))
+        self.assertEqual((answers, self.found(outcome)), ([(returned, "ran") for returned, _ in UNSEEN], []))
 
     def test_an_event_is_looked_at_within_bounds(self):
         for event, take, told in (
