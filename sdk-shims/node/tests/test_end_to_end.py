@@ -39,6 +39,17 @@ deny_read = ["/proc/*/environ"]
 [credentials]
 reads = "report"
 """
+# Under the real runtime client, whose native module hands out the event.
+EVALUATING = """import vm from 'node:vm';
+const attempt = (work) => { try { return work() } catch (error) { return error.code } };
+export const handler = async (event) => [
+  attempt(() => Function('return ' + event.rule)()),
+  attempt(() => vm.runInThisContext(event.rule)),
+  attempt(() => eval(event.rule)),
+  attempt(() => Function('return this')() === globalThis),
+];
+"""
+RULE = {"rule": "[process.pid > 0 && 'ran'][0]"}
 EXPECTED = [
     ("exec", "blocked", "index.mjs:8"),
     ("read_credential", "reported", "index.mjs:9"),
@@ -49,13 +60,19 @@ EXPECTED = [
 ]
 
 
+def records(lines, kind):
+    found = [line["record"] for line in lines if line["type"] == "extension"]
+    found = [json.loads(each) if isinstance(each, str) else each for each in found]
+    return [each for each in found if each.get("ringfence", {}).get("kind") == kind]
+
+
 @unittest.skipUnless(CLI and LAYER, "RINGFENCE_CLI and RINGFENCE_LAYER are not set")
 class EndToEnd(unittest.TestCase):
-    def invoke(self, profile):
+    def invoke(self, profile, function=FUNCTION, policy=POLICY, event=()):
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             os.chmod(folder, 0o755)
             task = pathlib.Path(folder)
-            for name, text in (("index.mjs", FUNCTION), ("policy.toml", POLICY), ("event.json", "{}")):
+            for name, text in (("index.mjs", function), ("policy.toml", policy), ("event.json", json.dumps(dict(event)))):
                 (task / name).write_text(text)
             command = [CLI, "local", "invoke", "--code", folder, "--handler", "index.handler", "--runtime", "node"]
             command += ["--layer", LAYER, "--profile", profile, "--network", "none", "--output", "json"]
@@ -71,9 +88,7 @@ class EndToEnd(unittest.TestCase):
                 payloads = [line["payload"] for line in lines if line["type"] == "response"]
                 failed = dict.fromkeys(("shell", "fetch", "address", "datagram", "environ"), "failed")
                 self.assertEqual([{**payload, "secret": 0} for payload in payloads], [{**failed, "secret": 0}] * 2)
-                records = [line["record"] for line in lines if line["type"] == "extension"]
-                records = [json.loads(each) if isinstance(each, str) else each for each in records]
-                found = [each["ringfence"] for each in records if each.get("ringfence", {}).get("kind") == "violation"]
+                found = [each["ringfence"] for each in records(lines, "violation")]
                 for number in (1, 2):
                     told = [
                         (each["action"], each["verdict"], each["actor"].get("code"))
@@ -81,6 +96,19 @@ class EndToEnd(unittest.TestCase):
                         if each["invocation"]["number"] == number
                     ]
                     self.assertEqual(sorted(told), sorted(EXPECTED), profile)
+
+    def test_text_of_the_event_that_becomes_code(self):
+        said = "evaluation of text: {} by node (code.evaluate)"
+        for word, answer, did in (("allow", "ran", ""), ("report", "ran", "saw"), ("deny", "EACCES", "blocked")):
+            with self.subTest(word):
+                lines = self.invoke("strict", EVALUATING, f'version = 1\nmode = "enforce"\n[code]\nevaluate = "{word}"\n', RULE)
+                payloads = [line["payload"] for line in lines if line["type"] == "response"]
+                self.assertEqual(payloads, [[answer] * 3 + [True]] * 2)
+                told = [(each["message"], each["ringfence"]["actor"]["code"]) for each in records(lines, "violation")]
+                expected = [(f"ringfence {did} {said.format(name)}", f"index.mjs:{line}") for line, name in ((4, "Function"), (5, "vm.Script"), (6, "eval"))]
+                self.assertEqual(sorted(told), sorted(expected * 2 if did else []))
+                protection = json.dumps([each["ringfence"] for each in records(lines, "protection")])
+                self.assertEqual("Node hook: Function, vm and workers where the text stands in the event" in protection, bool(did))
 
 
 if __name__ == "__main__":
