@@ -11,8 +11,8 @@ const MAX_VALUES = 4096;
 const MAX_TEXT = 1 << 20;
 /** How often a text inside a text is opened: the body of a message in the body of a request. */
 const MAX_DEPTH = 3;
-/** Characters that are looked through for one event, about a tenth of a second. */
-const MAX_WORK = 1 << 27;
+/** Characters that are looked through for one event: 50 ms, half a second where text and event are made to take long. */
+const MAX_WORK = 1 << 26;
 /** Events that one thread may handle at the same time. Lambda says the number where it is not one. */
 const MAX_EVENTS = Number(process.env.AWS_LAMBDA_MAX_CONCURRENCY) > 1 ? 16 : 1;
 

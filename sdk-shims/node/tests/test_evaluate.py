@@ -6,6 +6,7 @@ import unittest
 from urllib.parse import quote
 
 from client import invoke
+from run import SHIM, run
 
 EVALUATE = 14
 REPORTED, BLOCKED = 1, 2
@@ -95,7 +96,7 @@ PACKAGES = {
     "inquire": "exports.run = () => typeof eval('quire'.replace(/^/, 're'))('fs').readFileSync;\n",
     "realm": "const vm = require('vm');\nexports.run = () => [vm.runInNewContext('typeof Function + eval(\"1 + 1\") + (() => {}).constructor(\"return 3\")()'), new vm.Script('1 + 2').runInThisContext(), vm.compileFunction('return a', ['a'])(4)].join();\n",
 }
-EVENT = {"number": 7, "name": "Jane (junior)", "path": "return obj.path;", "pattern": "^[a-z]+/(?:x|y)$", "type": "text/html; charset=utf-8", "comment": "I want to return this; it is broken"}
+EVENT = {"number": 7, "name": "Jane (junior)", "path": "return obj.path;", "pattern": "^[a-z]+/(?:x|y)$", "type": "text/html; charset=utf-8", "comment": "I want to return this; it is broken", "word": "return this"}
 # What a package may look at.
 SHAPES = """
 const [vm, { Worker }, Module, { inspect, types }] = ['vm', 'worker_threads', 'module', 'util'].map(require);
@@ -237,6 +238,11 @@ class Evaluation(unittest.TestCase):
         for words in ("", "evaluate=deny"):
             outcome = invoke(code, {}, words=words)
             self.assertEqual((outcome.stdout, outcome.stderr), ('1,eval,true,2,{"value":2,"writable":true,"enumerable":false,"configurable":true},undefined\n', ""))
+
+    def test_what_the_hook_loads_to_judge_is_not_judged(self):
+        code = f"require('{SHIM}/event.cjs').came(JSON.stringify({{ x: 'x' + 1000000 }}));\nconsole.log(require('./other.js'));\n"
+        outcome = run(code, name="index.cjs", files={"other.js": "module.exports = 'loaded';\n"}, environment={"RINGFENCE_CODE": "evaluate=deny"})
+        self.assertEqual((outcome.stdout, outcome.stderr, outcome.messages), ("loaded\n", "", []))
 
     def test_what_is_not_seen(self):
         code = handles(*(returned for returned, _ in UNSEEN))
