@@ -10,6 +10,8 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{Flow, number};
 use crate::exec::descriptor_path;
+use crate::procfs::{canonical_proc, is_procfs, process_component};
+use crate::remembered::When;
 use crate::scope::{self, Limit};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
@@ -76,7 +78,8 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     {
         return Flow::Done(Errno::ACCES.result());
     }
-    let everywhere = state.rules.read_in(state.phase().0);
+    let when = state.when();
+    let everywhere = state.rules.read_in(when.phase);
     let changes = open.flags & sys::O_ACCMODE != 0;
     if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
@@ -93,7 +96,13 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     if !open.reads() || !(everywhere || scoped || state.rules.credentials) {
         return Flow::Done(result);
     }
-    if (scoped || may_matter(state, opened, everywhere)) && read_denied(state, opened, everywhere) {
+    let denied = if everywhere && !scoped && !open.writes() && state.remembered.is_some() {
+        denied_unless_remembered(state, open.path, opened, when)
+    } else {
+        (scoped || may_matter(state, opened, everywhere))
+            && read_judged(state, opened, everywhere, when) == Judgement::Denied
+    };
+    if denied {
         sys::close(opened);
         return Flow::Done(Errno::ACCES.result());
     }
@@ -125,47 +134,90 @@ fn has_bytes(opened: i32) -> bool {
     sys::check(sys::pass(number::IOCTL, arguments)).is_ok() && count > 0
 }
 
-/// Whether what was opened may not be read; writes the verdict down.
+/// What came of a question, with what was written down about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Judgement {
+    /// Allowed by the policy, and nothing to be said about it.
+    Allowed,
+    /// Let go ahead, for a reason that may not hold another time.
+    Passed,
+    Denied,
+}
+
+/// Whether what was opened may not be read. What is remembered needs no name, and the name is the dear part.
+fn denied_unless_remembered(state: &State, path: usize, opened: i32, when: When) -> bool {
+    let table = state.remembered.as_ref().filter(|table| {
+        let path = sys::string_at(path, LONGEST);
+        path.is_some_and(|path| table.has_seen(path))
+    });
+    let asked = table.and_then(|table| Some((table, table.ask(opened, when)?)));
+    if asked.is_some_and(|(_, asked)| asked.is_allowed()) {
+        return false;
+    }
+    let judgement = read_judged(state, opened, true, when);
+    if let (Some((table, asked)), Judgement::Allowed) = (asked, judgement) {
+        table.keep(opened, &asked);
+    }
+    judgement == Judgement::Denied
+}
+
+/// What the rules say of reading what was opened; writes the verdict down.
 #[inline(never)]
-fn read_denied(state: &State, opened: i32, everywhere: bool) -> bool {
+fn read_judged(state: &State, opened: i32, everywhere: bool, when: When) -> Judgement {
     // Nearly all names are short, and the stack may be: musl's posix_spawn opens files on 5 KiB of it.
     let mut buffer = [0; SHORT];
-    named_denied(state, opened, everywhere, &mut buffer)
-        .or_else(|| named_denied(state, opened, everywhere, sys::Buffer::new(LONGEST).ok()?.bytes()))
-        .unwrap_or(everywhere)
+    named_judged(state, opened, everywhere, when, &mut buffer)
+        .or_else(|| named_judged(state, opened, everywhere, when, sys::Buffer::new(LONGEST).ok()?.bytes()))
+        .unwrap_or_else(|| denied_where(everywhere))
+}
+
+/// Where no name can be had, rules on reading cannot be held, so nothing passes that they could mean.
+const fn denied_where(rules: bool) -> Judgement {
+    if rules { Judgement::Denied } else { Judgement::Passed }
 }
 
 /// The same, with room for the name; `None` where it is too small.
 #[inline(never)]
-fn named_denied(state: &State, opened: i32, everywhere: bool, buffer: &mut [u8]) -> Option<bool> {
+fn named_judged(
+    state: &State,
+    opened: i32,
+    everywhere: bool,
+    when: When,
+    buffer: &mut [u8],
+) -> Option<Judgement> {
     let mut link = [0; 32];
     let path = match sys::read_link(sys::CWD, descriptor_path(opened, &mut link), buffer) {
         Ok(path) => path,
         Err(Errno::NAMETOOLONG) => return None,
         // A filter that the program has put on itself could refuse the question. Where there never was a /proc to ask,
         // rules on reading cannot be held.
-        Err(_) => return Some(everywhere && state.proc_device != 0),
+        Err(_) => return Some(denied_where(everywhere && state.proc_device != 0)),
     };
     if !path.starts_with(b"/") {
-        return Some(false);
+        return Some(Judgement::Passed);
     }
     // Only a path with a process in it can be one of a procfs elsewhere.
     let (length, elsewhere) = (path.len(), process_component(path).is_some());
     let length = if elsewhere && is_procfs(opened) { canonical_proc(buffer, length) } else { length };
-    Some(path_denied(state, buffer.get(..length).unwrap_or_default(), everywhere))
+    Some(path_judged(state, buffer.get(..length).unwrap_or_default(), everywhere, when))
 }
 
 #[inline(never)]
-fn path_denied(state: &State, path: &[u8], everywhere: bool) -> bool {
+fn path_judged(state: &State, path: &[u8], everywhere: bool, when: When) -> Judgement {
     if scope::refuses_path(state, path, ActionKind::OpenRead) {
-        return true;
+        return Judgement::Denied;
     }
-    if everywhere && judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path) {
-        return true;
-    }
+    let read = if everywhere {
+        judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path, when)
+    } else {
+        Judgement::Allowed
+    };
     let environment = path.starts_with(b"/proc/") && path.ends_with(b"/environ");
+    if read == Judgement::Denied || !(environment && state.rules.credentials) {
+        return read;
+    }
     let credential = Action::ReadCredential { variable: path, by_sdk: false };
-    environment && state.rules.credentials && judged(state, &credential, ActionKind::ReadCredential, path)
+    read.max(judged(state, &credential, ActionKind::ReadCredential, path, when))
 }
 
 /// Whether `opened` is the memory of a process: written to, it undoes the library, or another process's.
@@ -177,14 +229,9 @@ fn is_memory(opened: i32) -> bool {
             .is_ok_and(|path| path.ends_with(b"/mem"))
 }
 
-fn is_procfs(opened: i32) -> bool {
-    const PROC_SUPER_MAGIC: u64 = 0x9fa0;
-    sys::filesystem(opened).is_ok_and(|kind| kind == PROC_SUPER_MAGIC)
-}
-
-/// Asks the policy and writes down what it says; true where it denies.
-fn judged(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8]) -> bool {
-    let verdict = state.verdict(action);
+/// Asks the policy and writes down what it says.
+fn judged(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8], when: When) -> Judgement {
+    let verdict = state.policy.verdict(action, &state.context_at(when));
     if speaks(verdict) {
         let mut report = Report::new(Kind::Violation, kind);
         if kind == ActionKind::ReadCredential {
@@ -194,51 +241,16 @@ fn judged(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8]) 
         }
         report::violation(state, verdict, &report);
     }
-    verdict.decision == Decision::Deny
+    match verdict.decision {
+        Decision::Deny => Judgement::Denied,
+        Decision::Allow => Judgement::Allowed,
+        Decision::Report => Judgement::Passed,
+    }
 }
 
-/// Rewrites a path inside a procfs, wherever it is mounted, to `/proc/<pid>/<file>`, threads' files to those of their
-/// process; returns the new length.
-fn canonical_proc(buffer: &mut [u8], length: usize) -> usize {
-    const PROC: &[u8] = b"/proc";
-    let Some(path) = buffer.get(..length) else { return length };
-    let Some((start, digits)) = process_component(path) else { return length };
-    let tail = path.get(start + digits..).unwrap_or_default();
-    let skip = thread_prefix(tail);
-    let kept = length - start - digits - skip;
-    if start < PROC.len() {
-        return length;
-    }
-    // The process, then what follows it, moved to the front.
-    buffer.copy_within(start..start + digits, PROC.len());
-    buffer.copy_within(start + digits + skip..length, PROC.len() + digits);
-    if let Some(head) = buffer.get_mut(..PROC.len()) {
-        head.copy_from_slice(PROC);
-    }
-    PROC.len() + digits + kept
-}
-
-/// Start and length of the first component that is a number, with its slash: `/17`.
-fn process_component(path: &[u8]) -> Option<(usize, usize)> {
-    let mut start = 0;
-    while start < path.len() {
-        let rest = path.get(start + 1..)?;
-        let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
-        let name = rest.get(..length)?;
-        if !name.is_empty() && name.iter().all(u8::is_ascii_digit) {
-            return Some((start, length + 1));
-        }
-        start += length + 1;
-    }
-    None
-}
-
-/// Length of `/task/<tid>` at the start of `tail`, where something follows it.
-fn thread_prefix(tail: &[u8]) -> usize {
-    const TASK: &[u8] = b"/task/";
-    let Some(rest) = tail.strip_prefix(TASK) else { return 0 };
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if digits > 0 && rest.get(digits) == Some(&b'/') { TASK.len() + digits } else { 0 }
+/// The same, in the phase that it is; true where it denies.
+fn refused(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8]) -> bool {
+    judged(state, action, kind, subject, state.when()) == Judgement::Denied
 }
 
 /// A call that changes names: the arguments that are directory and path, one pair or two.
@@ -285,7 +297,7 @@ fn name_kept(state: &State, directory: i32, path: usize, flags: usize) -> bool {
     let opened = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | flags);
     let Some(length) = opened.ok().and_then(|file| name_of(&file, buffer)) else { return false };
     let path = buffer.get(..length).unwrap_or_default();
-    judged(state, &Action::OpenRead { path }, ActionKind::OpenRead, path)
+    refused(state, &Action::OpenRead { path }, ActionKind::OpenRead, path)
 }
 
 /// `AT_FDCWD` as an argument.
@@ -301,7 +313,7 @@ fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> boo
         return true;
     }
     // `/dev/null` and other devices are not files of anyone.
-    state.rules.write && judged(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
+    state.rules.write && refused(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
 }
 
 /// The absolute path that an open for writing would create or change; `None` where the kernel will refuse it.
@@ -396,23 +408,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn canonical(path: &str) -> String {
-        let mut buffer = [0; 128];
-        buffer[..path.len()].copy_from_slice(path.as_bytes());
-        let length = canonical_proc(&mut buffer, path.len());
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    }
-
-    #[test]
-    fn procfs_is_called_the_same_wherever_it_is_mounted() {
-        assert_eq!(canonical("/proc/17/environ"), "/proc/17/environ");
-        assert_eq!(canonical("/proc/17/task/18/environ"), "/proc/17/environ");
-        assert_eq!(canonical("/mnt/other/17/environ"), "/proc/17/environ");
-        assert_eq!(canonical("/proc/17/task"), "/proc/17/task");
-        assert_eq!(canonical("/proc/sys/kernel/ostype"), "/proc/sys/kernel/ostype");
-        assert_eq!(canonical("/17/environ"), "/17/environ");
-    }
-
     #[test]
     fn a_path_splits_at_its_last_slash() {
         assert_eq!(split(b"/tmp/a"), (&b"/tmp/"[..], &b"a"[..]));
@@ -443,11 +438,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn garbage_never_panics(path in proptest::collection::vec(prop_oneof![Just(b'/'), Just(b'1'), any::<u8>()], 0..60)) {
-            let mut buffer = [0; 64];
-            buffer[..path.len()].copy_from_slice(&path);
-            prop_assert!(canonical_proc(&mut buffer, path.len()) <= buffer.len());
-            let _ = split(&path);
+        fn garbage_never_panics(path in proptest::collection::vec(prop_oneof![Just(b'/'), any::<u8>()], 0..60)) {
+            let (folder, last) = split(&path);
+            prop_assert!(folder.len() + last.len() <= path.len());
         }
     }
 }

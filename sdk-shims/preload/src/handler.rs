@@ -9,9 +9,10 @@ use crate::arch::{self, Flow, number};
 use crate::exec::{self, Request};
 use crate::files::{self, HERE, Open};
 use crate::own::{self, Signal};
+use crate::remembered::Move;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, memory_calls, network, others, runtime_api, scope};
+use crate::{mapping, memory_calls, network, others, remembered, runtime_api, scope};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -64,6 +65,7 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::IO_URING_SETUP
             | number::CLONE
             | number::CLONE3
+            | number::FORK
     )
 }
 
@@ -127,10 +129,16 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::SOCKET => Flow::Proceed,
         number::CLONE => {
             scope::spread(first, arch::thread_pointer_of_clone(arguments));
+            remembered::note_clone(first);
             Flow::Proceed
         }
         number::CLONE3 => {
             scope::spread_by_structure(first);
+            remembered::note_clone(sys::word_at(first).unwrap_or(0));
+            Flow::Proceed
+        }
+        number::FORK => {
+            remembered::note_company();
             Flow::Proceed
         }
         number::KILL if scope::is_request(second) => Flow::Done(scope::request(first, second)),
@@ -156,9 +164,16 @@ fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     if another_name(state, call, arguments) {
         return Flow::Done(Errno::ACCES.result());
     }
+    let moves = matches!(call, number::RENAME | number::RENAMEAT | number::RENAMEAT2);
     match files::change(state, targets) {
         Flow::Proceed if state.kernel_decides(covers::OPEN_WRITE) => {
+            let _move = moves.then(Move::begin);
             Flow::Done(sys::pass_whole(call, arguments))
+        }
+        // Made here, so that its end is known.
+        Flow::Proceed if moves && state.remembered.is_some() => {
+            let _move = Move::begin();
+            Flow::Done(sys::pass(call, arguments))
         }
         flow => flow,
     }

@@ -12,6 +12,7 @@ use ringfence_records::page::{SIZE, View, WORDS};
 
 use crate::loaded::Text;
 use crate::patch::Places;
+use crate::remembered::{self, Remembered};
 use crate::state::{self, Descriptor, Rules, State};
 use crate::sys::Errno;
 use crate::table::{Key, Table};
@@ -46,6 +47,8 @@ pub(crate) fn start(environment: usize) {
     }
     if state.is_runtime() {
         report::notice(state, Kind::RuntimeUp);
+    } else {
+        remembered::note_company();
     }
 }
 
@@ -103,6 +106,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
     let decoded = Handoff::decode(handoff_bytes)?;
     let policy = CompiledPolicy::new(decoded.policy_bytes).ok()?;
     let executable = executable().unwrap_or_default();
+    let rules = Rules::of(&policy, decoded.kernel_covers);
     Some(State {
         handoff: decoded,
         handoff_bytes,
@@ -114,7 +118,8 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         proc_device: proc_device(),
         is_node: runs_node(),
         compiles: memory_calls::compiles(),
-        rules: Rules::of(&policy, decoded.kernel_covers),
+        rules,
+        remembered: rules.read_elsewhere().then(|| Remembered::new(page.number)).flatten(),
         sites: Table::new(),
     })
 }

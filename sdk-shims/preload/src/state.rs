@@ -12,6 +12,7 @@ use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Plane, 
 use ringfence_records::handoff::{Handoff, covers};
 use ringfence_records::page::View;
 
+use crate::remembered::{Remembered, When};
 use crate::table::Table;
 use crate::{shielded, sys};
 
@@ -43,6 +44,8 @@ pub(crate) struct State {
     /// Whether the program makes code at run time, as just-in-time compilers do.
     pub(crate) compiles: bool,
     pub(crate) rules: Rules,
+    /// Files that may be read, where rules on reading speak of any but those of /proc.
+    pub(crate) remembered: Option<Remembered>,
     /// Sites of this process's libc, for the programs that it starts.
     pub(crate) sites: Table,
 }
@@ -81,6 +84,11 @@ impl Rules {
             read_in_proc_only: policy.denied_read_prefixes().all(|prefix| prefix.starts_with(b"/proc/")),
             procfs_looks_empty: !may_have_a_size(policy),
         }
+    }
+
+    /// Whether any rule on reading, in any phase, speaks of other files than those of /proc.
+    pub(crate) fn read_elsewhere(&self) -> bool {
+        self.read.contains(&true) && !self.read_in_proc_only
     }
 
     pub(crate) fn read_in(&self, phase: Phase) -> bool {
@@ -155,9 +163,16 @@ impl State {
         self.started_as == self.handoff.runtime_pid && sys::process_id() != self.started_as
     }
 
-    pub(crate) fn context(&self) -> Context {
+    pub(crate) fn when(&self) -> When {
         let (phase, launched) = self.phase();
-        let launched = launched || self.is_runtime();
+        When { phase, launched: launched || self.is_runtime() }
+    }
+
+    pub(crate) fn context(&self) -> Context {
+        self.context_at(self.when())
+    }
+
+    pub(crate) fn context_at(&self, When { phase, launched }: When) -> Context {
         Context { phase, role: self.role(), strongest: self.handoff.strongest, launched }
     }
 

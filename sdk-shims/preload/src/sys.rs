@@ -4,7 +4,7 @@
 //! may run in signal handlers and between vfork(2) and exec.
 #![allow(unsafe_code, reason = "raw system calls and raw memory are what this module is for")]
 
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use crate::arch::{self, number, syscall};
 pub(crate) use crate::arch::{O_NOFOLLOW, O_TMPFILE};
@@ -361,6 +361,12 @@ pub(crate) fn map_private(file: i32, length: usize) -> Result<&'static mut [u8],
 pub(crate) fn as_words(memory: &'static mut [u8]) -> &'static mut [usize] {
     // SAFETY: any bytes are words; `align_to_mut` keeps to the aligned middle, which is all of a page-aligned range.
     unsafe { memory.align_to_mut::<usize>().1 }
+}
+
+/// Page-aligned memory as words that several threads may use.
+pub(crate) fn as_atomic_words(memory: &'static mut [u8]) -> &'static [AtomicU64] {
+    // SAFETY: any bytes are such words, and nobody else has the memory; `align_to` keeps to the aligned middle.
+    unsafe { memory.align_to::<AtomicU64>().1 }
 }
 
 /// Memory that is given back in the end. For buffers on the way of an exec: musl's `posix_spawn(3)` gives its child 5 KiB of

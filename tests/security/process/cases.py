@@ -405,6 +405,13 @@ won = native()(9, 0, 4096, 5, 2, file, 0) > 0
 """, rule="process.from_writable"),
 ]
 
+# Files that may not be read once init is over.
+HIDDEN = """
+[[rule]]
+when = { phase = "invoke" }
+files.deny_read = ["/proc/*/environ", "/proc/*/mem", "/tmp/hidden/**"]
+"""
+
 READS = [
     *[case(f"environ-{name}", STOPPED, what, f"""
 try: won = b'AWS_SECRET' in ({code})
@@ -446,6 +453,29 @@ def work():
 try: won = b'AWS_SECRET' in forked(work)
 except OSError: pass
 """, rule="files.deny_read"),
+    *[case(f"file-known-{name}", STOPPED, f"a file read until its name is not asked for any more, then {what}", f"""
+os.makedirs('/tmp/hidden'); os.makedirs('/tmp/open')
+write('/tmp/open/file', b'pwned')
+while time.time() < os.stat('/tmp/open/file').st_ctime + 2.1: time.sleep(0.05)
+for _ in range(6): open('/tmp/open/file').close()
+{code}
+won = False
+for _ in range(4):
+    try: won = open(path).read() == 'pwned' or won
+    except OSError: pass
+""", rule="files.deny_read", policy=HIDDEN) for name, what, code in (
+        ("renamed", "renamed", "path = '/tmp/hidden/file'; os.rename('/tmp/open/file', path)"),
+        ("renamed-natively", "renamed by native code", "path = '/tmp/hidden/file'; native()(82, ctypes.create_string_buffer(b'/tmp/open/file'), ctypes.create_string_buffer(path.encode()))"),
+        ("linked", "linked", "path = '/tmp/hidden/file'; os.link('/tmp/open/file', path)"),
+        ("folder-moved", "its folder moved", "path = '/tmp/hidden/open/file'; os.rename('/tmp/open', '/tmp/hidden/open')"),
+        ("folder-moved-by-a-fork", "its folder moved by a fork",
+         "path = '/tmp/hidden/open/file'; forked(lambda: os.rename('/tmp/open', '/tmp/hidden/open'))"),
+        ("deleted", "deleted and others made in its place", """path = '/tmp/hidden/new'; inode = os.stat('/tmp/open/file').st_ino; os.unlink('/tmp/open/file')
+for number in range(50):
+    write(path, b'pwned')
+    if os.stat(path).st_ino == inode: break
+    path = f'/tmp/hidden/new{number}'"""),
+    )],
     case("process-vm-readv", STOPPED, "the runtime's memory read by process_vm_readv", """
 start, end, *_ = next(m for m in mapped('[stack]'))
 parent = os.getpid()

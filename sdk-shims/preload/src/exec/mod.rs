@@ -17,6 +17,7 @@ use ringfence_policy::Origin;
 
 use crate::arch::{Flow, number};
 use crate::children;
+use crate::remembered;
 use crate::scope;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
@@ -61,6 +62,8 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     if !sys::plausible(request.path) {
         return Flow::Proceed;
     }
+    // A child of vfork(2) shares the memory of its parent, whose last sign of it this may be.
+    remembered::note_company();
     // A copy, since another thread may write another path there between verdict and call.
     let mut path = Path::new();
     if !path.copy(request.path) {

@@ -20,7 +20,8 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
 
 use ringfence_policy::{Date, Phase, Plane, Policy, Rule};
 use ringfence_records::handoff::Handoff;
@@ -66,8 +67,17 @@ pub fn compiled(name: &str, source: &str, flags: &[&str]) -> PathBuf {
     program
 }
 
+/// Waits until a file that was just made may be remembered: two seconds.
+pub fn settle(file: &Path) {
+    let made = std::fs::metadata(file).unwrap().ctime().unsigned_abs();
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    while now() < made + 2 {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 /// CPU time of all children that have ended: what a start costs, whatever else the machine does.
-pub fn cpu_of_children() -> std::time::Duration {
+pub fn cpu_of_children() -> Duration {
     // SAFETY: a plain structure of numbers, filled by the call.
     let usage = unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
@@ -75,7 +85,7 @@ pub fn cpu_of_children() -> std::time::Duration {
         usage
     };
     let time = |time: libc::timeval| {
-        std::time::Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec * 1000).unwrap())
+        Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_usec * 1000).unwrap())
     };
     time(usage.ru_utime) + time(usage.ru_stime)
 }
@@ -84,6 +94,8 @@ pub fn cpu_of_children() -> std::time::Duration {
 pub struct World {
     pub policy: String,
     pub phase: Phase,
+    /// A file that the program makes when it wants another phase, and which; the file is gone when it is so.
+    pub turns: Option<(PathBuf, Phase)>,
     pub launched: bool,
     pub strongest: Plane,
     pub kernel_covers: u32,
@@ -97,6 +109,8 @@ pub struct World {
     pub runtime: Option<PathBuf>,
     /// Root folder that the program runs in; it has the library as /ringfence/libringfence.so.
     pub root: Option<PathBuf>,
+    /// Folder that the program starts in.
+    pub folder: Option<PathBuf>,
     pub with_agent: bool,
     pub variables: Vec<(String, String)>,
 }
@@ -106,6 +120,7 @@ impl World {
         Self {
             policy: policy.to_owned(),
             phase: Phase::Invoke,
+            turns: None,
             launched: true,
             strongest: Plane::Process,
             kernel_covers: 0,
@@ -117,6 +132,7 @@ impl World {
             child_filter: Vec::new(),
             runtime: None,
             root: None,
+            folder: None,
             with_agent: true,
             variables: Vec::new(),
         }
@@ -131,6 +147,7 @@ impl World {
     pub fn bare(&self, program: &str, arguments: &[&str]) -> Ran {
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).envs(self.variables.iter().cloned());
+        self.folder.as_ref().map(|folder| command.current_dir(folder));
         Ran::from(command.output().unwrap(), Vec::new())
     }
 
@@ -156,6 +173,7 @@ impl World {
         let (page, page_file) = self.page();
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null());
+        self.folder.as_ref().map(|folder| command.current_dir(folder));
         if preload {
             command.env("LD_PRELOAD", self.library()).env("RINGFENCE_FDS", format!("{HANDOFF_FD},{PAGE_FD}"));
         }
@@ -169,7 +187,13 @@ impl World {
                 hand_over(&handoff, page_number)
             })
         };
-        let output = command.output().unwrap();
+        let done = AtomicBool::new(false);
+        let output = std::thread::scope(|threads| {
+            threads.spawn(|| self.turn(&page, &done));
+            let output = command.output();
+            done.store(true, Ordering::Relaxed);
+            output.unwrap()
+        });
         drop(page);
         Ran::from(output, received(&socket))
     }
@@ -211,6 +235,25 @@ impl World {
         bytes
     }
 
+    /// Waits for the program to want another phase, or to be done.
+    fn turn(&self, page: &Page, done: &AtomicBool) {
+        let Some((wish, phase)) = &self.turns else { return };
+        while !done.load(Ordering::Relaxed) {
+            if wish.exists() {
+                self.publish(page, *phase);
+                std::fs::remove_file(wish).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn publish(&self, page: &Page, phase: Phase) {
+        let mut invocation = Invocation::new(phase).with_request(b"8476a536-e9f4-11e8-9739-2dfe598c3fcd");
+        invocation.launched = self.launched;
+        invocation.number = 3;
+        Editor::new(page.words()).publish(&invocation);
+    }
+
     fn page(&self) -> (Page, OwnedFd) {
         let file = memory_file("ringfence-state");
         // SAFETY: plain system calls on a descriptor that was just made; the mapping is kept by `Page`.
@@ -226,16 +269,15 @@ impl World {
         for (address, pattern) in &self.names {
             editor.add_name(*address, *pattern);
         }
-        let mut invocation =
-            Invocation::new(self.phase).with_request(b"8476a536-e9f4-11e8-9739-2dfe598c3fcd");
-        invocation.launched = self.launched;
-        invocation.number = 3;
-        editor.publish(&invocation);
+        self.publish(&page, self.phase);
         (page, file)
     }
 }
 
 struct Page(*mut AtomicU32);
+
+// SAFETY: the words are shared with another process anyway, and only used as atomics.
+unsafe impl Sync for Page {}
 
 impl Page {
     fn words(&self) -> &[AtomicU32] {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -12,6 +13,15 @@ static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t);
 static struct sockaddr_in to = {.sin_family = AF_INET};
 static int udp;
 static void file(void) { close(open("/etc/hostname", O_RDONLY)); }
+/* One file by 4096 detours, so that its path is always a new one. */
+static char detour[64] = "/etc/";
+static void other(void) {
+    static unsigned turn;
+    turn++;
+    for (int bit = 0; bit < 12; bit++) memcpy(detour + 5 + 2 * bit, turn >> bit & 1 ? "./" : "//", 2);
+    strcpy(detour + 29, "hostname");
+    close(open(detour, O_RDONLY));
+}
 static void proc(void) { close(open("/proc/self/status", O_RDONLY)); }
 static void closing(void) { close(-1); }
 static void connecting(void) { connect(udp, (struct sockaddr *)&to, sizeof to); }
@@ -37,6 +47,7 @@ int main(void) {
     measure("getppid", parent);
     measure("close(-1)", closing);
     measure("open+close", file);
+    measure("the same, new path", other);
     measure("open+close in /proc", proc);
     measure("connect, UDP", connecting);
     measure("send, no address", sending);
