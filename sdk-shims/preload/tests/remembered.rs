@@ -175,6 +175,17 @@ fn a_file_that_was_opened_often_needs_no_name_any_more() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+/// docs/limits.md: a folder that is moved past libc shows nowhere.
+#[test]
+fn a_folder_that_native_code_moves_takes_what_is_known_with_it() {
+    let folder = furnished(&std::env::temp_dir(), "native");
+    settle(&folder.join("free/key"));
+    let attack = "often('free/inner/file'); call(82,b'free/inner',b'kept/x'); show('kept/x/file')";
+    let ran = World::new(&policy(&folder)).run(PYTHON, &["-c", &code(&folder, attack)]);
+    assert_eq!(ran.stdout, "read plain", "a listed limit that no longer holds: {}", ran.whole());
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn what_was_allowed_in_another_phase_or_to_another_process_is_judged_again() {
     let folder = furnished(&std::env::temp_dir(), "when");
