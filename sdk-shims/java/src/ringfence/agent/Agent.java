@@ -22,9 +22,9 @@ public final class Agent {
    * load no class of the application from a shared archive any more.
    */
   private static final String[] CLASSES = {
-    "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Limits$OfFile", "hook/Limits", "hook/Message",
-    "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start", "hook/Watches$Watched", "hook/Watches",
-    "hook/Words"
+    "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Library$Native", "hook/Library",
+    "hook/Limits$OfFile", "hook/Limits", "hook/Message", "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start",
+    "hook/Watches$Watched", "hook/Watches", "hook/Words"
   };
 
   private Agent() {}
@@ -67,6 +67,8 @@ public final class Agent {
       JavaLangAccess java = SharedSecrets.getJavaLangAccess();
       java.addReads(Object.class.getModule(), last.getModule());
       java.addOpens(Object.class.getModule(), "java.io", last.getModule());
+      // And they raise a signal of a number of their choice.
+      java.addOpens(Object.class.getModule(), "jdk.internal.misc", last.getModule());
     }
   }
 }

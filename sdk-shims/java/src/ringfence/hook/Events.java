@@ -31,6 +31,15 @@ public final class Events {
 
   private Events() {}
 
+  /** A thread of a ForkJoinPool begins to run. */
+  public static void begun() {
+    try {
+      Limits.begun();
+    } catch (Throwable fault) {
+      quiet(fault);
+    }
+  }
+
   /** A program is started. */
   public static void started(String[] command) {
     try {

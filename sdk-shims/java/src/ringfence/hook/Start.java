@@ -27,6 +27,9 @@ public final class Start {
     for (Watches.Watched watched : Watches.ALL) {
       all &= define(watched, definitions);
     }
+    if (Library.hasCarriers()) {
+      all &= define(Watches.CARRIERS, definitions);
+    }
     instrumentation.redefineClasses(definitions.toArray(new ClassDefinition[0]));
     complete = all;
   }
