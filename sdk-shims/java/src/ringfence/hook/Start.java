@@ -22,6 +22,8 @@ public final class Start {
     if (!Channel.open(descriptor)) {
       return;
     }
+    // Read before reads of the environment are watched.
+    boolean code = Words.any();
     List<ClassDefinition> definitions = new ArrayList<>();
     boolean all = true;
     for (Watches.Watched watched : Watches.ALL) {
@@ -32,6 +34,9 @@ public final class Start {
     }
     instrumentation.redefineClasses(definitions.toArray(new ClassDefinition[0]));
     complete = all;
+    if (code) {
+      CodeStart.install(instrumentation);
+    }
   }
 
   /** Whether every watch is in place: scopes must not seem to hold where one is missing. */
