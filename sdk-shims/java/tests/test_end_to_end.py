@@ -87,7 +87,9 @@ class EndToEnd(unittest.TestCase):
                     told = sorted((each["action"], each["verdict"], each["actor"].get("code")) for each in mine)
                     records = {name: says for name, says in {**BLOCKED, **ALLOWED}.items() if says and name not in remembered}
                     self.assertEqual(told, sorted((*says, line(name)) for name, says in records.items()), profile)
-                self.assertEqual([line for line in lines if line["type"] == "function"], [], "the hook prints nothing")
+                # Java 24 and later have something to say on the runtime client's System.load.
+                printed = [line["record"] for line in lines if line["type"] == "function"]
+                self.assertEqual([line for line in printed if not line.startswith("WARNING: ")], [], "the hook prints nothing")
 
     def test_what_the_event_holds_becomes_no_code(self):
         planted = base64.b64encode((built() / "classes" / "example" / "Planted.class").read_bytes()).decode()

@@ -71,7 +71,7 @@ class Native(unittest.TestCase):
                 found = {(each["action"], each["rule"], each["verdict"], each["plane"]) for each in records if each["kind"] == "violation"}
                 native = [("open_read", "tmp.writes"), ("connect", "egress.allow"), ("exec", "process.allow")]
                 self.assertLessEqual({(*each, "blocked", "process") for each in native}, found)
-                # Java 24 and later have something to say on the function's own System.load.
+                # Java 24 and later have something to say on System.load by the function and the runtime's client.
                 printed = [line["record"] for line in lines if line["type"] == "function"]
                 self.assertEqual([line for line in printed if not line.startswith("WARNING: ")], [], "the hook prints nothing")
 
