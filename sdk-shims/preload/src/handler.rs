@@ -142,6 +142,8 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
             Flow::Proceed
         }
         number::KILL if scope::is_request(second) => Flow::Done(scope::request(first, second)),
+        number::TGKILL if scope::is_raised_request(third) => Flow::Done(scope::raised_request(third)),
+        number::TKILL if scope::is_raised_request(second) => Flow::Done(scope::raised_request(second)),
         number::RECVFROM => network::recvfrom(state, arguments),
         number::RECVMSG => network::recvmsg(state, arguments),
         call if changes_names(call) => change(state, call, arguments),

@@ -347,3 +347,30 @@ const outside = () => {{ fs.readdirSync('/tmp'); return 'read'; }};
     let expected = "True read\nFalse True read\nTrue read False False False True\nFalse true";
     assert_eq!(ran.stdout, expected, "{}", ran.whole());
 }
+
+#[test]
+fn what_is_asked_by_raise_ends_for_the_threads_made_in_it_too() {
+    // As the Java hook does: a mark, 26 bits of key, three of limits.
+    let ran = said(
+        r"
+def ask(bits, key=0x1234567): getattr(libc, 'raise')(0x40000000 | key << 4 | bits)
+go, asked, found = threading.Event(), threading.Event(), []
+def other():
+    found.append((opened(), started())); asked.set(); go.wait(); found.append((opened(), started()))
+print(opened(), started())
+ask(TMP | CHILDREN)
+thread = threading.Thread(target=other); thread.start(); asked.wait()
+ask(TMP, key=1)
+print(opened(), started())
+ask(TMP)
+print(opened(), started())
+ask(0); go.set(); thread.join()
+print(opened(), started(), found)
+ask(8 | CHILDREN); ask(0)
+print(opened(), started())
+",
+    );
+    let expected =
+        ["True True", "False False", "False True", "True True [(False, False), (True, True)]", "True False"];
+    assert_eq!(ran.stdout, expected.join("\n"), "{}", ran.whole());
+}

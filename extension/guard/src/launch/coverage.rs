@@ -122,6 +122,13 @@ impl<'a> Means<'a> {
             (Hook::Java, Rule::CodeDeserialize) => {
                 (Some(Plane::Process), "Java hook: classes by their names")
             }
+            (Hook::Java, Rule::CodeEvaluate) => (
+                Some(Plane::Process),
+                "Java hook: script engines but JRuby's, the compiler, classes made of bytes; data is known again as it stands in the event, in base64 and in hex",
+            ),
+            (Hook::Java, Rule::CodeImports) => {
+                (Some(Plane::Process), "Java hook: classes from files in /tmp and /dev/shm")
+            }
             (Hook::Java, _) => (None, "the Java hook does not judge this"),
         }
     }
@@ -210,8 +217,11 @@ mod tests {
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
         insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code, its text unknown");
         insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports not_covered -: the Node hook does not judge this");
-        let java = with(Hook::Java);
-        assert!(java.contains("code.evaluate not_covered -: the Java hook does not judge this"), "{java}");
+        insta::assert_snapshot!(with(Hook::Java), @r"
+        credentials.reads observed process: process plane and language hooks
+        code.evaluate enforced process: Java hook: script engines but JRuby's, the compiler, classes made of bytes; data is known again as it stands in the event, in base64 and in hex
+        code.imports observed process: Java hook: classes from files in /tmp and /dev/shm
+        ");
         insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"
         credentials.reads observed process: process plane; no language hook is loaded
         code.evaluate not_covered -: hooks.python = false leaves the Python hook out

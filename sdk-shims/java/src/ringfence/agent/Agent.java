@@ -22,10 +22,12 @@ public final class Agent {
    * load no class of the application from a shared archive any more.
    */
   private static final String[] CLASSES = {
-    "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Limits$OfFile", "hook/Limits", "hook/Message",
-    "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start", "hook/Watches$Watched", "hook/Watches",
-    "hook/Words"
+    "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Library$Native", "hook/Library",
+    "hook/Limits$OfFile", "hook/Limits", "hook/Message", "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start",
+    "hook/Watches$Watched", "hook/Watches", "hook/Words"
   };
+  /** What it gets besides where the policy has [code]. */
+  private static final String[] OF_CODE = {"hook/CodeStart", "hook/CodeWatches", "hook/Detections", "hook/Taint"};
 
   private Agent() {}
 
@@ -55,18 +57,29 @@ public final class Agent {
   private static final class Boot {
     static void define() throws IOException {
       Unsafe unsafe = Unsafe.getUnsafe();
-      Class<?> last = null;
+      Class<?> last;
       // A look into the jar by the class loader would go by a URL, and take as long as all the rest.
       try (ZipFile jar = new ZipFile(Agent.class.getProtectionDomain().getCodeSource().getLocation().getPath())) {
-        for (String name : CLASSES) {
-          byte[] bytes = jar.getInputStream(jar.getEntry("ringfence/" + name + ".class")).readAllBytes();
-          last = unsafe.defineClass("ringfence/" + name, bytes, 0, bytes.length, null, null);
+        last = define(unsafe, jar, CLASSES);
+        if (System.getenv("RINGFENCE_CODE") != null) {
+          define(unsafe, jar, OF_CODE);
         }
       }
       // The JDK's classes may call ours, and ours make a file descriptor of a number, as the runtime client does, too.
       JavaLangAccess java = SharedSecrets.getJavaLangAccess();
       java.addReads(Object.class.getModule(), last.getModule());
       java.addOpens(Object.class.getModule(), "java.io", last.getModule());
+      // And they raise a signal of a number of their choice.
+      java.addOpens(Object.class.getModule(), "jdk.internal.misc", last.getModule());
+    }
+
+    private static Class<?> define(Unsafe unsafe, ZipFile jar, String[] names) throws IOException {
+      Class<?> last = null;
+      for (String name : names) {
+        byte[] bytes = jar.getInputStream(jar.getEntry("ringfence/" + name + ".class")).readAllBytes();
+        last = unsafe.defineClass("ringfence/" + name, bytes, 0, bytes.length, null, null);
+      }
+      return last;
     }
   }
 }

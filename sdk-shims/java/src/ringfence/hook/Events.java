@@ -27,9 +27,21 @@ public final class Events {
   private static final Map<String, Place> expected = new HashMap<>();
 
   /** What the policy says on restoring objects: 0 nothing, 1 report, 2 deny. */
-  private static final int RESTORING = Words.level(System.getenv("RINGFENCE_CODE"), "deserialize");
+  private static final int RESTORING = Words.level("deserialize");
+
+  /** Whether the policy asks where classes come from. */
+  private static final boolean IMPORTS = Words.level("imports") != 0;
 
   private Events() {}
+
+  /** A thread of a ForkJoinPool begins to run. */
+  public static void begun() {
+    try {
+      Limits.begun();
+    } catch (Throwable fault) {
+      quiet(fault);
+    }
+  }
 
   /** A program is started. */
   public static void started(String[] command) {
@@ -144,6 +156,9 @@ public final class Events {
 
   private static void file(String path, boolean reads) {
     try {
+      if (IMPORTS && reads) {
+        Detections.opened(path);
+      }
       if (!Limits.judgesFiles()) {
         if (reads && path.startsWith("/proc/")) {
           Channel.send(new Message(Message.HINT, Message.OPEN_READ).text(Message.PATH, path).place(Place.here()));

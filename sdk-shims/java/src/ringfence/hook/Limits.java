@@ -52,6 +52,7 @@ public final class Limits {
     Limits limits = new Limits(levels.clone(), matchers, innermost());
     used = true;
     current.set(limits);
+    Library.hold(denied(limits));
     return limits;
   }
 
@@ -59,12 +60,20 @@ public final class Limits {
   public static synchronized void always(int[] levels) {
     process = new Limits(levels.clone(), List.of(), process);
     used = true;
+    Library.holdForAll(denied(process));
   }
 
   /** Ends these limits, on whatever thread they hold. */
   public void close() {
     open = false;
-    innermost();
+    Library.hold(denied(innermost()));
+  }
+
+  /** A thread begins: one that carries virtual threads has no limits of its own. */
+  static void begun() {
+    if (used) {
+      Library.free(Thread.currentThread());
+    }
   }
 
   /** The innermost open limits of this thread; those that were closed are forgotten. */
@@ -81,7 +90,18 @@ public final class Limits {
     } else {
       current.set(limits);
     }
+    // They were closed on another thread, which cannot tell for this one.
+    Library.hold(denied(limits));
     return limits;
+  }
+
+  /** What these limits and those around them deny, as the library is told; it knows nothing of files. */
+  private static int denied(Limits limits) {
+    int bits = 0;
+    for (int what = TMP; what <= CHILDREN; what++) {
+      bits |= strictest(limits, what) == DENY ? 1 << what : 0;
+    }
+    return bits;
   }
 
   static int level(int what) {

@@ -22,7 +22,9 @@ final class Message {
   static final int OPEN_READ = 7;
   static final int OPEN_WRITE = 8;
   static final int READ_CREDENTIAL = 9;
+  static final int EVALUATE = 14;
   static final int DESERIALIZE = 15;
+  static final int IMPORT = 17;
 
   static final int PID = 1;
   static final int THREAD = 3;
@@ -45,7 +47,9 @@ final class Message {
   static final int RULE_TMP_WRITES = 15;
   static final int RULE_FILES_DENY_READ = 18;
   static final int RULE_CREDENTIALS_READS = 21;
+  static final int RULE_CODE_EVALUATE = 27;
   static final int RULE_CODE_DESERIALIZE = 28;
+  static final int RULE_CODE_IMPORTS = 30;
 
   static final int REPORTED = 1;
   static final int BLOCKED = 2;

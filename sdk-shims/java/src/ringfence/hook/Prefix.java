@@ -226,7 +226,7 @@ public final class Prefix {
     int length = u4(at + 2);
     switch (name) {
       case "LineNumberTable":
-        table(added, 2);
+        lines(added);
         break;
       case "LocalVariableTable":
       case "LocalVariableTypeTable":
@@ -237,6 +237,15 @@ public final class Prefix {
         break;
       default:
         copy(6 + length);
+    }
+  }
+
+  /** The added code is of the first line. */
+  private void lines(int added) {
+    copy(6);
+    for (int entries = counted(); entries > 0; entries--) {
+      shifted(u2(at) == 0 ? 0 : added);
+      copy(2);
     }
   }
 

@@ -22,13 +22,21 @@ public final class Start {
     if (!Channel.open(descriptor)) {
       return;
     }
+    // Read before reads of the environment are watched.
+    boolean code = Words.any();
     List<ClassDefinition> definitions = new ArrayList<>();
     boolean all = true;
     for (Watches.Watched watched : Watches.ALL) {
       all &= define(watched, definitions);
     }
+    if (Library.hasCarriers()) {
+      all &= define(Watches.CARRIERS, definitions);
+    }
     instrumentation.redefineClasses(definitions.toArray(new ClassDefinition[0]));
     complete = all;
+    if (code) {
+      CodeStart.install(instrumentation);
+    }
   }
 
   /** Whether every watch is in place: scopes must not seem to hold where one is missing. */

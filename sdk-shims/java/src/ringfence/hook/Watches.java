@@ -25,6 +25,7 @@ final class Watches {
   private static final String PATH = "(Ljava/nio/file/Path;)V";
   private static final String FILE = "(Ljava/io/File;)V";
 
+  /** What every function gets. */
   static final List<Watched> ALL =
       List.of(
           new Watched(
@@ -73,6 +74,10 @@ final class Watches {
           new Watched(
               "java/io/ObjectInputStream",
               call("resolveClass", "(Ljava/io/ObjectStreamClass;)", "restored", "(Ljava/io/ObjectStreamClass;)V", "a1")));
+
+  /** Where the threads begin that carry virtual ones, in JDKs that have them (21). */
+  static final Watched CARRIERS =
+      new Watched("java/util/concurrent/ForkJoinWorkerThread", call("run", "()V", "begun", "()V", ""));
 
   private Watches() {}
 

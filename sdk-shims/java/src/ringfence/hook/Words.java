@@ -3,14 +3,21 @@ package ringfence.hook;
 /**
  * Reads what the launcher passes on of the policy: {@code evaluate=report,deserialize=deny}.
  *
- * <p>It knows the form, not the meaning. {@link Events} asks once, at the start.
+ * <p>It knows the form, not the meaning. {@link Events} and {@link CodeStart} ask once, at the start.
  */
-final class Words {
+public final class Words {
+  private static final String ALL = System.getenv("RINGFENCE_CODE");
+
   private Words() {}
 
+  /** Whether the policy asks for anything in [code]. */
+  public static boolean any() {
+    return ALL != null;
+  }
+
   /** 0 where the key is not there or says something else, 1 report, 2 deny. */
-  static int level(String words, String key) {
-    for (String pair : words == null ? new String[0] : words.split(",")) {
+  static int level(String key) {
+    for (String pair : ALL == null ? new String[0] : ALL.split(",")) {
       if (pair.equals(key + "=report")) {
         return Limits.REPORT;
       }
