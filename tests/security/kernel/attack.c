@@ -90,7 +90,7 @@ static int say_without_leader(void) {
     return 44;
 }
 
-static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens, floods, races, review};
+static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens, floods, races, review, review2};
 
 int main(int argc, char **argv) {
     self = argv[0];

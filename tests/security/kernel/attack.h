@@ -43,7 +43,7 @@ struct attack {
     enum kind kind;
 };
 
-extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[];
+extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[], review2[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;

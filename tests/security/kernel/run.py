@@ -17,7 +17,7 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races", "review"]
+SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races", "review", "review2"]
 PROFILES = ["open", "nested"]
 LINKAGE = {"attack": "static", "attack-dynamic": "dynamic", "attackers.py": "Python"}
 PYTHON = ["/usr/bin/python3", "-I"]

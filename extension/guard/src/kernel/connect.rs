@@ -125,12 +125,11 @@ impl Supervisor<'_> {
         }
         if self.resolver.is_none() && self.name_servers.contains(&target) {
             // Without an agent nobody judges names, which its absence is reported for; addresses are judged still.
-            return Ok(Encoded::new(given));
+            return Ok(Encoded::like(given, target));
         }
-        let (target, encoded) = match self.resolver.filter(|_| self.name_servers.contains(&target)) {
-            Some(resolver) => (resolver, Encoded::like(given, resolver)),
-            None => (target, Encoded::new(given)),
-        };
+        let target = self.resolver.filter(|_| self.name_servers.contains(&target)).unwrap_or(target);
+        // What was judged and not what was given: the unspecified address is another one on a socket that is bound.
+        let encoded = Encoded::like(given, target);
         let runtime_api = self.runtime_api == Some(target);
         let mut names = [0; MAX_NAMES];
         let found =
