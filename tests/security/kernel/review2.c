@@ -25,9 +25,30 @@ static int unspecified_mapped(void) {
     return seen == WORKED ? WORKED : done < 0 ? error : NOT_SEEN;
 }
 
+/* A path so long that the guard has no room for it, in a folder that is moved up afterwards. */
+static int name_cut_short(void) {
+    char folder[201], name[256], path[512];
+    const char *own = getenv("RINGFENCE_DENIED");
+    snprintf(path, sizeof path, "/tmp/ringfence-open-%s", strrchr(own, '-') + 1);
+    if (mkdir(path, 0700) || chdir(path)) return errno;
+    memset(folder, 'd', 200), folder[200] = 0;
+    memset(name, 'n', 230), strcpy(name + 230, ".sealed");
+    /* 20 folders of 201 bytes: the name ends beyond 4096. */
+    for (int i = 0; i < 20; i++)
+        if (mkdir(folder, 0700) || chdir(folder)) return errno;
+    int last = open(".", O_PATH | O_DIRECTORY);
+    if (mkdir("deepest", 0700) || chdir("deepest")) return errno;
+    int outcome = OUTCOME(open(name, O_WRONLY | O_CREAT, 0600));
+    if (outcome != WORKED) return outcome;
+    int top = open(path, O_PATH | O_DIRECTORY);
+    if (renameat(last, "deepest", top, "up") || chdir(path) || chdir("up")) return errno;
+    return OUTCOME(access(name, F_OK));
+}
+
 const struct attack review2[] = {
     {"unspecified-where-bound-tcp", unspecified_tcp, PLAIN}, {"unspecified-where-bound-udp", unspecified_udp, PLAIN},
     {"unspecified-where-bound-sendto", unspecified_sendto, PLAIN},
     {"unspecified-where-bound-mapped", unspecified_mapped, PLAIN},
+    {"name-cut-short", name_cut_short, PLAIN},
     {0},
 };

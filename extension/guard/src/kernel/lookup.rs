@@ -243,13 +243,17 @@ impl Slot {
     /// The whole path, as the kernel names the folder.
     ///
     /// # Errors
-    /// The error of readlink(2).
+    /// The error of readlink(2); `ENAMETOOLONG` for a path that is longer than a [`Name`]: rules on how it ends would not see its end.
     pub fn path(&self) -> Result<Name, Errno> {
         let mut path = name_of(self.folder.as_fd())?;
+        let name = self.plain_name();
+        if path.as_bytes().len() + 1 + name.len() > MAX_PATH {
+            return Err(Errno(libc::ENAMETOOLONG));
+        }
         if path.as_bytes() != b"/" {
             path.push(b"/");
         }
-        path.push(self.plain_name());
+        path.push(name);
         Ok(path)
     }
 }
