@@ -45,10 +45,26 @@ static int name_cut_short(void) {
     return OUTCOME(access(name, F_OK));
 }
 
+/* The node of a socket is made with the rights that its maker lets it have, not with those that another one let a file. */
+static int node_of_others_mask(void) {
+    char path[128];
+    struct stat status;
+    snprintf(path, sizeof path, "/tmp/ringfence-open-%s", strrchr(getenv("RINGFENCE_DENIED"), '-') + 1);
+    if (mkdir(path, 0700) || chdir(path)) return errno;
+    pid_t child = fork();
+    if (!child) { umask(0); _exit(mkdir("open", 0777) ? errno : 0); }
+    waitpid(child, 0, 0);
+    umask(077);
+    struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "private"};
+    if (bind(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&at, sizeof at) || stat("private", &status)) return errno;
+    return guarded == ((status.st_mode & 077) != 0) ? WORKED : EPERM;
+}
+
 const struct attack review2[] = {
     {"unspecified-where-bound-tcp", unspecified_tcp, PLAIN}, {"unspecified-where-bound-udp", unspecified_udp, PLAIN},
     {"unspecified-where-bound-sendto", unspecified_sendto, PLAIN},
     {"unspecified-where-bound-mapped", unspecified_mapped, PLAIN},
     {"name-cut-short", name_cut_short, PLAIN},
+    {"node-of-others-mask", node_of_others_mask, PLAIN},
     {0},
 };

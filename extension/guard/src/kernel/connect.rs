@@ -14,6 +14,7 @@ use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
+use super::open::take_mask;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use super::workers::Task;
@@ -262,7 +263,10 @@ impl Supervisor<'_> {
             return Ok(out);
         }
         match given.get(UNIX_PATH) {
-            Some(first) if domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
+            Some(first) if domain == libc::AF_UNIX && *first != 0 => {
+                take_mask(caller)?;
+                unix_path(caller, given)
+            }
             _ => {
                 out.push(given);
                 Ok(out)
