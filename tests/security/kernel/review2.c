@@ -60,11 +60,68 @@ static int node_of_others_mask(void) {
     return guarded == ((status.st_mode & 077) != 0) ? WORKED : EPERM;
 }
 
+/* Where the guard is privileged, who has given his rights up gets them back by no call that it makes for him. */
+static int give_up(void) { return syscall(SYS_setgroups, 0, 0) || syscall(SYS_setgid, 65534) || syscall(SYS_setuid, 65534); }
+static struct sockaddr_un private_socket(int *at) {
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    snprintf(to.sun_path, sizeof to.sun_path, "/tmp/ringfence-open-%s/s", strrchr(getenv("RINGFENCE_DENIED"), '-') + 1);
+    *strrchr(to.sun_path, '/') = 0;
+    mkdir(to.sun_path, 0700);
+    strcat(to.sun_path, "/s");
+    *at = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (bind(*at, (void *)&to, sizeof to) || listen(*at, 8)) exit(3);
+    return to;
+}
+static struct sockaddr_un private;
+static int listening;
+static int connect_private(void) {
+    if (give_up()) return errno;
+    return OUTCOME(connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&private, sizeof private));
+}
+static int lost_connect(void) {
+    if (getuid()) return ABSENT;
+    private = private_socket(&listening);
+    int outcome = in_child(connect_private);
+    /* The other way round: without the guard the kernel refuses it, and must go on doing so. */
+    return guarded ? outcome : outcome == EACCES ? WORKED : ENOSYS;
+}
+static int say_who(void) {
+    static struct sockaddr_un named = {.sun_family = AF_UNIX, .sun_path = "\0ringfence-review"};
+    struct ucred peer;
+    socklen_t size = sizeof peer;
+    int at = socket(AF_UNIX, SOCK_STREAM, 0), length = (int)sizeof(sa_family_t) + 17;
+    if (bind(at, (void *)&named, length) || listen(at, 8)) return errno;
+    pid_t child = fork();
+    if (!child) {
+        if (give_up()) _exit(1);
+        connect(socket(AF_UNIX, SOCK_STREAM, 0), (void *)&named, length);
+        _exit(0);
+    }
+    waitpid(child, 0, 0);
+    struct pollfd wait = {at, POLLIN, 0};
+    if (poll(&wait, 1, 1000) < 1) return guarded ? EACCES : NOT_SEEN;
+    if (getsockopt(accept(at, 0, 0), SOL_SOCKET, SO_PEERCRED, &peer, &size)) return errno;
+    return (peer.uid == 0) == guarded ? WORKED : EPERM;
+}
+static int lost_name(void) { return getuid() ? ABSENT : say_who(); }
+static int bind_low(void) {
+    if (give_up()) return errno;
+    struct sockaddr_in at = inet(ALLOWED, 81);
+    return OUTCOME(bind(socket(AF_INET, SOCK_STREAM, 0), (void *)&at, sizeof at));
+}
+static int lost_port(void) {
+    if (getuid()) return ABSENT;
+    int outcome = in_child(bind_low);
+    return guarded ? outcome : outcome == EACCES ? WORKED : ENOSYS;
+}
+
 const struct attack review2[] = {
     {"unspecified-where-bound-tcp", unspecified_tcp, PLAIN}, {"unspecified-where-bound-udp", unspecified_udp, PLAIN},
     {"unspecified-where-bound-sendto", unspecified_sendto, PLAIN},
     {"unspecified-where-bound-mapped", unspecified_mapped, PLAIN},
     {"name-cut-short", name_cut_short, PLAIN},
     {"node-of-others-mask", node_of_others_mask, PLAIN},
+    {"as-root-connect-private", lost_connect, PLAIN}, {"as-root-named-by-guard", lost_name, PLAIN},
+    {"as-root-bind-low-port", lost_port, PLAIN},
     {0},
 };

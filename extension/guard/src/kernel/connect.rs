@@ -15,6 +15,7 @@ use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_inter
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
 use super::open::take_mask;
+use super::rights;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use super::workers::Task;
@@ -184,6 +185,8 @@ impl Supervisor<'_> {
 
     /// Resolves an AF_UNIX address as the caller would; the agent's control socket is out of bounds.
     pub(super) fn judge_unix(&mut self, caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
+        // Who may connect, and as whom, the kernel tells by the guard.
+        self.files.may_serve(caller)?;
         let mut out = KernelAddress::new();
         let path = given.get(UNIX_PATH..).unwrap_or_default();
         match path.first() {
@@ -256,6 +259,9 @@ impl Supervisor<'_> {
             let Internet::At(address) = Internet::parse(given, domain, domain == libc::AF_INET)? else {
                 return Err(Errno::EINVAL);
             };
+            if rights::needs_privilege(address.port()) {
+                self.files.may_serve(caller)?;
+            }
             let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };
             let verdict = self.policy.verdict(&action, &self.context(caller));
             self.note_internet(caller, ActionKind::Bind, address, verdict)?;
@@ -264,6 +270,7 @@ impl Supervisor<'_> {
         }
         match given.get(UNIX_PATH) {
             Some(first) if domain == libc::AF_UNIX && *first != 0 => {
+                self.files.may_serve(caller)?;
                 take_mask(caller)?;
                 unix_path(caller, given)
             }

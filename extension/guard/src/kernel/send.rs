@@ -279,6 +279,8 @@ impl Supervisor<'_> {
         if domain == libc::AF_UNIX && family(given) == Some(libc::AF_UNIX) {
             return self.judge_unix(caller, given);
         }
+        // Netlink asks what the sender may.
+        self.files.may_serve(caller)?;
         out.push(given);
         Ok(out)
     }
