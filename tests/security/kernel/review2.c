@@ -115,6 +115,12 @@ static int lost_port(void) {
     return guarded ? outcome : outcome == EACCES ? WORKED : ENOSYS;
 }
 
+/* The system call is refused, and there is a device that gives the same. */
+static int faults_by_device(void) {
+    int device = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+    return device < 0 ? (guarded ? errno : ABSENT) : OUTCOME(syscall(SYS_ioctl, device, 0xaa00, 0));
+}
+
 const struct attack review2[] = {
     {"unspecified-where-bound-tcp", unspecified_tcp, PLAIN}, {"unspecified-where-bound-udp", unspecified_udp, PLAIN},
     {"unspecified-where-bound-sendto", unspecified_sendto, PLAIN},
@@ -123,5 +129,6 @@ const struct attack review2[] = {
     {"node-of-others-mask", node_of_others_mask, PLAIN},
     {"as-root-connect-private", lost_connect, PLAIN}, {"as-root-named-by-guard", lost_name, PLAIN},
     {"as-root-bind-low-port", lost_port, PLAIN},
+    {"as-root-userfaultfd-by-device", faults_by_device, PLAIN},
     {0},
 };

@@ -374,9 +374,9 @@ fn descriptors() -> Vec<Rule> {
         ),
         rule(
             libc::SYS_ioctl,
-            vec![case(vec![Atom::In(1, &[0x8901, 0x8902, 0x5412])], EPERM)],
+            vec![case(vec![Atom::In(1, &[0x8901, 0x8902, 0x5412, 0xaa00])], EPERM)],
             Action::Allow,
-            "FIOSETOWN, SIOCSPGRP: signals to others; TIOCSTI types into a terminal",
+            "FIOSETOWN, SIOCSPGRP: signals to others; TIOCSTI types into a terminal; USERFAULTFD_IOC_NEW as userfaultfd",
         ),
         rule(
             libc::SYS_close_range,
