@@ -121,6 +121,10 @@ static int faults_by_device(void) {
     return device < 0 ? (guarded ? errno : ABSENT) : OUTCOME(syscall(SYS_ioctl, device, 0xaa00, 0));
 }
 
+/* A question whether somebody is there harms nobody, and children ask it about their parent. */
+static int ask_for_parent(void) { return OUTCOME(kill(getppid(), 0)) == WORKED ? EPERM : WORKED; }
+static int asks_for_parent(void) { return in_child(ask_for_parent); }
+
 const struct attack review2[] = {
     {"unspecified-where-bound-tcp", unspecified_tcp, PLAIN}, {"unspecified-where-bound-udp", unspecified_udp, PLAIN},
     {"unspecified-where-bound-sendto", unspecified_sendto, PLAIN},
@@ -130,5 +134,6 @@ const struct attack review2[] = {
     {"as-root-connect-private", lost_connect, PLAIN}, {"as-root-named-by-guard", lost_name, PLAIN},
     {"as-root-bind-low-port", lost_port, PLAIN},
     {"as-root-userfaultfd-by-device", faults_by_device, PLAIN},
+    {"child-asks-for-its-parent", asks_for_parent, ON_GUARD},
     {0},
 };
