@@ -97,6 +97,7 @@ int main(int argc, char **argv) {
     const char *base = strrchr(argv[0], '/');
     if (!strcmp(base ? base + 1 : argv[0], "mark") || (argc > 1 && !strcmp(argv[1], "mark"))) {
         /* For races: a datagram to the port says that the wrong program runs and reaches the network. */
+        if (argc > 1 && !strcmp(argv[1], "beat")) return beat();
         int port = argc > 2 ? atoi(argv[2]) : 0;
         if (!port) return 42;
         marked = inet(ALLOWED, port);

@@ -62,4 +62,5 @@ int in_child(int (*run)(void));                      /* the outcome of a functio
 int ran(pid_t child);                                /* WORKED if the child became the marked program */
 double now(void);
 void pin(int processor);
+int beat(void); /* what the marked program does to show how long it runs */
 #endif
