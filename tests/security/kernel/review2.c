@@ -174,6 +174,34 @@ static int many_steps(void) {
     return honest_call_beside(look_up_a_long_way) > 1 ? WORKED : ENAMETOOLONG;
 }
 
+/* An address in use: whether the guard itself keeps it so is not looked for again and again, among all descriptors. */
+static struct sockaddr_in taken;
+static void bind_taken(void) {
+    static int fd = -1;
+    if (fd < 0) fd = socket(AF_INET, SOCK_STREAM, 0);
+    bind(fd, (void *)&taken, sizeof taken);
+}
+static int many_descriptors(void) {
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max < 1024 ? limit.rlim_max : 1024;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    int port = 0;
+    receiver(SOCK_STREAM, ALLOWED, &port);
+    taken = inet(ALLOWED, port);
+    pid_t children[48];
+    for (int i = 0; i < 48; i++)
+        if (!(children[i] = fork())) {
+            while (dup(1) >= 0) {}
+            for (;;) pause();
+        }
+    usleep(500000);
+    double worst = honest_call_beside(bind_taken);
+    for (int i = 0; i < 48; i++) kill(children[i], SIGKILL), waitpid(children[i], 0, 0);
+    /* One look among so many takes a second here, and there may be one in nine. */
+    return worst > 3 ? WORKED : EADDRINUSE;
+}
+
 /* A program is swapped in while another process holds the guard up: a call of its own, with an address in memory whose
    lock is held by a thread that has next to no time. Nobody looks at the program meanwhile, if the guard has nobody else.
    The program shows by the clock, in memory that it has inherited, how long it ran. */
@@ -267,6 +295,7 @@ const struct attack review2[] = {
     {"as-root-userfaultfd-by-device", faults_by_device, PLAIN},
     {"child-asks-for-its-parent", asks_for_parent, ON_GUARD},
     {"sends-of-many-pieces", many_pieces, ON_GUARD}, {"look-ups-of-many-steps", many_steps, ON_GUARD},
+    {"binds-among-many-descriptors", many_descriptors, ON_GUARD},
     {"swapped-in-while-nobody-looks", seen_by_nobody, ON_GUARD},
     {0},
 };
