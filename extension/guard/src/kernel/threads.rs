@@ -2,7 +2,8 @@
 //!
 //! The first does nothing but that, so it needs not ask whether there is a call before it takes one. The other forwards
 //! signals, hears of the runtime's end and of the agent's, and looks at processes and workers when it is time. What both
-//! need is behind one lock; what must not wait for it is in `beside`. Where there can be no second thread the one does it all. `kernel` calls it.
+//! need is behind one lock; what must not wait for it is in `beside`. Where there can be no second thread the one does
+//! it all. `kernel` calls it.
 
 use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
