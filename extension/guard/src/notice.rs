@@ -4,15 +4,21 @@
 //! The launcher and the supervisor call it.
 
 use std::env;
-use std::io::Write as _;
+use std::io::{ErrorKind, Write};
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStringExt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_policy::{CREDENTIAL_VARIABLES, Phase};
 use ringfence_records::message::Report;
 use ringfence_records::record::{Degraded, MAX_VIOLATION, Moment, Record, Scene, Violation};
 use ringfence_records::redact::Redactor;
 use ringfence_records::time::Timestamp;
+
+use crate::sys::descriptor::{Wait, poll};
+
+/// How long a line may wait for room on standard error; whoever is supervised waits meanwhile.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// The present time of the clock.
 #[must_use]
@@ -23,7 +29,7 @@ pub fn now() -> Timestamp {
 
 /// A protection that should be there is not.
 pub fn degraded(detail: &str) {
-    print(|scene| {
+    let _ = print(|scene| {
         let moment = Moment::new(now(), Phase::Init);
         let record = Degraded { scene, moment, part: "guard", detail: detail.as_bytes(), count: 1 };
         let mut buffer = vec![0; MAX_VIOLATION];
@@ -31,16 +37,16 @@ pub fn degraded(detail: &str) {
     });
 }
 
-/// A verdict other than allow.
-pub fn violation(report: &Report<'_>, moment: Moment<'_>, policy: &[u8]) {
+/// A verdict other than allow. Returns whether it was written.
+pub fn violation(report: &Report<'_>, moment: Moment<'_>, policy: &[u8]) -> bool {
     print(|scene| {
         let mut buffer = vec![0; MAX_VIOLATION];
         let record = Violation::new(Scene { policy, ..scene }, moment, report);
         record.line(&mut buffer).map(<[u8]>::to_vec)
-    });
+    })
 }
 
-fn print(line: impl FnOnce(Scene<'_>) -> Option<Vec<u8>>) {
+fn print(line: impl FnOnce(Scene<'_>) -> Option<Vec<u8>>) -> bool {
     let secrets: Vec<Vec<u8>> =
         CREDENTIAL_VARIABLES.iter().filter_map(env::var_os).map(OsStringExt::into_vec).collect();
     let secrets: Vec<&[u8]> = secrets.iter().map(Vec::as_slice).collect();
@@ -48,7 +54,44 @@ fn print(line: impl FnOnce(Scene<'_>) -> Option<Vec<u8>>) {
     let function = env::var_os("AWS_LAMBDA_FUNCTION_NAME").map(OsStringExt::into_vec).unwrap_or_default();
     let version = env::var_os("AWS_LAMBDA_FUNCTION_VERSION").map(OsStringExt::into_vec).unwrap_or_default();
     let scene = Scene { redactor: &redactor, function: &function, version: &version, policy: &[] };
-    if let Some(line) = line(scene) {
-        let _ = std::io::stderr().write_all(&line);
+    line(scene).is_some_and(|line| write_soon(std::io::stderr(), &line))
+}
+
+/// Writes a line where there is room for it soon. The function shares the file: it may fill it without end, and make
+/// writes to it wait for whoever reads, or not wait at all.
+fn write_soon<F: AsFd + Write>(mut file: F, line: &[u8]) -> bool {
+    let begun = Instant::now();
+    let mut rest = line;
+    while !rest.is_empty() {
+        let left = PATIENCE.saturating_sub(begun.elapsed()).as_millis();
+        let mut wait = [Wait::writable(file.as_fd().as_raw_fd())];
+        let waited = poll(&mut wait, i32::try_from(left).unwrap_or(0));
+        if waited.is_err() || wait.iter().all(|wait| !wait.ready_or_closed()) {
+            return false;
+        }
+        match file.write(rest) {
+            Ok(written) => rest = rest.get(written..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock && left > 0 => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => return false,
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::descriptor;
+
+    #[test]
+    fn a_line_for_which_there_is_no_room_is_given_up() {
+        let (reader, writer) = descriptor::pipe().unwrap();
+        let (mut reader, writer) = (std::fs::File::from(reader), std::fs::File::from(writer));
+        assert!(write_soon(&writer, b"a line that fits"));
+        while write_soon(&writer, &[b'x'; 4096]) {}
+        assert!(!write_soon(&writer, b"line"));
+        std::io::Read::read_exact(&mut reader, &mut [0; 8192]).unwrap();
+        assert!(write_soon(&writer, b"line"), "as soon as there is");
     }
 }

@@ -91,13 +91,14 @@ static int say_without_leader(void) {
 }
 
 static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens,
-                                             floods, races, review, architecture};
+                                             floods, races, review, review2, architecture};
 
 int main(int argc, char **argv) {
     self = argv[0];
     const char *base = strrchr(argv[0], '/');
     if (!strcmp(base ? base + 1 : argv[0], "mark") || (argc > 1 && !strcmp(argv[1], "mark"))) {
         /* For races: a datagram to the port says that the wrong program runs and reaches the network. */
+        if (argc > 1 && !strcmp(argv[1], "beat")) return beat();
         int port = argc > 2 ? atoi(argv[2]) : 0;
         if (!port) return 42;
         marked = inet(ALLOWED, port);

@@ -44,7 +44,7 @@ struct attack {
 };
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
-    architecture[];
+    review2[], architecture[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;
@@ -63,4 +63,5 @@ int in_child(int (*run)(void));                      /* the outcome of a functio
 int ran(pid_t child);                                /* WORKED if the child became the marked program */
 double now(void);
 void pin(int processor);
+int beat(void); /* what the marked program does to show how long it runs */
 #endif

@@ -143,7 +143,7 @@ def executes_from_memory():
 
 
 def signals_the_guard():
-    os.kill(os.getppid(), 0)
+    os.kill(os.getppid(), signal.SIGURG)
     return True
 
 
@@ -153,7 +153,7 @@ def limits_the_guard():
 
 
 def signals_its_group():
-    os.killpg(os.getpgid(os.getppid()), 0)
+    os.killpg(os.getpgid(os.getppid()), signal.SIGURG)
     return True
 
 

@@ -50,9 +50,9 @@ static pid_t target;
 static int child_kills(void) { return OUTCOME(kill(target, SIGKILL)); }
 static int kill_from_child(void) { target = before = victim(); int outcome = in_child(child_kills); int seen = gone(0); return seen == WORKED ? WORKED : outcome; }
 
-static int kill_everybody(void) { return OUTCOME(kill(-1, 0)); }
-static int kill_group(void) { (void)kill_as_child; return getpgid(victim()) != getpgrp() ? ABSENT : OUTCOME(kill(0, 0)); }
-static int kill_group_by_number(void) { return OUTCOME(kill(-getpgid(victim()), 0)); }
+static int kill_everybody(void) { return OUTCOME(kill(-1, SIGURG)); }
+static int kill_group(void) { (void)kill_as_child; return getpgid(victim()) != getpgrp() ? ABSENT : OUTCOME(kill(0, SIGURG)); }
+static int kill_group_by_number(void) { return OUTCOME(kill(-getpgid(victim()), SIGURG)); }
 static int by_pidfd(void) {
     int fd = (int)syscall(434, victim(), 0);
     return fd < 0 ? (guarded ? errno : ABSENT) : OUTCOME(syscall(424, fd, SIGSTOP, 0, 0)) == WORKED ? struck(0) : errno;
@@ -120,13 +120,13 @@ static int end_signal(void) {
 }
 
 static int runtime;
-static int group_kill(void) { return OUTCOME(kill(-runtime, 0)); }
+static int group_kill(void) { return OUTCOME(kill(-runtime, SIGURG)); }
 static int runtimes_group(void) {
     setpgid(0, 0);
     runtime = getpid();
     return in_child(group_kill);
 }
-static int signal_runtime(void) { return OUTCOME(kill(runtime, 0)); }
+static int signal_runtime(void) { return OUTCOME(kill(runtime, SIGURG)); }
 static int tgkill_runtime(void) { return OUTCOME(syscall(SYS_tgkill, runtime, runtime, SIGCONT)); }
 static int limit_runtime(void) {
     struct rlimit limit = {1 << 20, 1 << 20};

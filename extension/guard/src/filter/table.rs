@@ -173,8 +173,6 @@ pub fn reported(call: c_long) -> Option<&'static str> {
 const ASKED: &[(c_long, &str)] = &[
     (libc::SYS_execve, "process rules"),
     (libc::SYS_connect, "egress rules"),
-    (libc::SYS_kill, "may be aimed at the guard or the agent"),
-    (libc::SYS_tkill, "may be aimed at the guard or the agent"),
     (libc::SYS_rt_sigqueueinfo, "may be aimed at the guard or the agent"),
 ];
 
@@ -197,7 +195,8 @@ pub fn rules(options: Options) -> Vec<Rule> {
     });
     let mut rules: Vec<_> = refused.chain(reported).chain(asked).chain(others).collect();
     rules.extend(sockets(options));
-    rules.extend(processes(options));
+    rules.extend(signals(options));
+    rules.extend(processes());
     rules.extend(descriptors());
     if options.writes {
         rules.extend(super::writes::rules());
@@ -283,7 +282,26 @@ fn sockets(options: Options) -> Vec<Rule> {
     rules
 }
 
-fn processes(options: Options) -> Vec<Rule> {
+/// Signal 0 is no signal but a question whether somebody is there, which children ask about their parent all the time.
+fn signals(options: Options) -> Vec<Rule> {
+    let aimed = "may be aimed at the guard or the agent; signal 0 is a question";
+    vec![
+        rule(libc::SYS_kill, vec![case(vec![Atom::Is(1, 0)], Action::Allow)], Action::Ask, aimed),
+        rule(libc::SYS_tkill, vec![case(vec![Atom::Is(1, 0)], Action::Allow)], Action::Ask, aimed),
+        rule(
+            libc::SYS_tgkill,
+            vec![
+                case(vec![Atom::Is(2, 0)], Action::Allow),
+                case(vec![Atom::Is(0, options.runtime), Atom::Is(2, SIGURG)], Action::Allow),
+            ],
+            Action::Ask,
+            "may be aimed at the guard; Go's threads interrupt each other all the time, by a signal that ends nobody",
+        ),
+        rule(libc::SYS_rt_tgsigqueueinfo, vec![], Action::Ask, "as tgkill"),
+    ]
+}
+
+fn processes() -> Vec<Rule> {
     vec![
         rule(
             libc::SYS_execveat,
@@ -324,13 +342,6 @@ fn processes(options: Options) -> Vec<Rule> {
             Action::Allow,
             "PR_SET_DUMPABLE 0 would blind the guard; PR_SET_SECCOMP as seccomp; PR_SET_MM, user dispatch, PR_SET_PTRACER",
         ),
-        rule(
-            libc::SYS_tgkill,
-            vec![case(vec![Atom::Is(0, options.runtime), Atom::Is(2, SIGURG)], Action::Allow)],
-            Action::Ask,
-            "may be aimed at the guard; Go's threads interrupt each other all the time, by a signal that ends nobody",
-        ),
-        rule(libc::SYS_rt_tgsigqueueinfo, vec![], Action::Ask, "as tgkill"),
         rule(
             libc::SYS_setpgid,
             vec![case(vec![Atom::Is(1, 0)], Action::Allow)],
@@ -374,9 +385,9 @@ fn descriptors() -> Vec<Rule> {
         ),
         rule(
             libc::SYS_ioctl,
-            vec![case(vec![Atom::In(1, &[0x8901, 0x8902, 0x5412])], EPERM)],
+            vec![case(vec![Atom::In(1, &[0x8901, 0x8902, 0x5412, 0xaa00])], EPERM)],
             Action::Allow,
-            "FIOSETOWN, SIOCSPGRP: signals to others; TIOCSTI types into a terminal",
+            "FIOSETOWN, SIOCSPGRP: signals to others; TIOCSTI types into a terminal; USERFAULTFD_IOC_NEW as userfaultfd",
         ),
         rule(
             libc::SYS_close_range,

@@ -13,6 +13,8 @@ use super::target::{self, Caller};
 
 /// Connections that are remembered: a few, and one for each thread of a large pool of Node's.
 const MAX_CONNECTIONS: usize = 130;
+/// Descriptors that are looked at for one that was moved: more than Lambda lets a process have.
+const MAX_DESCRIPTORS: usize = 2048;
 /// Threads that are remembered. A pool has 4 unless `UV_THREADPOOL_SIZE` says more.
 const MAX_THREADS: usize = 512;
 /// The seat of all that goes on a main thread and on threads of function code.
@@ -28,11 +30,20 @@ struct Connection {
 }
 
 impl Connection {
-    /// Whether the descriptor is still the socket that was connected.
+    /// Whether the process still has the socket that was connected, be it under another number.
     fn is_open(&self) -> bool {
         let mut link = [0; 64];
-        target::link(self.process, format_args!("fd/{}", self.number), &mut link)
-            .is_ok_and(|link| socket_inode(link) == Some(self.inode))
+        let stayed = target::link(self.process, format_args!("fd/{}", self.number), &mut link)
+            .is_ok_and(|link| socket_inode(link) == Some(self.inode));
+        stayed || self.has_moved()
+    }
+
+    fn has_moved(&self) -> bool {
+        let listed = fs::read_dir(format!("/proc/{}/fd", self.process)).into_iter().flatten().flatten();
+        listed.take(MAX_DESCRIPTORS).any(|entry| {
+            fs::read_link(entry.path())
+                .is_ok_and(|link| socket_inode(link.as_os_str().as_encoded_bytes()) == Some(self.inode))
+        })
     }
 }
 
@@ -140,6 +151,18 @@ mod tests {
         assert!(connects(&mut known, 6, &sockets[1]));
         drop(sockets.remove(0));
         assert!(!connects(&mut known, 6, &sockets[0]));
+    }
+
+    #[test]
+    fn one_that_was_moved_out_of_the_way_is_still_there() {
+        let (_listener, mut sockets) = sockets(2);
+        let mut known = ApiConnections::new(false, false);
+        assert!(!connects(&mut known, 5, &sockets[0]));
+        let moved = sockets[0].try_clone().unwrap();
+        drop(sockets.remove(0));
+        assert!(connects(&mut known, 5, &sockets[0]));
+        drop(moved);
+        assert!(!connects(&mut known, 5, &sockets[0]));
     }
 
     #[test]

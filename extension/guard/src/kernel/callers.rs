@@ -68,7 +68,7 @@ impl Supervisor<'_> {
 
     /// Remembers a caller that runs what it may.
     pub(super) fn get_acquainted(&mut self, notification: &Notification, caller: Caller) {
-        let runs_for_good = self.launched && self.verifier.is_settled(caller.process);
+        let runs_for_good = self.launched && self.verifier().is_settled(caller.process);
         if !runs_for_good {
             return;
         }
@@ -103,7 +103,8 @@ impl Supervisor<'_> {
 
     /// Whether the caller runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
-        let goes_on = match self.verifier.look(caller.process) {
+        let finding = self.verifier().look(caller.process);
+        let goes_on = match finding {
             Finding::Unexpected(file) => self.judge_running(caller, file),
             Finding::Hidden => self.judge_hidden(caller),
             Finding::Expected => {
@@ -112,7 +113,7 @@ impl Supervisor<'_> {
             }
             // A zombie must not fill the table of execs under way. Nobody who waits for an answer is gone.
             Finding::Gone => {
-                self.verifier.forget(caller.process);
+                self.verifier().forget(caller.process);
                 return Standing::Refused;
             }
             // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
@@ -124,10 +125,10 @@ impl Supervisor<'_> {
             }
         };
         if goes_on {
-            self.verifier.forget(caller.process);
+            self.verifier().forget(caller.process);
             return Standing::Tolerated;
         }
-        self.verifier.condemn(caller.process);
+        self.verifier().condemn(caller.process);
         self.part_from(caller.process);
         self.wake();
         let _ = process::kill(caller.process, libc::SIGKILL);
@@ -149,25 +150,37 @@ impl Supervisor<'_> {
         file: Identity,
         readable: bool,
     ) -> Result<ExpectedExec, Errno> {
-        let noted = self.verifier.expect(process, file, readable);
+        let noted = self.verifier().expect(process, file, readable);
         if noted != Err(Errno(libc::EAGAIN)) {
             return noted;
         }
-        self.verifier.under_way().into_iter().for_each(|process| self.look_again(process));
-        self.verifier.expect(process, file, readable)
+        let under_way = self.verifier().under_way();
+        for process in under_way {
+            self.look_again(process);
+        }
+        self.verifier().expect(process, file, readable)
     }
 
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => drop(self.look_at(&caller)),
-            Err(_) => self.verifier.forget(process),
+            Err(_) => self.verifier().forget(process),
         }
     }
 
     /// Looks at every process whose time has come.
     pub(super) fn look_at_due(&mut self) {
-        while let Some(process) = self.verifier.due(Instant::now()) {
+        loop {
+            let due = self.verifier().due(Instant::now());
+            let Some(process) = due else { return };
             self.look_again(process);
         }
+    }
+
+    /// Judges a process that was stopped because it runs what nobody expected, and lets it go on where it may.
+    pub(super) fn judge_held(&mut self, process: u32) {
+        self.look_again(process);
+        // To one that was killed it means nothing.
+        let _ = process::kill(process, libc::SIGCONT);
     }
 }

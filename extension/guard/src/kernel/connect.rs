@@ -14,6 +14,8 @@ use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
+use super::open::take_mask;
+use super::rights;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use super::workers::Task;
@@ -125,13 +127,12 @@ impl Supervisor<'_> {
         }
         if self.resolver.is_none() && self.name_servers.contains(&target) {
             // Without an agent nobody judges names, which its absence is reported for; addresses are judged still.
-            return Ok(Encoded::new(given));
+            return Ok(Encoded::like(given, target));
         }
-        let (target, encoded) = match self.resolver.filter(|_| self.name_servers.contains(&target)) {
-            Some(resolver) => (resolver, Encoded::like(given, resolver)),
-            None => (target, Encoded::new(given)),
-        };
-        let runtime_api = self.runtime_api == Some(target);
+        let target = self.resolver.filter(|_| self.name_servers.contains(&target)).unwrap_or(target);
+        // What was judged and not what was given: the unspecified address is another one on a socket that is bound.
+        let encoded = Encoded::like(given, target);
+        let runtime_api = self.runtime_api.is_some_and(|api| leads_to(api, target));
         let mut names = [0; MAX_NAMES];
         let found =
             page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
@@ -184,6 +185,8 @@ impl Supervisor<'_> {
 
     /// Resolves an AF_UNIX address as the caller would; the agent's control socket is out of bounds.
     pub(super) fn judge_unix(&mut self, caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
+        // Who may connect, and as whom, the kernel tells by the guard.
+        self.files.may_serve(caller)?;
         let mut out = KernelAddress::new();
         let path = given.get(UNIX_PATH..).unwrap_or_default();
         match path.first() {
@@ -256,6 +259,9 @@ impl Supervisor<'_> {
             let Internet::At(address) = Internet::parse(given, domain, domain == libc::AF_INET)? else {
                 return Err(Errno::EINVAL);
             };
+            if rights::needs_privilege(address.port()) {
+                self.files.may_serve(caller)?;
+            }
             let action = Action::Bind { address: address.ip().to_canonical(), port: address.port() };
             let verdict = self.policy.verdict(&action, &self.context(caller));
             self.note_internet(caller, ActionKind::Bind, address, verdict)?;
@@ -263,13 +269,23 @@ impl Supervisor<'_> {
             return Ok(out);
         }
         match given.get(UNIX_PATH) {
-            Some(first) if domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
+            Some(first) if domain == libc::AF_UNIX && *first != 0 => {
+                self.files.may_serve(caller)?;
+                take_mask(caller)?;
+                unix_path(caller, given)
+            }
             _ => {
                 out.push(given);
                 Ok(out)
             }
         }
     }
+}
+
+/// Whether `target` is where `api` listens. One that listens on every address does so on all of 127.0.0.0/8.
+fn leads_to(api: SocketAddr, target: SocketAddr) -> bool {
+    let both_here = api.ip().is_loopback() && target.ip().is_loopback();
+    api == target || (both_here && api.port() == target.port())
 }
 
 /// Connects a socket that does not wait. Another thread of the target may have made it one that does since that was looked
@@ -296,4 +312,18 @@ fn unix_path(caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
     out.push(given.get(..UNIX_PATH).unwrap_or_default());
     out.push(path.as_bytes_with_nul());
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_runtime_api_has_many_addresses_and_one_port() {
+        let leads = |api: &str, target: &str| leads_to(api.parse().unwrap(), target.parse().unwrap());
+        assert!(leads("127.0.0.1:9001", "127.0.0.1:9001") && leads("127.0.0.1:9001", "127.0.0.5:9001"));
+        assert!(leads("169.254.100.1:9001", "169.254.100.1:9001"));
+        assert!(!leads("127.0.0.1:9001", "127.0.0.1:9002") && !leads("127.0.0.1:9001", "10.0.0.1:9001"));
+        assert!(!leads("169.254.100.1:9001", "127.0.0.1:9001"));
+    }
 }

@@ -218,7 +218,7 @@ impl Supervisor<'_> {
         };
         let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
         if verdict.decision == Decision::Allow {
-            self.verifier.accept(caller.process, file);
+            self.verifier().accept(caller.process, file);
             return true;
         }
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
@@ -228,7 +228,7 @@ impl Supervisor<'_> {
         report.outcome = if denied { Outcome::Killed } else { Outcome::Reported };
         self.report(caller, report, verdict.rule);
         if !denied {
-            self.verifier.accept(caller.process, file);
+            self.verifier().accept(caller.process, file);
         }
         !denied
     }

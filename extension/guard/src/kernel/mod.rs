@@ -9,6 +9,7 @@ mod acquaintances;
 pub mod address;
 pub mod answer;
 mod api_connections;
+mod beside;
 mod callers;
 pub mod child;
 mod claims;
@@ -33,7 +34,6 @@ pub mod wall;
 mod workers;
 
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use ringfence_policy::{CompiledPolicy, Context, Phase, Plane, Rule};
@@ -52,11 +52,12 @@ use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Identity};
 use crate::sys::file;
 use crate::sys::limit::Limit;
-use crate::sys::process::{self, Ending};
+use crate::sys::process;
 use crate::sys::seccomp::{self, Listener, Notification};
 use acquaintances::{Acquaintances, Grain};
 use answer::Answer;
 use api_connections::ApiConnections;
+use beside::Beside;
 use callers::Standing;
 use child::Child;
 use open::Files;
@@ -121,7 +122,10 @@ pub fn supervise(
         notice::degraded(&format!("the runtime could not be started: {error}"));
         return 1;
     }
-    threads::run(Supervisor::new(plan, policy, child, agent, state))
+    let (runtime, listener, signals) = child.into_parts();
+    let supervisor = Supervisor::new(plan, policy, (runtime, listener), agent, state);
+    let beside = Beside::new(runtime, signals, Arc::clone(&supervisor.verifier));
+    threads::run(supervisor, beside)
 }
 
 /// Everything that decisions need.
@@ -129,12 +133,12 @@ pub fn supervise(
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the launch")]
 struct Supervisor<'p> {
     listener: Arc<Listener>,
-    signals: OwnedFd,
     alarm: Option<Alarm>,
     policy: CompiledPolicy<'p>,
     state: State,
     reporter: Reporter,
-    verifier: Verifier,
+    /// Behind a lock of its own, which nobody holds while a target's memory is copied.
+    verifier: Arc<Mutex<Verifier>>,
     workers: Workers,
     registry: Arc<Mutex<Registry>>,
     scratch: Scratch,
@@ -163,18 +167,16 @@ struct Supervisor<'p> {
     runtime_api: Option<SocketAddr>,
     resolver: Option<SocketAddr>,
     name_servers: Vec<SocketAddr>,
-    ended: Option<Ending>,
 }
 
 impl<'p> Supervisor<'p> {
     fn new(
         plan: &Plan,
         policy: CompiledPolicy<'p>,
-        child: Child,
+        (runtime, listener): (u32, Listener),
         agent: Option<Agent>,
         state: State,
     ) -> Self {
-        let (runtime, listener, signals) = child.into_parts();
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
         let registry = Arc::new(Mutex::new(Registry::default()));
@@ -182,7 +184,6 @@ impl<'p> Supervisor<'p> {
         Self {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
-            signals,
             alarm: Alarm::new().ok(),
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),
@@ -194,7 +195,7 @@ impl<'p> Supervisor<'p> {
                 runtime,
             ),
             state,
-            verifier: Verifier::new(runtime, plan.runtime.identity),
+            verifier: Arc::new(Mutex::new(Verifier::new(runtime, plan.runtime.identity))),
             registry,
             scratch: Scratch::default(),
             api_connections: ApiConnections::new(plan.runtime.is_node(), plan.settings.concurrent),
@@ -219,8 +220,11 @@ impl<'p> Supervisor<'p> {
             guard: process::own(),
             runtime_api: plan.settings.runtime_api,
             name_servers: plan.name_servers.clone(),
-            ended: None,
         }
+    }
+
+    fn verifier(&self) -> MutexGuard<'_, Verifier> {
+        workers::lock(&self.verifier)
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::sys::{Errno, descriptor};
 
@@ -19,6 +20,9 @@ const SWEEP_FROM: usize = 32;
 const MAX_CONNECTED: usize = 512;
 /// Processes and descriptors that a sweep looks at, so that it ends whatever the function does.
 const MAX_LOOKS: usize = 65_536;
+/// A sweep that took as long as this is not made again for so many times as long as it took.
+const LONG: Duration = Duration::from_millis(20);
+const REST: u32 = 8;
 
 /// The registry.
 #[derive(Debug, Default)]
@@ -26,6 +30,7 @@ pub struct Registry {
     kept: VecDeque<(u64, OwnedFd)>,
     connected: VecDeque<u64>,
     swept_at: usize,
+    rests_until: Option<Instant>,
 }
 
 impl Registry {
@@ -70,11 +75,18 @@ impl Registry {
         self.connected.contains(&inode)
     }
 
-    /// Lets go what no process but the guard holds any more.
+    /// Lets go what no process but the guard holds any more. Not again before a while, if that took long: the function
+    /// decides how many descriptors there are to look at, and how often it asks for what makes a sweep necessary.
     pub fn sweep(&mut self) {
+        let begun = Instant::now();
+        if self.kept.is_empty() || self.rests_until.is_some_and(|until| begun < until) {
+            return;
+        }
         let held = inodes_in_use();
         self.kept.retain(|(inode, _)| held.contains(inode));
         self.swept_at = self.kept.len();
+        let took = begun.elapsed();
+        self.rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
     }
 }
 

@@ -117,8 +117,7 @@ impl Reporter {
                 ..moment
             };
         }
-        notice::violation(report, moment, self.policy.as_bytes());
-        true
+        notice::violation(report, moment, self.policy.as_bytes())
     }
 
     fn may_print(&mut self) -> bool {

@@ -1,8 +1,10 @@
 //! Whether a thread has the rights that the guard has: what the guard opens for it, it must be able to open itself.
 //!
+//! The same goes for what the guard connects or binds for it, where the kernel asks who does.
+//!
 //! On Lambda nobody has any capability and all share one user, so there is nothing to compare. Where the guard is
 //! privileged (a container that runs as root), a child that has given its rights up must not get them back through
-//! it. `open` and `names` ask.
+//! it. `open`, `names`, `connect` and `send` ask.
 
 use super::target;
 
@@ -35,6 +37,18 @@ impl Rights {
     pub fn are_shared_by(&self, thread: u32) -> bool {
         self.0.as_ref().is_none_or(|own| Self::read(thread).as_ref() == Some(own))
     }
+}
+
+/// Whether only the privileged may bind to this port. The ports may be others by a sysctl that counts for the caller too.
+#[must_use]
+pub fn needs_privilege(port: u16) -> bool {
+    const FIRST_FREE: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    const USUAL: u16 = 1024;
+    if port == 0 || port >= USUAL {
+        return false;
+    }
+    let first_free = std::fs::read_to_string(FIRST_FREE).ok().and_then(|text| text.trim().parse().ok());
+    port < first_free.unwrap_or(USUAL)
 }
 
 fn is_zero(capabilities: &str) -> bool {

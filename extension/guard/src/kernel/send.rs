@@ -5,6 +5,7 @@
 //! streams are sent short. Where a stream's other end is closed, SIGPIPE is raised in the target as send(2) does.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::time::{Duration, Instant};
 
 use ringfence_records::message::ActionKind;
 
@@ -31,6 +32,8 @@ const PIECE: usize = 16;
 const MAX_CONTROL: usize = 1024;
 /// Messages of one sendmmsg(2) that are sent before it returns short, as it may.
 const MAX_MESSAGES: u64 = 64;
+/// How long messages of one sendmmsg(2) are sent before it returns short: everybody else's calls wait meanwhile.
+const PATIENCE: Duration = Duration::from_millis(2);
 const HEADER_AND_LENGTH: u64 = 64;
 const CONTROL_HEADER: usize = 16;
 
@@ -83,15 +86,18 @@ impl Scratch {
         let count = count.ok_or(Errno(libc::EMSGSIZE))?;
         let pieces = self.pieces.get_mut(..count * PIECE).ok_or(Errno(libc::EMSGSIZE))?;
         header.near.read(header.pieces, pieces)?;
-        let thread = header.near.thread;
         let mut used = 0;
+        let mut copied = Vec::with_capacity(count);
         for piece in pieces.chunks_exact(PIECE) {
             let (address, length) = (long(piece, 0), long(piece, 8));
             let total = (used as u64).checked_add(length).ok_or(Errno::EINVAL)?;
             let end = bounded(total, stream)?;
-            memory::read_exactly(thread, address, self.data.get_mut(used..end).ok_or(Errno::EINVAL)?)?;
+            copied.push((address, end - used));
             used = end;
         }
+        // In one call: a thousand would hold up everybody else's calls for milliseconds.
+        let room = self.data.get_mut(..used).ok_or(Errno::EINVAL)?;
+        memory::read_pieces(header.near.thread, &copied, room)?;
         self.used = used;
         let control = self.copy_control(header)?;
         Ok(Copied { data: used, control })
@@ -279,6 +285,8 @@ impl Supervisor<'_> {
         if domain == libc::AF_UNIX && family(given) == Some(libc::AF_UNIX) {
             return self.judge_unix(caller, given);
         }
+        // Netlink asks what the sender may.
+        self.files.may_serve(caller)?;
         out.push(given);
         Ok(out)
     }
@@ -327,7 +335,11 @@ impl Supervisor<'_> {
         };
         let count = (count & u64::from(u32::MAX)).min(MAX_MESSAGES);
         let (mut sent, mut failed) = (0, None);
+        let begun = Instant::now();
         for index in 0..count {
+            if sent > 0 && begun.elapsed() >= PATIENCE {
+                break;
+            }
             let at = vector.saturating_add(index * HEADER_AND_LENGTH);
             match self.send_one_of_many(notification, caller, number, &socket, at, low_word(flags)) {
                 Ok(()) => sent += 1,

@@ -2,43 +2,60 @@
 //!
 //! The first does nothing but that, so it needs not ask whether there is a call before it takes one. The other forwards
 //! signals, hears of the runtime's end and of the agent's, and looks at processes and workers when it is time. What both
-//! need is behind one lock. Where there can be no second thread the one does it all. `kernel` calls it.
+//! need is behind one lock; what must not wait for it is in `beside`. Where there can be no second thread the one does
+//! it all. `kernel` calls it.
 
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use super::Supervisor;
 use super::answer::Answer;
+use super::beside::Beside;
 use super::target::Caller;
 use super::undelivered::digest;
 use super::workers::{CALL_OFF, Job, Task, lock};
 use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Wait, poll};
 use crate::sys::limit::Limit;
-use crate::sys::process::{self, Ending};
+use crate::sys::process;
 use crate::sys::seccomp::{Listener, Notification};
 
 /// Bytes of stack of the thread that answers; what it does not touch costs nothing.
 const STACK: usize = 512 * 1024;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
-pub(super) fn run(supervisor: Supervisor<'static>) -> i32 {
+pub(super) fn run(supervisor: Supervisor<'static>, mut beside: Beside) -> i32 {
     let shared = Arc::new(Mutex::new(supervisor));
     let alone = start(&shared).is_err();
     if alone {
         lock(&shared).answers_from_now_on();
     }
     loop {
-        let (mut waits, patience) = lock(&shared).waits(alone);
-        if poll(&mut waits, patience).is_err() {
-            continue;
-        }
-        if let Some(status) = lock(&shared).attend(waits) {
+        if attend_once(&shared, &mut beside, alone).is_none()
+            && let Some(status) = beside.status()
+        {
             return status;
         }
     }
+}
+
+/// Waits until there is something to do, and does it. `None` where the runtime has ended.
+fn attend_once(shared: &Mutex<Supervisor<'_>>, beside: &mut Beside, alone: bool) -> Option<()> {
+    let (mut waits, patience) = beside.wait_for(shared)?.waits(alone, beside.number());
+    if poll(&mut waits, patience).is_err() {
+        return Some(());
+    }
+    let [calls, signals, agent, alarm] = waits;
+    if signals.ready() {
+        beside.handle_signals();
+    }
+    let mut supervisor = beside.wait_for(shared)?;
+    let held = beside.take_held();
+    supervisor.attend([calls, agent, alarm], held);
+    drop(supervisor);
+    beside.status().is_none().then_some(())
 }
 
 /// Starts the thread that takes calls.
@@ -79,26 +96,23 @@ fn may_receive(listener: &Listener) -> bool {
 
 impl Supervisor<'_> {
     /// What to wait for besides calls (or with them, where this thread takes them too), and how long in milliseconds.
-    fn waits(&self, alone: bool) -> ([Wait; 4], i32) {
+    fn waits(&self, alone: bool, signals: RawFd) -> ([Wait; 4], i32) {
         let listener = if alone { self.listener.number() } else { -1 };
         let agent = self.reporter.agent().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
         let alarm = self.alarm.as_ref().map_or(-1, Alarm::number);
-        let patience = match (self.verifier.patience(Instant::now()), self.workers.patience()) {
+        let patience = match (self.verifier().patience(Instant::now()), self.workers.patience()) {
             (Some(one), Some(other)) => one.min(other),
             (one, other) => one.or(other).unwrap_or(-1),
         };
-        ([listener, self.signals.as_raw_fd(), agent, alarm].map(Wait::readable), patience)
+        ([listener, signals, agent, alarm].map(Wait::readable), patience)
     }
 
-    /// Does what there is to do besides calls. Returns the status to end with once the runtime has ended.
-    fn attend(&mut self, [calls, signals, agent, alarm]: [Wait; 4]) -> Option<i32> {
+    /// Does what there is to do besides calls; `held` are processes that wait to be judged.
+    fn attend(&mut self, [calls, agent, alarm]: [Wait; 3], held: Vec<u32>) {
         if calls.ready()
             && let Ok(notification) = self.listener.receive()
         {
             self.answer(&notification);
-        }
-        if signals.ready() {
-            self.handle_signals();
         }
         if agent.ready() || agent.closed() {
             self.reporter.listen();
@@ -106,9 +120,11 @@ impl Supervisor<'_> {
         if let (true, Some(alarm)) = (alarm.ready(), &self.alarm) {
             alarm.reset();
         }
+        for process in held {
+            self.judge_held(process);
+        }
         self.look_at_due();
         self.workers.interrupt_abandoned();
-        self.status()
     }
 
     /// Has the other thread look again what there is to wait for.
@@ -178,31 +194,5 @@ impl Supervisor<'_> {
         if let (true, Answer::Done(value)) = (gone, answer) {
             self.keep_result(notification, value);
         }
-    }
-
-    fn handle_signals(&mut self) {
-        while let Some(signal) = process::next_signal(self.signals.as_fd()) {
-            if signal != libc::SIGCHLD {
-                let _ = process::kill(self.runtime, signal);
-            }
-        }
-        while let Some((pid, ending)) = process::reap() {
-            if pid == self.runtime {
-                self.ended = Some(ending);
-            } else {
-                self.verifier.forget(pid);
-            }
-        }
-    }
-
-    /// The status that the runtime ended with, or its signal.
-    fn status(&self) -> Option<i32> {
-        Some(match self.ended? {
-            Ending::Exited(status) => status,
-            Ending::Signalled(signal) => {
-                process::die_by(signal);
-                128 + signal
-            }
-        })
     }
 }

@@ -283,6 +283,13 @@ impl Verifier {
         Some(due.process)
     }
 
+    /// The processes whose time for a look has come; it stays so.
+    #[must_use]
+    pub fn overdue(&self, now: Instant) -> Vec<u32> {
+        let is_due = |pending: &&Pending| pending.next_look().is_some_and(|at| at <= now);
+        self.pending.iter().filter(is_due).map(|pending| pending.process).collect()
+    }
+
     /// How long until the next look, in milliseconds; `None` where no exec is under way.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Option<i32> {

@@ -41,6 +41,8 @@ const PROGRAMS: u8 = 1;
 const WRITES: u8 = 2;
 const NETWORK: u8 = 4;
 const PROCESSES: u8 = 8;
+/// Where opens that write are the function's own: `/proc`, by which children would write the runtime's memory.
+const MEMORY: u8 = 16;
 
 impl Raised {
     /// The number.
@@ -61,6 +63,7 @@ impl Raised {
         let parts = [
             (PROGRAMS, "programs in writable places"),
             (WRITES, "writes"),
+            (MEMORY, "/proc writes"),
             (NETWORK, "TCP"),
             (PROCESSES, "signals and abstract sockets of others"),
         ];
@@ -106,6 +109,9 @@ impl Wall {
         if handled.files & landlock::REFER != 0 && !self.writes {
             rules.allow(open(Path::new("/"))?.as_fd(), landlock::REFER)?;
         }
+        if raised.number() & MEMORY != 0 {
+            allow_writes(&rules)?;
+        }
         if let (true, Ok(terminals)) = (self.writes, open(Path::new("/dev/pts"))) {
             // The other end of a terminal, which TIOCGPTPEER opens without a path.
             rules.allow(terminals.as_fd(), landlock::WRITE_FILE)?;
@@ -127,6 +133,10 @@ impl Wall {
                 let nodes = if self.bind { 0 } else { landlock::MAKE_SOCKET };
                 handled.files |= (landlock::WRITE_FILE | landlock::CHANGE_NAMES) & !nodes;
                 raised |= WRITES;
+            }
+            if version >= 2 && !self.writes {
+                handled.files |= landlock::WRITE_FILE;
+                raised |= MEMORY;
             }
             if version >= 2 && handled.files != 0 {
                 handled.files |= landlock::REFER;
@@ -165,6 +175,17 @@ fn allow_programs(rules: &Ruleset) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Lets everything be written but what lies in `/proc`, as far as the function may.
+fn allow_writes(rules: &Ruleset) -> Result<(), Errno> {
+    for entry in fs::read_dir("/")?.take(MAX_ENTRIES) {
+        let path = entry?.path();
+        if path != Path::new("/proc") && !path.is_symlink() {
+            rules.allow(open(&path)?.as_fd(), landlock::WRITE_FILE)?;
+        }
+    }
+    Ok(())
+}
+
 fn open(path: &Path) -> Result<std::os::fd::OwnedFd, Errno> {
     let path = c_path(path.as_os_str().as_encoded_bytes())?;
     file::open(None, &path, libc::O_PATH | libc::O_NOFOLLOW, 0)
@@ -184,9 +205,10 @@ mod tests {
         assert_eq!(ALL.handled(1).0.files & landlock::REFER, 0);
         let programs = Wall { programs: true, ..Wall::default() };
         assert_eq!(programs.handled(1), (Handled::default(), Raised::default()), "it would break renames");
-        assert_eq!(programs.handled(2).0.files, landlock::EXECUTE | landlock::REFER);
+        assert_eq!(programs.handled(2).0.files, landlock::EXECUTE | landlock::REFER | landlock::WRITE_FILE);
         let nothing = Wall::default().handled(7).0;
-        assert_eq!((nothing.files, nothing.network), (0, landlock::CONNECT_TCP), "the guard does not bind");
+        assert_eq!(nothing.files, landlock::WRITE_FILE | landlock::REFER, "but for /proc");
+        assert_eq!(nothing.network, landlock::CONNECT_TCP, "the guard does not bind");
         let unbound = Wall { writes: true, ..Wall::default() };
         assert_eq!(unbound.handled(7).0.files & landlock::MAKE_SOCKET, 0, "bind(2) is the function's own");
     }
@@ -197,6 +219,9 @@ mod tests {
         assert_eq!(Raised::of(all.number()), all);
         insta::assert_snapshot!(all.describe(), @"Landlock refuses what passes the guard: programs in writable places, writes, TCP, signals and abstract sockets of others");
         assert!(all.describe().len() < 128);
+        let readers = Wall { writes: false, ..ALL }.handled(7).1;
+        insta::assert_snapshot!(readers.describe(), @"Landlock refuses what passes the guard: programs in writable places, /proc writes, TCP, signals and abstract sockets of others");
+        assert!(readers.describe().len() < 128);
     }
 
     /// In a thread of its own, since a wall never comes down. `None` without Landlock in its newest form.
@@ -277,5 +302,21 @@ mod tests {
         };
         let refused = Some(libc::EACCES);
         assert_eq!(behind, [refused, None, None, None, refused, None]);
+    }
+
+    #[test]
+    fn the_memory_of_processes_is_not_written_where_files_are() {
+        let folder = laid_out();
+        let path = folder.path().to_owned();
+        let write = |path: &Path| error(fs::OpenOptions::new().write(true).open(path));
+        let memory = Path::new("/proc/self/mem");
+        let null = Path::new("/dev/null");
+        let Some(behind) =
+            behind_the_wall(Wall::default(), move || [write(&path.join("file")), write(null), write(memory)])
+        else {
+            return;
+        };
+        assert_eq!(behind, [None, None, Some(libc::EACCES)]);
+        assert_eq!(write(memory), None, "the control run");
     }
 }

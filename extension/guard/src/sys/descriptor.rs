@@ -196,6 +196,18 @@ impl Wait {
         Self { descriptor, events: libc::POLLIN, happened: 0 }
     }
 
+    /// Waits until `descriptor` can be written.
+    #[must_use]
+    pub const fn writable(descriptor: RawFd) -> Self {
+        Self { descriptor, events: libc::POLLOUT, happened: 0 }
+    }
+
+    /// Whether anything has happened that ends the wait.
+    #[must_use]
+    pub const fn ready_or_closed(self) -> bool {
+        self.happened != 0
+    }
+
     /// Whether it can be read.
     #[must_use]
     pub const fn ready(self) -> bool {

@@ -38,6 +38,47 @@ pub fn read_exactly(pid: u32, address: u64, into: &mut [u8]) -> Result<(), Errno
     (read(pid, address, into)?.len() == wanted).then_some(()).ok_or(Errno::EFAULT)
 }
 
+/// A stretch of the target's memory: where it begins, and its length.
+pub type Piece = (u64, usize);
+
+/// Copies `pieces` one after the other into `into`, whose length must be theirs, in one call where that may be had.
+///
+/// # Errors
+/// As [`read_exactly`]; `EINVAL` for more pieces than the kernel takes (1024).
+pub fn read_pieces(pid: u32, pieces: &[Piece], into: &mut [u8]) -> Result<(), Errno> {
+    match read_pieces_directly(pid, pieces, into) {
+        Ok(length) => (length == into.len()).then_some(()).ok_or(Errno::EFAULT),
+        Err(Errno(libc::ENOSYS | libc::EPERM)) => {
+            let mut used = 0;
+            for (address, length) in pieces {
+                let room = into.get_mut(used..used + length).ok_or(Errno::EFAULT)?;
+                read_exactly(pid, *address, room)?;
+                used += length;
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn read_pieces_directly(pid: u32, pieces: &[Piece], into: &mut [u8]) -> Result<usize, Errno> {
+    let remote: Vec<_> = pieces
+        .iter()
+        .filter(|(_, length)| *length > 0)
+        .map(|(address, length)| remote(*address, *length))
+        .collect::<Result<_, _>>()?;
+    if remote.is_empty() {
+        return Ok(0);
+    }
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let pid = libc::pid_t::try_from(pid).map_err(|_| Errno(libc::ESRCH))?;
+    let count = libc::c_ulong::try_from(remote.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the local vector describes `into`, which is valid for writes; the remote ones, of which there are as many
+    // as is said, are only claims about another process, which the kernel checks.
+    check(unsafe { libc::process_vm_readv(pid, &raw const local, 1, remote.as_ptr(), count, 0) }
+        as libc::c_long)
+}
+
 fn read_directly(pid: u32, address: u64, into: &mut [u8]) -> Result<usize, Errno> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let remote = remote(address, into.len())?;
@@ -129,5 +170,24 @@ mod tests {
         write_by_file(own, to, &bytes).unwrap();
         assert_eq!(std::hint::black_box(&other), &bytes);
         assert_eq!(read_by_file(own, 8, &mut into), Err(Errno::EFAULT));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_read_in_their_order_and_all_or_none() {
+        let own = std::process::id();
+        let (one, other) = (*b"ab", *b"cde");
+        let at = |bytes: &[u8]| bytes.as_ptr().addr() as u64;
+        let mut into = [0; 5];
+        read_pieces(own, &[(at(&one), 2), (8, 0), (at(&other), 3)], &mut into).unwrap();
+        assert_eq!(&into, b"abcde");
+        assert_eq!(read_pieces(own, &[(at(&one), 2), (8, 3)], &mut into), Err(Errno::EFAULT));
+        assert_eq!(read_pieces(own, &[(8, 0)], &mut []), Ok(()));
+        let many = vec![(at(&one), 1); 1024];
+        assert_eq!(read_pieces(own, &many, &mut [0; 1024]), Ok(()));
     }
 }
