@@ -24,6 +24,7 @@ mod registry;
 mod report;
 mod rights;
 mod send;
+mod shares;
 mod sockets;
 mod target;
 mod threads;
@@ -265,7 +266,7 @@ impl<'p> Supervisor<'p> {
         match libc::c_long::from(notification.number) {
             libc::SYS_execve => self.exec_and_part(notification, caller, false),
             libc::SYS_execveat => self.exec_and_part(notification, caller, true),
-            libc::SYS_socket => self.make_socket(notification),
+            libc::SYS_socket => self.make_socket(notification, caller),
             libc::SYS_connect => self.connect(notification, caller),
             libc::SYS_bind => self.bind(notification, caller),
             libc::SYS_listen => self.listen(notification, caller),

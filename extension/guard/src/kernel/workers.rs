@@ -1,8 +1,8 @@
 //! Threads for what may wait: a blocking connect or send on behalf of a target.
 //!
-//! They are started when first needed and bounded in number, and no process may take all of them; what does not fit into
-//! the queue is refused for the moment. A worker carries out one call that was decided already, answers, and knows no
-//! policy.
+//! They are started when first needed and bounded in number, and nobody may take all of them ([`super::shares`]); what does
+//! not fit into the queue is refused for the moment. A worker carries out one call that was decided already, answers, and
+//! knows no policy.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::open;
 use super::registry::Registry;
+use super::shares::Account;
 use super::undelivered::Undelivered;
 use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::socket::{self, Parcel};
@@ -18,9 +19,6 @@ use crate::sys::{Errno, process, seccomp};
 /// Dead hosts hold a thread each for up to two minutes, and those behind them must not wait for that.
 const MAX_THREADS: usize = 128;
 const MAX_QUEUED: usize = 256;
-/// Threads and places in the queue that one process may take, so that some are left for others.
-const SHARE_OF_THREADS: usize = 96;
-const SHARE_OF_QUEUE: usize = 192;
 const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call, and one of the answering thread's that waits though it should not. Nothing else sends it to
 /// the guard.
@@ -65,6 +63,8 @@ pub struct Job {
     pub call: Notification,
     /// Its caller's process.
     pub process: u32,
+    /// Whose share of the workers it takes.
+    pub account: Account,
     /// The [`digest`](super::undelivered::digest) of what it sends.
     pub content: u64,
     /// The target's socket, or the file that it opens.
@@ -82,20 +82,19 @@ struct Queue {
 }
 
 impl Queue {
-    /// The next job whose process has not its share of threads at work.
+    /// The next job of somebody who has not their share of threads at work.
     fn next(&mut self, thread: u32) -> Option<Job> {
-        let at_work = |process| self.busy.iter().filter(|busy| busy.process == process).count();
-        let at = self.jobs.iter().position(|job| at_work(job.process) < SHARE_OF_THREADS)?;
+        let at_work = || self.busy.iter().map(|busy| busy.account);
+        let at = self.jobs.iter().position(|job| job.account.may_take_one(at_work(), MAX_THREADS))?;
         let job = self.jobs.remove(at)?;
-        let &Job { call, process, content, .. } = &job;
+        let &Job { call, process, account, content, .. } = &job;
         let raises = matches!(job.task, Task::Send { raises: true, .. });
-        self.busy.push(Busy { thread, call, process, content, raises });
+        self.busy.push(Busy { thread, call, process, account, content, raises });
         Some(job)
     }
 
-    fn has_room_for(&self, process: u32) -> bool {
-        let queued = self.jobs.iter().filter(|job| job.process == process).count();
-        self.jobs.len() < MAX_QUEUED && queued < SHARE_OF_QUEUE
+    fn has_room_for(&self, account: Account) -> bool {
+        account.may_take_one(self.jobs.iter().map(|job| job.account), MAX_QUEUED)
     }
 }
 
@@ -105,6 +104,7 @@ struct Busy {
     thread: u32,
     call: Notification,
     process: u32,
+    account: Account,
     content: u64,
     raises: bool,
 }
@@ -164,7 +164,7 @@ impl Workers {
     /// `EAGAIN` where too many wait already, or no thread can be started.
     pub fn submit(&self, job: Job) -> Result<bool, Errno> {
         let mut queue = lock(&self.0.queue);
-        if !queue.has_room_for(job.process) {
+        if !queue.has_room_for(job.account) {
             return Err(Errno(libc::EAGAIN));
         }
         if queue.idle <= queue.jobs.len() && queue.threads < MAX_THREADS && self.start() {
@@ -244,7 +244,7 @@ impl Shared {
             self.undelivered.remember_digest(&call, content, value);
         }
         if !queue.jobs.is_empty() {
-            // One whose process had its share at work may have its turn now.
+            // One of somebody who had their share at work may have its turn now.
             self.work.notify_one();
         }
     }
@@ -289,39 +289,43 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn job(process: u32, content: u64) -> Job {
+    fn job(account: Account, content: u64) -> Job {
         let socket = socket::create(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap();
         let task = Task::Connect { address: Vec::new(), release: None };
         let mut call = Notification::default();
-        call.thread = process;
-        Job { call, process, content, socket, task }
+        call.thread = 7;
+        Job { call, process: 7, account, content, socket, task }
     }
 
     #[test]
-    fn no_process_takes_all_the_threads() {
+    fn nobody_takes_all_the_threads() {
         let mut queue = Queue::default();
-        (0..200).for_each(|_| queue.jobs.push_back(job(1, 0)));
-        queue.jobs.push_back(job(2, 0));
+        (0..200).for_each(|_| queue.jobs.push_back(job(Account::Tree(2), 0)));
+        queue.jobs.push_back(job(Account::Runtime(1), 0));
         let taken: Vec<_> = (0..200).map_while(|thread| queue.next(thread)).collect();
-        assert_eq!(taken.len(), SHARE_OF_THREADS + 1);
-        assert_eq!(taken.last().map(|job| job.process), Some(2), "though it came last");
+        assert_eq!(taken.len(), 49);
+        assert_eq!(taken.last().map(|job| job.account), Some(Account::Runtime(1)), "though it came last");
         queue.busy.remove(0);
-        assert_eq!(queue.next(0).map(|job| job.process), Some(1), "when one is done");
+        assert_eq!(queue.next(0).map(|job| job.account), Some(Account::Tree(2)), "when one is done");
     }
 
     #[test]
-    fn no_process_takes_all_the_room() {
-        let mut queue = Queue::default();
-        (0..SHARE_OF_QUEUE).for_each(|_| queue.jobs.push_back(job(1, 0)));
-        assert!(!queue.has_room_for(1) && queue.has_room_for(2));
-        (SHARE_OF_QUEUE..MAX_QUEUED).for_each(|_| queue.jobs.push_back(job(2, 0)));
-        assert!(!queue.has_room_for(3));
+    fn nobody_takes_all_the_room() {
+        let (runtime, mut queue) = (Account::Runtime(1), Queue::default());
+        for tree in 1..500 {
+            while queue.has_room_for(Account::Tree(tree)) {
+                queue.jobs.push_back(job(Account::Tree(tree), 0));
+            }
+        }
+        assert!(queue.jobs.len() == 192 && queue.has_room_for(runtime));
+        (0..64).for_each(|_| queue.jobs.push_back(job(runtime, 0)));
+        assert!(!queue.has_room_for(runtime));
     }
 
     #[test]
     fn a_call_that_is_made_again_is_known_by_what_it_sends() {
         let mut queue = Queue::default();
-        queue.jobs.push_back(job(7, 42));
+        queue.jobs.push_back(job(Account::Runtime(7), 42));
         let busy = queue.next(1).map(|_| queue.busy[0]).unwrap();
         let mut again = busy.call;
         again.id = 9;
