@@ -81,7 +81,7 @@ impl Supervisor<'_> {
         };
         match self.judge_chain(notification, caller, &request) {
             Ok((file, readable)) if self.listener.still_waits(notification.id) => {
-                self.expect(caller.process, file, readable).map_or_else(Answer::Fail, Answer::ContinueExec)
+                self.expect(caller, file, readable).map_or_else(Answer::Fail, Answer::ContinueExec)
             }
             Ok(_) => Answer::Elsewhere,
             Err(error) => Answer::Fail(error),
