@@ -197,6 +197,71 @@ fn a_send_on_a_closed_stream_raises_the_signal_that_it_should() {
     assert_eq!(text(&output.stdout), text(&bare.stdout), "{}", text(&output.stderr));
 }
 
+/// Descriptors that are passed over a socket without room, which is made only when the sender waits.
+const PASSED: &str = "import array, os, socket, threading, time
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    try:
+        while True: one.send(b'x' * 4096, socket.MSG_DONTWAIT)
+    except BlockingIOError: pass
+    inside, outside = os.pipe()
+    def drain():
+        time.sleep(0.2)
+        while True:
+            data, control, _, _ = other.recvmsg(8192, 64)
+            if control:
+                os.write(array.array('i', control[0][2])[0], b'passed')
+                return
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
+    print(one.sendmsg([b'yz'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [outside]))]))
+    reader.join()
+    print(os.read(inside, 16), flush=True)
+";
+
+#[test]
+fn a_message_with_descriptors_waits_for_room() {
+    let arguments = ["/usr/bin/python3", "-c", PASSED];
+    let bare = Command::new(arguments[0]).args(&arguments[1..]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "2\nb'passed'\n2\nb'passed'\n");
+    let output = guarded(Profile::Open, "races", &arguments).output().unwrap();
+    assert_eq!(text(&output.stdout), text(&bare.stdout), "{}", text(&output.stderr));
+}
+
+/// Datagrams to an address without a family, in forms of both, over sockets that are connected and that are not.
+const UNSPECIFIED: &str = "import ctypes, errno, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def receiver(family, address):
+    at = socket.socket(family, socket.SOCK_DGRAM)
+    at.bind((address, 0)); at.setblocking(False)
+    return at
+six, four = receiver(socket.AF_INET6, '::1'), receiver(socket.AF_INET, '127.0.0.1')
+port = struct.pack('>H', six.getsockname()[1])
+long = bytes(2) + port + bytes(4) + socket.inet_pton(socket.AF_INET6, '::1') + bytes(4)
+short = bytes(2) + struct.pack('>H', four.getsockname()[1]) + socket.inet_aton('127.0.0.1') + bytes(8)
+def arrived(at):
+    try: return at.recv(8)
+    except BlockingIOError: return None
+for family, peer in ((socket.AF_INET6, None), (socket.AF_INET6, six), (socket.AF_INET, None), (socket.AF_INET, four)):
+    sender = socket.socket(family, socket.SOCK_DGRAM)
+    if peer: sender.connect(peer.getsockname())
+    for address in (long, short, short[:2], short[:1]):
+        sent = libc.sendto(sender.fileno(), b'x', 1, 0, address, len(address))
+        print(sent if sent > 0 else errno.errorcode[ctypes.get_errno()], arrived(six), arrived(four), flush=True)
+";
+
+#[test]
+fn a_datagram_to_no_family_goes_where_it_would() {
+    let arguments = ["/usr/bin/python3", "-c", UNSPECIFIED];
+    let bare = text(&Command::new(arguments[0]).args(&arguments[1..]).output().unwrap().stdout);
+    let expected = "EDESTADDRREQ None None\n".repeat(3) + "EINVAL None None\n" + &"1 b'x' None\n".repeat(3);
+    assert!(bare.starts_with(&expected), "{bare}");
+    for profile in KERNEL {
+        let output = guarded(profile, "races", &arguments).output().unwrap();
+        assert_eq!(text(&output.stdout), bare, "{profile:?}: {}", text(&output.stderr));
+    }
+}
+
 /// The runtime's first connection to its API, a second one beside it, one after the first is closed, and a child's.
 const API: &str = "import os, socket, sys
 address = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')

@@ -19,6 +19,8 @@ use crate::sys::{Errno, process, seccomp};
 /// Dead hosts hold a thread each for up to two minutes, and those behind them must not wait for that.
 const MAX_THREADS: usize = 128;
 const MAX_QUEUED: usize = 256;
+/// Descriptors in messages that wait, of all together.
+const MAX_DESCRIPTORS: usize = 64;
 const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call, and one of the answering thread's that waits though it should not. Nothing else sends it to
 /// the guard.
@@ -42,6 +44,10 @@ pub enum Task {
         address: Vec<u8>,
         /// The data.
         data: Vec<u8>,
+        /// Control messages as the kernel takes them; may be empty.
+        control: Vec<u8>,
+        /// The descriptors that they pass, which live until it is sent.
+        held: Vec<OwnedFd>,
         /// `MSG_*`.
         flags: i32,
         /// Whether SIGPIPE is raised in the caller where the other end is closed.
@@ -54,6 +60,16 @@ pub enum Task {
         /// Whether the target's descriptor is closed at exec.
         close_on_exec: bool,
     },
+}
+
+impl Task {
+    /// Descriptors that are held besides the socket.
+    const fn descriptors(&self) -> usize {
+        match self {
+            Self::Send { held, .. } => held.len(),
+            Self::Connect { .. } | Self::Open { .. } => 0,
+        }
+    }
 }
 
 /// A task, for whom, and on which socket.
@@ -89,12 +105,20 @@ impl Queue {
         let job = self.jobs.remove(at)?;
         let &Job { call, process, account, content, .. } = &job;
         let raises = matches!(job.task, Task::Send { raises: true, .. });
-        self.busy.push(Busy { thread, call, process, account, content, raises });
+        let descriptors = job.task.descriptors();
+        self.busy.push(Busy { thread, call, process, account, content, raises, descriptors });
         Some(job)
     }
 
     fn has_room_for(&self, account: Account) -> bool {
         account.may_take_one(self.jobs.iter().map(|job| job.account), MAX_QUEUED)
+    }
+
+    /// Whether so many more descriptors may be held: others need them too.
+    fn may_hold(&self, descriptors: usize) -> bool {
+        let waiting: usize = self.jobs.iter().map(|job| job.task.descriptors()).sum();
+        let at_work: usize = self.busy.iter().map(|busy| busy.descriptors).sum();
+        descriptors == 0 || waiting + at_work + descriptors <= MAX_DESCRIPTORS
     }
 }
 
@@ -107,6 +131,7 @@ struct Busy {
     account: Account,
     content: u64,
     raises: bool,
+    descriptors: usize,
 }
 
 impl Busy {
@@ -164,7 +189,7 @@ impl Workers {
     /// `EAGAIN` where too many wait already, or no thread can be started.
     pub fn submit(&self, job: Job) -> Result<bool, Errno> {
         let mut queue = lock(&self.0.queue);
-        if !queue.has_room_for(job.account) {
+        if !queue.has_room_for(job.account) || !queue.may_hold(job.task.descriptors()) {
             return Err(Errno(libc::EAGAIN));
         }
         if queue.idle <= queue.jobs.len() && queue.threads < MAX_THREADS && self.start() {
@@ -274,9 +299,11 @@ impl Shared {
                 }
                 connected.map(|()| 0)
             }
-            Task::Send { address, data, flags, .. } => {
-                let parcel = Parcel { address: &address, data: &data, control: &[], flags };
-                socket::send(job.socket.as_fd(), &parcel).map(|sent| i64::try_from(sent).unwrap_or(0))
+            Task::Send { address, data, control, held, flags, .. } => {
+                let parcel = Parcel { address: &address, data: &data, control: &control, flags };
+                let sent = socket::send(job.socket.as_fd(), &parcel);
+                drop(held);
+                sent.map(|sent| i64::try_from(sent).unwrap_or(0))
             }
             Task::Open { flags, close_on_exec } => {
                 open::open_waiting(&self.listener, job.call.id, &job.socket, flags, close_on_exec)
@@ -320,6 +347,23 @@ mod tests {
         assert!(queue.jobs.len() == 192 && queue.has_room_for(runtime));
         (0..64).for_each(|_| queue.jobs.push_back(job(runtime, 0)));
         assert!(!queue.has_room_for(runtime));
+    }
+
+    #[test]
+    fn messages_that_wait_hold_few_descriptors() {
+        let mut queue = Queue::default();
+        let mut with = |count| {
+            let held =
+                (0..count).map(|_| socket::create(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap()).collect();
+            let task =
+                Task::Send { address: vec![], data: vec![], control: vec![], held, flags: 0, raises: false };
+            queue.jobs.push_back(Job { task, ..job(Account::Runtime(1), 0) });
+            queue.may_hold(1)
+        };
+        assert!(with(40) && with(23) && !with(1));
+        queue.next(1);
+        assert!(!queue.may_hold(1), "one that is at work holds them still");
+        assert!(queue.may_hold(0));
     }
 
     #[test]
