@@ -24,4 +24,4 @@ pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
 pub use embedded::embedded;
 #[cfg(feature = "language")]
 pub use language::*;
-pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS};
+pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS, WRITABLE_PLACES, is_in_writable_place};

@@ -162,6 +162,22 @@ fn execs_are_judged_and_named() {
     }
 }
 
+#[test]
+fn a_program_on_a_file_system_below_mnt_is_one_from_a_writable_place() {
+    let bare = without(Profile::Open, &["/mnt/echo", "it runs"]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "it runs\n");
+    let program = "import os\ntry: os.execv('/mnt/echo', ['echo', 'it runs'])\n\
+                   except OSError as error: print(error.errno)";
+    let program = format!("import os\nif os.fork(): os.wait(); raise SystemExit\n{program}");
+    for profile in KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", &program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "13\n", "{profile:?}");
+        let records = violations(&output).join("\n");
+        assert!(records.contains("blocked exec of /mnt/echo by python3"), "{records}");
+        assert!(records.contains("(process.from_writable)"), "{records}");
+    }
+}
+
 /// Ends of children that send on a stream which is closed: to the other side, at once, and while they wait for room.
 const BROKEN: &str = "import os, signal, socket, threading, time
 def tcp():

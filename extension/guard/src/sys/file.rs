@@ -127,6 +127,12 @@ pub fn make_blocking(file: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Whether this user may write to what lies at `path` (access(2)).
+pub fn may_write(path: &CStr) -> bool {
+    // SAFETY: the path is a string with a NUL, which is only read.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
 /// Which permissions files and folders that this process makes do not get.
 pub fn set_mask(mask: u32) {
     // SAFETY: umask(2) takes an integer and never fails.
