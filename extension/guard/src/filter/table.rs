@@ -67,6 +67,8 @@ pub struct Options {
     pub registry: bool,
     /// Whether `bind()` and `listen()` are asked about.
     pub bind: bool,
+    /// How long the addresses of the agent's sockets are: binds of such a length are always asked about.
+    pub agent_addresses: [u32; 2],
     /// Whether opens that write, and calls that change names, are asked about.
     pub writes: bool,
 }
@@ -278,6 +280,15 @@ fn sockets(options: Options) -> Vec<Rule> {
             vec![],
             Action::Ask,
             "egress.listen: without a bind it picks a port",
+        ));
+    } else {
+        let [control, report] =
+            options.agent_addresses.map(|length| case(vec![Atom::Is(2, length)], Action::Ask));
+        rules.push(rule(
+            libc::SYS_bind,
+            vec![control, report],
+            Action::Allow,
+            "who takes the agent's name when it is gone would be taken for it; a name is as long as its address says",
         ));
     }
     rules

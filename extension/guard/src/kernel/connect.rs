@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
 use ringfence_policy::{Action, Decision, Destination, Phase, Role, Transport, Verdict};
-use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report};
+use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report, is_agents_name};
 use ringfence_records::page;
 
 use super::Supervisor;
@@ -262,8 +262,12 @@ impl Supervisor<'_> {
             out.push(Encoded::new(address).as_bytes());
             return Ok(out);
         }
-        match given.get(UNIX_PATH) {
-            Some(first) if domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
+        match given.get(UNIX_PATH..) {
+            Some([0, name @ ..]) if domain == libc::AF_UNIX && is_agents_name(name) => {
+                self.refuse(caller, "bind", b"the agent's name");
+                Err(Errno::EPERM)
+            }
+            Some([first, ..]) if domain == libc::AF_UNIX && *first != 0 => unix_path(caller, given),
             _ => {
                 out.push(given);
                 Ok(out)
