@@ -278,6 +278,40 @@ fn a_datagram_to_no_family_goes_where_it_would() {
     }
 }
 
+/// AF_UNIX sockets bound to paths that start in the working folder.
+const RELATIVE: &str = "import os, socket, tempfile, threading
+folder = tempfile.mkdtemp(); os.chdir(folder); os.mkdir('sub')
+def bound(path, mask):
+    os.umask(mask)
+    at = socket.socket(socket.AF_UNIX)
+    try: at.bind(path)
+    except OSError as error: return path, error.errno
+    at.listen()
+    to = socket.socket(socket.AF_UNIX)
+    to.connect(os.path.join(folder, path) if len(path) < 50 else path)
+    return at.getsockname(), to.getpeername(), oct(os.stat(path).st_mode), to.close(), os.unlink(path)
+for path in ('a', './a', 'sub/../a', 'sub/' + 'n' * 50, 'none/a'):
+    print(bound(path, 0o077), bound(path, 0o002))
+print(bound('n' * 108, 0), len(bound(os.path.join(folder, 'sub', 'x'), 0o022)))
+os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.path.join(folder, 'gone'))
+print(bound('a', 0), os.path.basename(os.getcwd()) if os.path.exists('.') else 'gone')
+";
+
+#[test]
+fn a_socket_is_bound_in_the_caller_s_folder_and_shows_the_name_it_was_given() {
+    let arguments = ["/usr/bin/python3", "-c", RELATIVE];
+    let bare = text(&without(Profile::Open, &arguments).output().unwrap().stdout);
+    assert!(
+        bare.starts_with("('a', 'a', '0o140700', None, None) ('a', 'a', '0o140775', None, None)\n"),
+        "{bare}"
+    );
+    for profile in KERNEL {
+        // With rules on listening, so that every bind is asked about.
+        let output = guarded(profile, "tools", &arguments).output().unwrap();
+        assert_eq!(text(&output.stdout), bare, "{profile:?}: {}", text(&output.stderr));
+    }
+}
+
 /// The runtime's first connection to its API, a second one beside it, one after the first is closed, and a child's.
 const API: &str = "import os, socket, sys
 address = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')

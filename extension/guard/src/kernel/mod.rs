@@ -15,6 +15,7 @@ mod claims;
 mod connect;
 mod exec;
 mod listen;
+mod local_bind;
 mod lookup;
 mod message;
 mod names;
