@@ -278,6 +278,35 @@ fn a_datagram_to_no_family_goes_where_it_would() {
     }
 }
 
+/// The version of Landlock, a question that makes no sense, and rules on files.
+const LANDLOCK: &str = "import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def create(*arguments):
+    made = libc.syscall(ctypes.c_long(444), *map(ctypes.c_long, arguments[:2]), ctypes.c_long(arguments[2]))
+    return made if made >= 0 else -ctypes.get_errno()
+handled = ctypes.c_uint64(2)
+print(create(0, 0, 1), create(0, 8, 1), create(ctypes.addressof(handled), 8, 0))
+";
+
+#[test]
+fn a_program_is_told_of_no_landlock_rules_that_would_not_bind_it() {
+    let arguments = ["/usr/bin/python3", "-c", LANDLOCK];
+    let tried = |mut command: Command| {
+        let shown = text(&command.output().unwrap().stdout);
+        shown.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    let bare = tried(without(Profile::Open, &arguments));
+    if bare[0] < 4 {
+        eprintln!("skipped: this kernel's Landlock knows no rules on the network");
+        return;
+    }
+    assert!(bare[1] == -libc::EINVAL && bare[2] > 2, "{bare:?}");
+    let without_write_rules = tried(guarded(Profile::Open, "races", &arguments));
+    assert_eq!(without_write_rules[..2], [3, -libc::EINVAL]);
+    assert!(without_write_rules[2] > 2, "rules on files are its own: {without_write_rules:?}");
+    assert_eq!(tried(guarded(Profile::Open, "writes", &arguments)), [-libc::EOPNOTSUPP; 3]);
+}
+
 /// AF_UNIX sockets bound to paths that start in the working folder.
 const RELATIVE: &str = "import os, socket, tempfile, threading
 folder = tempfile.mkdtemp(); os.chdir(folder); os.mkdir('sub')

@@ -203,6 +203,14 @@ pub fn rules(options: Options) -> Vec<Rule> {
     rules.extend(descriptors());
     if options.writes {
         rules.extend(super::writes::rules());
+    } else {
+        // LANDLOCK_CREATE_RULESET_VERSION.
+        rules.push(rule(
+            libc::SYS_landlock_create_ruleset,
+            vec![case(vec![Atom::Is(2, 1)], Action::Ask)],
+            Action::Allow,
+            "a program's own rules on files bind it, those on the network not, since the guard connects: it hears of a version without",
+        ));
     }
     rules
 }

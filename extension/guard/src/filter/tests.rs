@@ -58,6 +58,17 @@ fn it_is_small_and_all_jumps_reach() {
 }
 
 #[test]
+fn a_program_that_asks_for_landlock_is_answered_and_may_use_it_unless_writes_are_supervised() {
+    for options in options() {
+        let program = compile(options).unwrap();
+        let create = |flags| run(&program, &call(libc::SYS_landlock_create_ruleset, &[4096, 8, flags])).0;
+        let unsupported = Action::Fail(libc::EOPNOTSUPP).number();
+        let expected = if options.writes { [unsupported; 3] } else { [ALLOW, ASK, ASK] };
+        assert_eq!([create(0), create(1), create(1 << 32 | 1)], expected);
+    }
+}
+
+#[test]
 fn binds_of_the_agents_names_are_asked_about_without_rules_too() {
     for options in options() {
         let program = compile(options).unwrap();

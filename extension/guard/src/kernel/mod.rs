@@ -275,6 +275,7 @@ impl<'p> Supervisor<'p> {
             libc::SYS_sendmsg => self.send_message(notification, caller),
             libc::SYS_sendmmsg => self.send_messages(notification, caller),
             libc::SYS_seccomp => Self::restrict_itself(caller),
+            libc::SYS_landlock_create_ruleset => Self::tell_landlock_version(notification),
             libc::SYS_setpgid => self.join_group(notification, caller),
             call if open::opens(call) => self.open(notification, caller),
             call if names::changes(call) => self.change_names(notification, caller),
