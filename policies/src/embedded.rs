@@ -18,23 +18,20 @@ pub fn embedded(address: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
 }
 
 fn inside(address: Ipv6Addr) -> [Option<Ipv4Addr>; 4] {
-    // Octets a to p; i is never part of an IPv4 address (RFC 6052, section 2.2).
-    let [_, _, c, d, e, f, g, h, _, j, k, l, m, n, o, p] = address.octets();
-    let last = Some(Ipv4Addr::new(m, n, o, p));
+    let octets = address.octets();
+    let at = |places: [usize; 4]| {
+        Some(Ipv4Addr::from(places.map(|place| octets.get(place).copied().unwrap_or(0))))
+    };
+    let last = at([12, 13, 14, 15]);
     match address.segments() {
         // NAT64's well-known prefix (RFC 6052), and SIIT's (RFC 2765).
         [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0xffff, 0, ..] => [last, None, None, None],
-        // Prefixes for local use (RFC 8215), of 96, 48, 56 or 64 bits.
-        [0x64, 0xff9b, 1, ..] => [
-            last,
-            Some(Ipv4Addr::new(g, h, j, k)),
-            Some(Ipv4Addr::new(h, j, k, l)),
-            Some(Ipv4Addr::new(j, k, l, m)),
-        ],
+        // Prefixes for local use (RFC 8215), of 96, 48, 56 or 64 bits. Octet 8 is never part of the address (RFC 6052).
+        [0x64, 0xff9b, 1, ..] => [last, at([6, 7, 9, 10]), at([7, 9, 10, 11]), at([9, 10, 11, 12])],
         // 6to4 (RFC 3056).
-        [0x2002, ..] => [Some(Ipv4Addr::new(c, d, e, f)), None, None, None],
+        [0x2002, ..] => [at([2, 3, 4, 5]), None, None, None],
         // Teredo (RFC 4380): the client's address, inverted.
-        [0x2001, 0, ..] => [Some(Ipv4Addr::new(!m, !n, !o, !p)), None, None, None],
+        [0x2001, 0, ..] => [last.map(|client| Ipv4Addr::from_bits(!client.to_bits())), None, None, None],
         // IPv4-compatible (RFC 4291, section 2.5.5.1), but for the unspecified address and loopback.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => [last, None, None, None],
         _ => [None; 4],

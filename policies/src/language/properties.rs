@@ -395,7 +395,8 @@ proptest! {
         };
         let bytes = policy.compile(TODAY).unwrap();
         let compiled = CompiledPolicy::new(&bytes).unwrap();
-        let (a, b) = ((u32::from(address) >> 16) as u16, u32::from(address) as u16);
+        let [first, second, third, fourth] = address.octets();
+        let (a, b) = (u16::from_be_bytes([first, second]), u16::from_be_bytes([third, fourth]));
         let plain = connect(address.into()).compiled(compiled, context);
         for translated in [
             std::net::Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, a, b),

@@ -175,7 +175,7 @@ mod tests {
             }
         }
         assert_eq!(registry.kept.len(), MAX_KEPT / 4 * 3);
-        registry.in_vain_until = Some(Instant::now() + std::time::Duration::from_secs(60));
+        registry.in_vain_until = Some(Instant::now() + std::time::Duration::from_mins(1));
         assert_eq!(registry.keep(udp(), Account::Tree(1)), Err(Errno(libc::EMFILE)), "not looked for again");
         assert!(registry.has_room_for(RUNTIME));
     }
