@@ -99,7 +99,7 @@ static int held_up(void) {
     for (int i = 0; i < 500 && !held; i++) {
         if (fcntl(fd, F_SETLEASE, F_WRLCK)) { outcome = ABSENT; break; }
         pid_t child = clone(become_late, room + sizeof room, CLONE_VM | SIGCHLD, 0);
-        held = child > 0 && held_back(child);
+        held = child > 0 && held_back(child) && fcntl(fd, F_GETLEASE) != F_WRLCK;
         if (held) usleep(5500000);
         fcntl(fd, F_SETLEASE, F_UNLCK);
         if (held) outcome = ran(child);
