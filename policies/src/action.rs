@@ -81,7 +81,7 @@ pub enum Origin {
     /// On a part of the file system that the function cannot write.
     #[default]
     ReadOnly,
-    /// In `/tmp`, `/dev/shm` or another writable place.
+    /// In `/tmp`, `/dev/shm`, `/mnt` or another writable place.
     Writable,
     /// An anonymous memory file (`memfd_create(2)`).
     Memory,

@@ -10,6 +10,7 @@
 
 mod action;
 mod compiled;
+mod embedded;
 mod glob;
 #[cfg(feature = "language")]
 mod language;
@@ -20,6 +21,7 @@ pub use action::{
     Verdict,
 };
 pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
+pub use embedded::embedded;
 #[cfg(feature = "language")]
 pub use language::*;
-pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS};
+pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS, WRITABLE_PLACES, is_in_writable_place};

@@ -14,6 +14,17 @@ pub const SHELLS: [&str; 20] = [
 pub const CREDENTIAL_VARIABLES: [&str; 4] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 
+/// Places that the function can write to, whatever the rights there: `/mnt` is where EFS is mounted. For
+/// `process.from_writable` and for names that are trusted, not for where a policy may lie.
+pub const WRITABLE_PLACES: [&[u8]; 6] = [b"/tmp/", b"/var/tmp/", b"/dev/", b"/run/", b"/proc/", b"/mnt/"];
+
+/// Whether the file that the kernel calls `resolved` lies in one of [`WRITABLE_PLACES`]. Mapped, `/dev/zero` is memory that has
+/// no name, and no file.
+#[must_use]
+pub fn is_in_writable_place(resolved: &[u8]) -> bool {
+    resolved != b"/dev/zero" && WRITABLE_PLACES.iter().any(|place| resolved.starts_with(place))
+}
+
 /// Whether the last component of `path` is a shell's name.
 pub(crate) fn is_shell(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
@@ -28,10 +39,9 @@ pub(crate) fn is_role_credential(variable: &[u8]) -> bool {
 /// Whether a path that the caller gave may stand for the file: absolute, without `.`, `..` or empty components, and
 /// not in a place where the function itself could have planted a link (`/tmp/x` -> `/bin/sh`) or a magic link.
 pub(crate) fn is_trusted_name(path: &[u8]) -> bool {
-    const WRITABLE: [&[u8]; 5] = [b"tmp", b"dev", b"proc", b"run", b"var/tmp"];
     let [b'/', rest @ ..] = path else { return false };
     !rest.split(|byte| *byte == b'/').any(|part| matches!(part, b"" | b"." | b".."))
-        && !WRITABLE.iter().any(|place| is_below(rest, place))
+        && !WRITABLE_PLACES.iter().any(|place| is_below(path, place.strip_suffix(b"/").unwrap_or(place)))
 }
 
 /// Whether `path` is `place` or lies below it. Neither ends in a slash.
@@ -49,7 +59,7 @@ pub(crate) fn is_localhost(name: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_localhost, is_shell, is_trusted_name};
+    use super::{is_in_writable_place, is_localhost, is_shell, is_trusted_name};
 
     #[test]
     fn shells_are_known_by_their_base_name() {
@@ -59,12 +69,32 @@ mod tests {
 
     #[test]
     fn names_that_the_function_could_forge_are_not_trusted() {
-        for forged in
-            ["/tmp/x", "/proc/self/exe", "/dev/fd/3", "/opt/../usr/bin/curl", "/opt//x", "x", "/opt/./x", "/"]
-        {
+        for forged in [
+            "/tmp/x",
+            "/proc/self/exe",
+            "/dev/fd/3",
+            "/mnt/x",
+            "/tmp",
+            "/opt/../usr/bin/curl",
+            "/opt//x",
+            "x",
+            "/opt/./x",
+            "/",
+        ] {
             assert!(!is_trusted_name(forged.as_bytes()), "{forged}");
         }
         assert!(is_trusted_name(b"/usr/bin/convert") && is_trusted_name(b"/tmpx/a"));
+    }
+
+    #[test]
+    fn what_lies_in_a_writable_place_is_known_by_its_name() {
+        for inside in ["/tmp/x", "/var/tmp/x", "/dev/shm/x", "/run/x", "/proc/7/root/x", "/mnt/efs/lib/x.so"]
+        {
+            assert!(is_in_writable_place(inside.as_bytes()), "{inside}");
+        }
+        for outside in ["/tmpx/x", "/usr/bin/x", "/var/task/mnt/x", "/mntx/x", "/dev/zero"] {
+            assert!(!is_in_writable_place(outside.as_bytes()), "{outside}");
+        }
     }
 
     #[test]

@@ -150,6 +150,24 @@ fn packets_go_where_the_lists_say_and_deny_wins() {
 }
 
 #[test]
+fn an_ipv4_address_is_denied_by_way_of_a_translator_and_not_allowed() {
+    let text = "egress = { deny = [\"169.254.169.254\", \"10.0.0.0/8:443\"] }";
+    let connect = |address, port| judge(text, &Action::Connect(to(address, port)), CHILD);
+    for address in ["64:ff9b::169.254.169.254", "64:ff9b:1::169.254.169.254", "2002:a9fe:a9fe::1"] {
+        assert_eq!(connect(address, 80), (Decision::Deny, Rule::EgressDeny), "{address}");
+    }
+    assert_eq!(connect("64:ff9b::10.1.2.3", 443), (Decision::Deny, Rule::EgressDeny));
+    assert_eq!(connect("64:ff9b::10.1.2.3", 80), ALLOWED);
+    assert_eq!(connect("64:ff9b::192.0.2.1", 443), ALLOWED);
+    let text = "egress.allow = [\"192.0.2.1\"]";
+    let allowed = judge(text, &Action::Connect(to("64:ff9b::192.0.2.1", 443)), CHILD);
+    assert_eq!(allowed, (Decision::Deny, Rule::EgressAllow));
+    let text = "egress.allow = [\"64:ff9b::c000:201\"]";
+    let allowed = judge(text, &Action::Connect(to("64:ff9b::192.0.2.1", 443)), CHILD);
+    assert_eq!(allowed, (Decision::Allow, Rule::EgressAllow));
+}
+
+#[test]
 fn an_empty_list_leaves_loopback_and_own_services() {
     let text = "egress.allow = []";
     assert_eq!(judge(text, &Action::Connect(to("1.1.1.1", 53)), CHILD), (Decision::Deny, Rule::EgressAllow));

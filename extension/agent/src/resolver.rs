@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use ringfence_policy::{Decision, Plane, Verdict};
+use ringfence_policy::{Decision, Plane, Verdict, embedded};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -171,7 +171,17 @@ fn tell(agent: &Agent, question: &Question, verdict: Verdict) {
 /// Whether an address may be tied to a name. One that leads back to this machine or to the platform may not: a name
 /// that is allowed would open it (DNS rebinding).
 fn is_outside(address: IpAddr, agent: &Agent) -> bool {
-    let inside = match address.to_canonical() {
+    !leads_to(address).any(|address| is_inside(address) || agent.settings.api_host() == Some(address))
+}
+
+/// An address, and the IPv4 addresses that it may stand for where there is a translator (NAT64).
+fn leads_to(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+    let address = address.to_canonical();
+    embedded(address).map(IpAddr::V4).chain([address])
+}
+
+fn is_inside(address: IpAddr) -> bool {
+    match address {
         IpAddr::V4(v4) => {
             v4.is_loopback()
                 || v4.is_link_local()
@@ -182,8 +192,7 @@ fn is_outside(address: IpAddr, agent: &Agent) -> bool {
         IpAddr::V6(v6) => {
             v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()
         }
-    };
-    !inside && agent.settings.api_host() != Some(address.to_canonical())
+    }
 }
 
 /// The name servers of resolv.conf(5), for when no guard has told them.
@@ -192,4 +201,20 @@ pub(crate) fn system_servers() -> Vec<SocketAddr> {
     let addresses =
         text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
     addresses.take(3).map(|address: IpAddr| SocketAddr::new(address, 53)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_answer_leads_inside_by_a_translator_either() {
+        let leads_inside = |address: &str| leads_to(address.parse().unwrap()).any(is_inside);
+        for address in
+            ["169.254.169.254", "::ffff:127.0.0.1", "::1", "64:ff9b::169.254.169.254", "2002:7f00:1::"]
+        {
+            assert!(leads_inside(address), "{address}");
+        }
+        assert!(!leads_inside("64:ff9b::192.0.2.1") && !leads_inside("2001:db8::1"));
+    }
 }

@@ -19,6 +19,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use ringfence_records::message::REPORT_SOCKET_RANDOM;
 use serde::Deserialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
@@ -188,7 +189,7 @@ fn parse(body: &[u8]) -> Vec<Event> {
 pub(crate) fn random_name() -> io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(format!("{:032x}", u128::from_le_bytes(bytes)))
+    Ok(format!("{:0width$x}", u128::from_le_bytes(bytes), width = REPORT_SOCKET_RANDOM))
 }
 
 #[cfg(test)]

@@ -108,6 +108,68 @@ fn name_servers_are_replaced_by_the_guarded_resolver() {
     }
 }
 
+/// What a function tries once its agent is gone. The names are the agent's own.
+const ORPHANED: &str = "import os, socket, subprocess, sys
+print('ready', flush=True)
+sys.stdin.readline()
+def tried(what, *arguments):
+    try: return what(*arguments) is None or 'done'
+    except OSError as error: return error.errno
+def bound(name, kind): return tried(socket.socket(socket.AF_UNIX, kind).bind, b'\\0' + name.encode())
+print('exec', tried(subprocess.run, ['/usr/bin/id']))
+print('connect', tried(socket.socket().connect, ('127.0.0.2', 9)))
+print('listen', tried(socket.socket().bind, ('0.0.0.0', 45678)))
+print('control', bound('ringfence-control-' + sys.argv[1], socket.SOCK_SEQPACKET))
+print('report', bound('ringfence-report-' + 32 * 'a', socket.SOCK_DGRAM))
+print('own', bound('own-%d' % os.getpid(), socket.SOCK_DGRAM))
+sys.stdout.flush()
+tried(subprocess.run, ['/usr/bin/echo', 'it goes on'])
+";
+
+fn orphaned(agent: &mut Agent, mut command: Command) -> (Vec<String>, String) {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ready");
+    agent.process.kill().unwrap();
+    agent.process.wait().unwrap();
+    drop(child.stdin.take());
+    let shown = lines.map_while(Result::ok).collect();
+    (shown, text(&child.wait_with_output().unwrap().stderr))
+}
+
+#[test]
+fn death_of_the_agent_opens_nothing_and_nobody_takes_its_name() {
+    let words = |api: &str| ["/usr/bin/python3", "-c", ORPHANED, api].map(str::to_owned);
+    let mut agent = Agent::start("2", &[]);
+    let words_of = words(&agent.api);
+    let bare = support::without(Profile::Open, &words_of.each_ref().map(String::as_str));
+    let (shown, _) = orphaned(&mut agent, bare);
+    let taken =
+        ["exec done", "connect 111", "listen True", "control True", "report True", "own True", "it goes on"];
+    assert!(taken.iter().all(|line| shown.iter().any(|shown| shown == line)), "without the guard: {shown:?}");
+    // With rules on listening every bind is asked about, without only those of such names.
+    for (policy, listen) in [("tools", "listen 1"), ("races", "listen True")] {
+        for profile in KERNEL {
+            let mut agent = Agent::start("2", &[]);
+            let words = words(&agent.api);
+            let command = agent.guarded(profile, policy, &words.each_ref().map(String::as_str));
+            let (shown, errors) = orphaned(&mut agent, command);
+            let mut expected = vec!["exec 13", "connect 13", listen, "control 1", "report 1", "own True"];
+            if policy == "tools" {
+                expected.push("it goes on");
+            }
+            assert_eq!(shown, expected, "{profile:?}: {errors}");
+            assert!(errors.contains("the agent closed its connection"), "{errors}");
+            for record in
+                ["blocked exec of /usr/bin/id", "blocked connection to 127.0.0.2", "dangerous call bind by"]
+            {
+                assert!(errors.contains(record), "{profile:?}: {record}: {errors}");
+            }
+        }
+    }
+}
+
 #[test]
 fn an_agent_that_says_nothing_costs_a_fifth_of_a_second() {
     let agent = Agent::start("2", &["silent"]);

@@ -162,6 +162,22 @@ fn execs_are_judged_and_named() {
     }
 }
 
+#[test]
+fn a_program_on_a_file_system_below_mnt_is_one_from_a_writable_place() {
+    let bare = without(Profile::Open, &["/mnt/echo", "it runs"]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "it runs\n");
+    let program = "import os\ntry: os.execv('/mnt/echo', ['echo', 'it runs'])\n\
+                   except OSError as error: print(error.errno)";
+    let program = format!("import os\nif os.fork(): os.wait(); raise SystemExit\n{program}");
+    for profile in KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", &program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "13\n", "{profile:?}");
+        let records = violations(&output).join("\n");
+        assert!(records.contains("blocked exec of /mnt/echo by python3"), "{records}");
+        assert!(records.contains("(process.from_writable)"), "{records}");
+    }
+}
+
 /// Ends of children that send on a stream which is closed: to the other side, at once, and while they wait for room.
 const BROKEN: &str = "import os, signal, socket, threading, time
 def tcp():
@@ -195,6 +211,137 @@ fn a_send_on_a_closed_stream_raises_the_signal_that_it_should() {
     assert_eq!(text(&bare.stdout), "-13 32 32\n-13 32 32\n-13 32 32\n");
     let output = guarded(Profile::Open, "races", &arguments).output().unwrap();
     assert_eq!(text(&output.stdout), text(&bare.stdout), "{}", text(&output.stderr));
+}
+
+/// Descriptors that are passed over a socket without room, which is made only when the sender waits.
+const PASSED: &str = "import array, os, socket, threading, time
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    one, other = socket.socketpair(socket.AF_UNIX, kind)
+    try:
+        while True: one.send(b'x' * 4096, socket.MSG_DONTWAIT)
+    except BlockingIOError: pass
+    inside, outside = os.pipe()
+    def drain():
+        time.sleep(0.2)
+        while True:
+            data, control, _, _ = other.recvmsg(8192, 64)
+            if control:
+                os.write(array.array('i', control[0][2])[0], b'passed')
+                return
+    reader = threading.Thread(target=drain, daemon=True)
+    reader.start()
+    print(one.sendmsg([b'yz'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [outside]))]))
+    reader.join()
+    print(os.read(inside, 16), flush=True)
+";
+
+#[test]
+fn a_message_with_descriptors_waits_for_room() {
+    let arguments = ["/usr/bin/python3", "-c", PASSED];
+    let bare = Command::new(arguments[0]).args(&arguments[1..]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "2\nb'passed'\n2\nb'passed'\n");
+    let output = guarded(Profile::Open, "races", &arguments).output().unwrap();
+    assert_eq!(text(&output.stdout), text(&bare.stdout), "{}", text(&output.stderr));
+}
+
+/// Datagrams to an address without a family, in forms of both, over sockets that are connected and that are not.
+const UNSPECIFIED: &str = "import ctypes, errno, os, socket, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def receiver(family, address):
+    at = socket.socket(family, socket.SOCK_DGRAM)
+    at.bind((address, 0)); at.setblocking(False)
+    return at
+six, four = receiver(socket.AF_INET6, '::1'), receiver(socket.AF_INET, '127.0.0.1')
+port = struct.pack('>H', six.getsockname()[1])
+long = bytes(2) + port + bytes(4) + socket.inet_pton(socket.AF_INET6, '::1') + bytes(4)
+short = bytes(2) + struct.pack('>H', four.getsockname()[1]) + socket.inet_aton('127.0.0.1') + bytes(8)
+def arrived(at):
+    try: return at.recv(8)
+    except BlockingIOError: return None
+for family, peer in ((socket.AF_INET6, None), (socket.AF_INET6, six), (socket.AF_INET, None), (socket.AF_INET, four)):
+    sender = socket.socket(family, socket.SOCK_DGRAM)
+    if peer: sender.connect(peer.getsockname())
+    for address in (long, short, short[:2], short[:1]):
+        sent = libc.sendto(sender.fileno(), b'x', 1, 0, address, len(address))
+        print(sent if sent > 0 else errno.errorcode[ctypes.get_errno()], arrived(six), arrived(four), flush=True)
+";
+
+#[test]
+fn a_datagram_to_no_family_goes_where_it_would() {
+    let arguments = ["/usr/bin/python3", "-c", UNSPECIFIED];
+    let bare = text(&Command::new(arguments[0]).args(&arguments[1..]).output().unwrap().stdout);
+    let expected = "EDESTADDRREQ None None\n".repeat(3) + "EINVAL None None\n" + &"1 b'x' None\n".repeat(3);
+    assert!(bare.starts_with(&expected), "{bare}");
+    for profile in KERNEL {
+        let output = guarded(profile, "races", &arguments).output().unwrap();
+        assert_eq!(text(&output.stdout), bare, "{profile:?}: {}", text(&output.stderr));
+    }
+}
+
+/// The version of Landlock, a question that makes no sense, and rules on files.
+const LANDLOCK: &str = "import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def create(*arguments):
+    made = libc.syscall(ctypes.c_long(444), *map(ctypes.c_long, arguments[:2]), ctypes.c_long(arguments[2]))
+    return made if made >= 0 else -ctypes.get_errno()
+handled = ctypes.c_uint64(2)
+print(create(0, 0, 1), create(0, 8, 1), create(ctypes.addressof(handled), 8, 0))
+";
+
+#[test]
+fn a_program_is_told_of_no_landlock_rules_that_would_not_bind_it() {
+    let arguments = ["/usr/bin/python3", "-c", LANDLOCK];
+    let tried = |mut command: Command| {
+        let shown = text(&command.output().unwrap().stdout);
+        shown.split_whitespace().map(|word| word.parse().unwrap()).collect::<Vec<i32>>()
+    };
+    let bare = tried(without(Profile::Open, &arguments));
+    if bare[0] < 4 {
+        eprintln!("skipped: this kernel's Landlock knows no rules on the network");
+        return;
+    }
+    assert!(bare[1] == -libc::EINVAL && bare[2] > 2, "{bare:?}");
+    let without_write_rules = tried(guarded(Profile::Open, "races", &arguments));
+    assert_eq!(without_write_rules[..2], [3, -libc::EINVAL]);
+    assert!(without_write_rules[2] > 2, "rules on files are its own: {without_write_rules:?}");
+    assert_eq!(tried(guarded(Profile::Open, "writes", &arguments)), [-libc::EOPNOTSUPP; 3]);
+}
+
+/// AF_UNIX sockets bound to paths that start in the working folder.
+const RELATIVE: &str = "import os, socket, tempfile, threading
+folder = tempfile.mkdtemp(); os.chdir(folder); os.mkdir('sub')
+def bound(path, mask):
+    os.umask(mask)
+    at = socket.socket(socket.AF_UNIX)
+    try: at.bind(path)
+    except OSError as error: return path, error.errno
+    at.listen()
+    peer = ''
+    if len(path) < 80:
+        to = socket.socket(socket.AF_UNIX)
+        to.connect(path)
+        peer = to.getpeername()
+    return at.getsockname(), peer, oct(os.stat(path).st_mode), os.unlink(path)
+for path in ('a', './a', 'sub/../a', 'sub/' + 'n' * 50, 'none/a'):
+    print(bound(path, 0o077), bound(path, 0o002))
+print(bound('n' * 107, 0), len(bound(os.path.join(folder, 'sub', 'x'), 0o022)))
+os.mkdir('gone'); os.chdir('gone'); os.rmdir(os.path.join(folder, 'gone'))
+unmade = bound('a', 0)
+os.chdir('/'); os.rmdir(os.path.join(folder, 'sub')); os.rmdir(folder)
+print(unmade, 'end', flush=True)
+";
+
+#[test]
+fn a_socket_is_bound_in_the_caller_s_folder_and_shows_the_name_it_was_given() {
+    let arguments = ["/usr/bin/python3", "-c", RELATIVE];
+    let bare = text(&without(Profile::Open, &arguments).output().unwrap().stdout);
+    assert!(bare.starts_with("('a', 'a', '0o140700', None) ('a', 'a', '0o140775', None)\n"), "{bare}");
+    assert!(bare.ends_with("('a', 2) end\n"), "{bare}");
+    for profile in KERNEL {
+        // With rules on listening, so that every bind is asked about.
+        let output = guarded(profile, "tools", &arguments).output().unwrap();
+        assert_eq!(text(&output.stdout), bare, "{profile:?}: {}", text(&output.stderr));
+    }
 }
 
 /// The runtime's first connection to its API, a second one beside it, one after the first is closed, and a child's.

@@ -19,6 +19,15 @@ pub use crate::coverage::{Coverage, CoverageLine};
 pub const CONTROL_SOCKET: &[u8] = b"ringfence-control-";
 /// Start of the abstract name of the report socket; a random part chosen by the agent follows.
 pub const REPORT_SOCKET: &[u8] = b"ringfence-report-";
+/// How long that random part is.
+pub const REPORT_SOCKET_RANDOM: usize = 32;
+
+/// Whether an abstract name is one of the agent's. Nobody of the function may take it, also when the agent is gone: guards
+/// and libraries would speak to whoever has it.
+#[must_use]
+pub fn is_agents_name(name: &[u8]) -> bool {
+    name.starts_with(CONTROL_SOCKET) || name.starts_with(REPORT_SOCKET)
+}
 
 /// A file that the preload library makes and removes again in /tmp when the runtime first asks for an event: in the order
 /// of inotify(7)'s events it parts what init made from what the first invocation made, however late they are read.

@@ -8,6 +8,7 @@ use core::net::IpAddr;
 use super::layout::{header, view};
 use super::lists::{self, Names};
 use super::{CompiledPolicy, View};
+use crate::embedded::embedded;
 use crate::vocabulary::{is_below, is_shell, is_trusted_name};
 use crate::{
     Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Rule, Verdict,
@@ -147,7 +148,10 @@ impl View<'_> {
             return None;
         }
         let address = to.address.to_canonical();
-        let denied = self.targets(view::EGRESS_DENY).any(|target| target.covers(address, to.port, to.names));
+        let denied = self.targets(view::EGRESS_DENY).any(|target| {
+            target.covers(address, to.port, to.names)
+                || embedded(address).any(|within| target.covers(within.into(), to.port, &[]))
+        });
         if to.runtime_api {
             return self.connect_to_runtime_api(to, context, denied);
         }

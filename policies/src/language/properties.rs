@@ -72,7 +72,7 @@ const HOSTS: [&str; 10] = [
     "4.3.2.10.in-addr.arpa",
     "",
 ];
-const ADDRESSES: [&str; 10] = [
+const ADDRESSES: [&str; 15] = [
     "10.1.2.3",
     "11.0.0.1",
     "127.0.0.1",
@@ -83,6 +83,11 @@ const ADDRESSES: [&str; 10] = [
     "::1",
     "::",
     "::ffff:10.0.0.7",
+    "64:ff9b::10.1.2.3",
+    "64:ff9b::169.254.169.254",
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "2002:a01:203::1",
+    "::10.1.2.3",
 ];
 const PORTS: [u16; 8] = [0, 1, 53, 80, 90, 443, 5432, 65535];
 
@@ -372,6 +377,37 @@ proptest! {
         for (event, context) in events {
             let (before, after) = (event.typed(&policy, context), event.typed(&stricter, context));
             prop_assert!(severity(after) >= severity(before), "{:?}: {:?} became {:?}", event, before, after);
+        }
+    }
+
+    #[test]
+    fn what_is_denied_as_ipv4_is_denied_by_way_of_a_translator(
+        text in policy_text(),
+        address in any::<u32>().prop_map(std::net::Ipv4Addr::from),
+        length in 0..=32_u8,
+        port in select(&PORTS[..]),
+        context in context(),
+    ) {
+        let mut policy = parse(&text);
+        policy.base.layer(parse(&format!("egress.deny = [\"{address}/{length}\"]")).base);
+        let connect = |address: IpAddr| {
+            Event::Connect { address, port, host: None, flags: (false, false, false) }
+        };
+        let bytes = policy.compile(TODAY).unwrap();
+        let compiled = CompiledPolicy::new(&bytes).unwrap();
+        let [first, second, third, fourth] = address.octets();
+        let (a, b) = (u16::from_be_bytes([first, second]), u16::from_be_bytes([third, fourth]));
+        let plain = connect(address.into()).compiled(compiled, context);
+        for translated in [
+            std::net::Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, a, b),
+            std::net::Ipv6Addr::new(0x64, 0xff9b, 1, 7, 7, 7, a, b),
+            std::net::Ipv6Addr::new(0x2002, a, b, 1, 2, 3, 4, 5),
+        ] {
+            let event = connect(translated.into());
+            if plain.rule == crate::Rule::EgressDeny {
+                prop_assert_eq!(event.compiled(compiled, context), plain, "{}", translated);
+            }
+            prop_assert_eq!(event.compiled(compiled, context), event.typed(&policy.effective(TODAY), context));
         }
     }
 

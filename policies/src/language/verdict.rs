@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use super::endpoint::Host;
 use super::{Expose, Listen, Mode, Policy, Restriction, RuntimeApi, Sections, Writes};
+use crate::embedded::embedded;
 use crate::vocabulary::{is_below, is_localhost, is_shell, is_trusted_name};
 use crate::{
     Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Rule, Verdict,
@@ -229,7 +230,11 @@ impl<'p> View<'p> {
         let address = to.address.to_canonical();
         let covers = |endpoint: &super::Endpoint| endpoint.covers(address, to.port, leads_here);
         let deny = self.get(|sections| sections.egress.deny.as_ref());
-        let denied = deny.is_some_and(|deny| deny.0.iter().any(covers));
+        // A translator would lead to the IPv4 address that is written into this one.
+        let leads_to = |endpoint: &super::Endpoint| {
+            embedded(address).any(|v4| endpoint.covers(v4.into(), to.port, |_| false))
+        };
+        let denied = deny.is_some_and(|deny| deny.0.iter().any(|entry| covers(entry) || leads_to(entry)));
         if to.runtime_api {
             return self.connect_to_runtime_api(to, denied);
         }

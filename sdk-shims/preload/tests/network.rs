@@ -294,3 +294,22 @@ fn answers_seem_to_come_from_the_name_server() {
     );
     echo.join().unwrap();
 }
+
+#[test]
+fn nobody_takes_the_agents_names_when_it_is_gone() {
+    let code = "import socket,sys\ntry:\n socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM).bind('\\0'+sys.argv[1]); print('taken')\nexcept OSError as e: print(e.errno)";
+    let own = std::process::id();
+    for policy in ["", "[egress]\nlisten = \"loopback\"\n"] {
+        let world = World::new(&format!("version = 1\nmode = \"enforce\"\n{policy}"));
+        for name in [format!("ringfence-control-127.0.0.1:{own}"), format!("ringfence-report-{own:032x}")] {
+            let arguments = ["-c", code, name.as_str()];
+            assert_eq!(world.bare(PYTHON, &arguments).stdout.trim(), "taken");
+            let ran = world.run(PYTHON, &arguments);
+            assert_eq!(ran.stdout.trim(), "1", "{name}: {}", ran.whole());
+            let saw = ran.saw(ActionKind::Dangerous, Outcome::Blocked, Rule::SelfProtection);
+            assert!(saw, "{name}: {}", ran.whole());
+        }
+        let arguments = ["-c", code, &format!("own-{own}")];
+        assert_eq!(world.run(PYTHON, &arguments).stdout.trim(), "taken");
+    }
+}

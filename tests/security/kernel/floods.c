@@ -108,6 +108,33 @@ static int dead_hosts(void) {
     if (connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to)) return WORKED;
     return harmed(begun, 20);
 }
+/* The same from a hundred children, each a share of its own: the function itself still connects, and at once. */
+static int dead_hosts_of_children(void) {
+    prepare();
+    int full = receiver(SOCK_STREAM, ALLOWED, &full_port), live_port = 0, ready[2];
+    listen(full, 0);
+    receiver(SOCK_STREAM, ALLOWED, &live_port);
+    if (pipe(ready)) return WORKED;
+    pid_t children[100];
+    for (int i = 0; i < 100; i++) {
+        children[i] = fork();
+        if (children[i]) continue;
+        pthread_t id;
+        for (int j = 0; j < 4; j++) pthread_create(&id, 0, stuck, 0);
+        usleep(100000);
+        _exit(write(ready[1], "x", 1) != 1 || pause());
+    }
+    char byte;
+    for (int i = 0; i < 100; i++)
+        if (read(ready[0], &byte, 1) != 1) return WORKED;
+    double begun = now();
+    struct sockaddr_in to = inet(ALLOWED, live_port);
+    int outcome = OUTCOME(connect(socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to));
+    if (outcome) fprintf(stderr, "the function's own connect fails: %s\n", strerror(outcome));
+    else outcome = harmed(begun, 1);
+    for (int i = 0; i < 100; i++) kill(children[i], SIGKILL), waitpid(children[i], 0, 0);
+    return outcome == EPERM ? EPERM : WORKED;
+}
 static void *unix_stuck(void *address) {
     connect(socket(AF_UNIX, SOCK_STREAM, 0), address, 12);
     return 0;
@@ -303,6 +330,7 @@ const struct attack floods[] = {
     {"flood-of-threads", threads, ON_GUARD}, {"flood-of-processes", processes, ON_GUARD},
     {"callers-stopped-in-their-calls", stopped, ON_GUARD}, {"callers-killed-in-their-calls", killed, ON_GUARD},
     {"sixty-four-dead-hosts", dead_hosts, ON_GUARD}, {"sixty-four-full-unix-sockets", full_unix, ON_GUARD},
+    {"a-hundred-children-at-dead-hosts", dead_hosts_of_children, ON_GUARD},
     {"two-hundred-zombies", zombies, ON_GUARD}, {"execs-at-once", execs_at_once, ON_GUARD}, {"lease-on-a-program", lease, ON_GUARD},
     {"pipe-as-a-program", pipe_as_program, ON_GUARD}, {"many-sockets", many_sockets, ON_GUARD},
     {"no-descriptors-left", no_descriptors, ON_GUARD}, {"interrupted-sends", interrupted, ON_GUARD},

@@ -1,5 +1,5 @@
 /* Stands in for the platform: platform open|nested UID guard|bare COMMAND…
-   Drops to UID, lays the folder RINGFENCE_DENIED, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP); with "nested" prctl and ptrace are refused and
+   Drops to UID, lays the folder RINGFENCE_DENIED, sets no_new_privs, leaves two sockets open (100 UDP, 101 TCP) and one that stands in for the agent's (103); with "nested" prctl and ptrace are refused and
    numbers from 425 on do not exist; with RINGFENCE_KILLER the guard can be killed through 102. "guard" becomes the command; "bare" runs it as a child of an ordinary parent, so
    that an attack on the parent has somebody to hit. */
 #define _GNU_SOURCE
@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -49,6 +50,16 @@ static int raise_killer(void) {
     return child < 0 || waitpid(child, 0, 0) != child || dup2(ends[1], 102) != 102 || close(ends[1]);
 }
 
+/* A socket under a name of the agent's, which RINGFENCE_CONTROL tells. */
+static int stand_in(void) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    char *name = at.sun_path + 1;
+    int length = snprintf(name, sizeof at.sun_path - 1, "ringfence-control-platform-%d", getpid());
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    if (bind(fd, (void *)&at, (socklen_t)(3 + length)) || listen(fd, 8)) return -1;
+    return dup2(fd, 103) != 103 || close(fd) || setenv("RINGFENCE_CONTROL", name, 1);
+}
+
 int main(int argc, char **argv) {
     if (argc < 5) return 2;
     int nested = !strcmp(argv[1], "nested"), user = atoi(argv[2]), bare = !strcmp(argv[3], "bare");
@@ -56,6 +67,7 @@ int main(int argc, char **argv) {
     dup2(socket(AF_INET, SOCK_STREAM, 0), 101);
     close(3), close(4);
     if (geteuid() == 0 && (setgroups(0, 0) || setgid(user) || setuid(user))) return perror("setuid"), 3;
+    if (stand_in()) return perror("control socket"), 3;
     if (lay(getenv("RINGFENCE_DENIED"))) return perror("denied folder"), 3;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return perror("no_new_privs"), 3;
     if (prctl(PR_SET_DUMPABLE, 1)) return perror("dumpable"), 3;

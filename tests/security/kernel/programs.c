@@ -68,6 +68,45 @@ static int at_directory(void) {
     return start_at(open(path, O_PATH | O_DIRECTORY), slash + 1, 0);
 }
 static int at_nothing_followed(void) { return start_at(AT_FDCWD, absolute(), AT_SYMLINK_NOFOLLOW); }
+/* An exec that is held up: the program's place is taken, after it was judged, by one that its owner holds a lease on, so
+   that it starts when nobody looks any more. It asks for nothing. */
+static volatile char *flipping;
+static void *flip(void *unused) {
+    for (;;) *flipping = 'a', *flipping = 'b';
+    return unused;
+}
+static int become_late(void *unused) {
+    char *late[] = {"mark", "mark", "late", 0};
+    syscall(SYS_execve, what, late, none);
+    _exit(errno);
+    return unused != 0;
+}
+static int held_back(pid_t child) {
+    int status;
+    for (int i = 0; i < 1000; i++, usleep(1000))
+        if (waitpid(child, &status, WNOHANG) == child) return 0;
+    return 1;
+}
+static int held_up(void) {
+    static char path[256], room[65536];
+    signal(SIGIO, SIG_IGN);
+    strcpy(path, own("-b"));
+    if (copy(path) || symlink("/usr/bin/true", own("-a"))) return errno;
+    int fd = open(path, O_RDONLY), outcome = NOT_SEEN, held = 0;
+    what = path, flipping = path + strlen(path) - 1;
+    pthread_t id;
+    pthread_create(&id, 0, flip, 0);
+    for (int i = 0; i < 500 && !held; i++) {
+        if (fcntl(fd, F_SETLEASE, F_WRLCK)) { outcome = ABSENT; break; }
+        pid_t child = clone(become_late, room + sizeof room, CLONE_VM | SIGCHLD, 0);
+        held = child > 0 && held_back(child) && fcntl(fd, F_GETLEASE) != F_WRLCK;
+        if (held) usleep(5500000);
+        fcntl(fd, F_SETLEASE, F_UNLCK);
+        if (held) outcome = ran(child);
+    }
+    unlink(own("-a")), unlink(own("-b"));
+    return outcome;
+}
 static char *numbered(const char *prefix, int fd) {
     static char path[64];
     snprintf(path, sizeof path, "%s/%d", prefix, fd);
@@ -305,7 +344,7 @@ const struct attack programs[] = {
     {"exec", plain, PLAIN}, {"exec-by-grandchild", grandchild, PLAIN}, {"execveat-descriptor", by_descriptor, PLAIN},
     {"execveat-descriptor-wide-flags", by_descriptor_wide, PLAIN}, {"execveat-path", at_path, PLAIN},
     {"execveat-directory", at_directory, PLAIN}, {"execveat-nofollow", at_nothing_followed, PLAIN},
-    {"exec-proc-fd", proc_fd, PLAIN}, {"exec-dev-fd", dev_fd, PLAIN}, {"exec-thread-self-fd", thread_fd, PLAIN},
+    {"exec-held-up", held_up, PLAIN}, {"exec-proc-fd", proc_fd, PLAIN}, {"exec-dev-fd", dev_fd, PLAIN}, {"exec-thread-self-fd", thread_fd, PLAIN},
     {"exec-proc-fd-by-detour", slashes_fd, PLAIN}, {"exec-proc-exe", proc_exe, PLAIN}, {"exec-proc-root", proc_root, PLAIN},
     {"exec-proc-cwd", proc_cwd, PLAIN}, {"exec-relative", relative, PLAIN}, {"exec-memfd", memory_fd, PLAIN},
     {"execveat-memfd", memory_empty_path, PLAIN}, {"exec-from-tmp", in_tmp, PLAIN}, {"exec-from-shm", in_shm, PLAIN},

@@ -56,13 +56,19 @@ static struct sockaddr_un hidden(const char *name, socklen_t *length) {
     return at;
 }
 
+/* The platform stands in for the agent. */
 static int control_socket(void) {
-    socklen_t length;
-    struct sockaddr_un at = hidden("ringfence-control-", &length);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
-    if (bind(fd, (void *)&at, length) || listen(fd, 1)) return errno;
-    return OUTCOME(connect(socket(AF_UNIX, SOCK_SEQPACKET, 0), (void *)&at, length));
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    int length = snprintf(at.sun_path + 1, sizeof at.sun_path - 1, "%s", getenv("RINGFENCE_CONTROL"));
+    return OUTCOME(connect(socket(AF_UNIX, SOCK_SEQPACKET, 0), (void *)&at, (socklen_t)(3 + length)));
 }
+static int take_name(const char *name, int kind) {
+    socklen_t length;
+    struct sockaddr_un at = hidden(name, &length);
+    return OUTCOME(bind(socket(AF_UNIX, kind, 0), (void *)&at, length));
+}
+static int control_name(void) { return take_name("ringfence-control-", SOCK_SEQPACKET); }
+static int report_name(void) { return take_name("ringfence-report-", SOCK_DGRAM); }
 
 /* A message as the agent reads them: "RF", version, kind, then the field 1 (process id) of four bytes. */
 static char claim[8192];
@@ -76,7 +82,7 @@ static int reports, report_fd;
 static struct sockaddr_un report_at;
 static socklen_t report_length;
 static void agent(void) {
-    report_at = hidden("ringfence-report-", &report_length);
+    report_at = hidden("claims", &report_length);
     reports = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
     if (bind(reports, (void *)&report_at, report_length)) exit(3);
     report_fd = socket(AF_UNIX, SOCK_DGRAM, 0);
@@ -129,7 +135,8 @@ const struct attack sockets[] = {
     {"rds", rds, PLAIN}, {"netlink-diagnosis", netlink_diagnosis, PLAIN}, {"netlink-netfilter", netlink_netfilter, PLAIN},
     {"netlink-events", netlink_events, PLAIN}, {"netlink-generic", netlink_generic, PLAIN},
     {"netlink-crypto", netlink_crypto, PLAIN}, {"netlink-wide-word", netlink_wide, PLAIN}, {"pair-of-tipc", pair_inet, PLAIN},
-    {"agents-control-socket", control_socket, PLAIN},
+    {"agents-control-socket", control_socket, PLAIN}, {"agents-control-name", control_name, PLAIN},
+    {"agents-report-name", report_name, PLAIN},
     {"claim-invocation-over-sendto", claims_over_sendto, PLAIN}, {"claim-invocation-over-sendmsg", claims_over_sendmsg, PLAIN},
     {"claim-invocation-over-sendmmsg", claims_over_sendmmsg, PLAIN},
     {"claim-invocation-over-connected", claims_over_connected, PLAIN}, {"claim-runtime-up", claims_up, PLAIN},

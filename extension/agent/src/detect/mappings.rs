@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::Path;
 
 use nix::unistd::AccessFlags;
-use ringfence_policy::Origin;
+use ringfence_policy::{Origin, is_in_writable_place};
 
 use crate::proc;
 
@@ -78,12 +78,11 @@ pub(super) fn origin_of(path: &[u8]) -> Origin {
 }
 
 fn by_name(path: &[u8]) -> Origin {
-    const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/dev/shm/", b"/var/tmp/", b"/run/user/", b"/dev/mqueue/"];
     if path.starts_with(b"/memfd:") {
         Origin::Memory
     } else if path.ends_with(b" (deleted)") {
         Origin::Deleted
-    } else if WRITABLE.iter().any(|place| path.starts_with(place)) {
+    } else if is_in_writable_place(path) {
         Origin::Writable
     } else {
         Origin::ReadOnly
@@ -122,6 +121,7 @@ mod tests {
             ("/usr/bin/convert", Origin::ReadOnly),
             ("/tmp/x", Origin::Writable),
             ("/tmpx/x", Origin::ReadOnly),
+            ("/mnt/efs/x", Origin::Writable),
             ("/memfd:x (deleted)", Origin::Memory),
             ("/usr/bin/x (deleted)", Origin::Deleted),
         ];

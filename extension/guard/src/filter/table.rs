@@ -67,6 +67,8 @@ pub struct Options {
     pub registry: bool,
     /// Whether `bind()` and `listen()` are asked about.
     pub bind: bool,
+    /// How long the addresses of the agent's sockets are: binds of such a length are always asked about.
+    pub agent_addresses: [u32; 2],
     /// Whether opens that write, and calls that change names, are asked about.
     pub writes: bool,
 }
@@ -200,6 +202,14 @@ pub fn rules(options: Options) -> Vec<Rule> {
     rules.extend(descriptors());
     if options.writes {
         rules.extend(super::writes::rules());
+    } else {
+        // LANDLOCK_CREATE_RULESET_VERSION.
+        rules.push(rule(
+            libc::SYS_landlock_create_ruleset,
+            vec![case(vec![Atom::Is(2, 1)], Action::Ask)],
+            Action::Allow,
+            "a program's own rules on files bind it, those on the network not, since the guard connects: it hears of a version without",
+        ));
     }
     rules
 }
@@ -277,6 +287,15 @@ fn sockets(options: Options) -> Vec<Rule> {
             vec![],
             Action::Ask,
             "egress.listen: without a bind it picks a port",
+        ));
+    } else {
+        let [control, report] =
+            options.agent_addresses.map(|length| case(vec![Atom::Is(2, length)], Action::Ask));
+        rules.push(rule(
+            libc::SYS_bind,
+            vec![control, report],
+            Action::Allow,
+            "who takes the agent's name when it is gone would be taken for it; a name is as long as its address says",
         ));
     }
     rules

@@ -13,6 +13,7 @@ fn options() -> [Options; 8] {
         runtime: RUNTIME,
         registry: bits & 1 != 0,
         bind: bits & 2 != 0,
+        agent_addresses: [35, 52],
         writes: bits & 4 != 0,
     })
 }
@@ -53,6 +54,28 @@ fn it_is_small_and_all_jumps_reach() {
     for options in options() {
         let program = compile(options).unwrap();
         assert!(program.len() < 550, "{} instructions", program.len());
+    }
+}
+
+#[test]
+fn a_program_that_asks_for_landlock_is_answered_and_may_use_it_unless_writes_are_supervised() {
+    for options in options() {
+        let program = compile(options).unwrap();
+        let create = |flags| run(&program, &call(libc::SYS_landlock_create_ruleset, &[4096, 8, flags])).0;
+        let unsupported = Action::Fail(libc::EOPNOTSUPP).number();
+        let expected = if options.writes { [unsupported; 3] } else { [ALLOW, ASK, ASK] };
+        assert_eq!([create(0), create(1), create((1 << 32) + 1)], expected);
+    }
+}
+
+#[test]
+fn binds_of_the_agents_names_are_asked_about_without_rules_too() {
+    for options in options() {
+        let program = compile(options).unwrap();
+        let bind = |length: u64| run(&program, &call(libc::SYS_bind, &[3, 4096, length])).0;
+        assert_eq!([bind(35), bind(52), bind((1 << 32) + 35)], [ASK; 3]);
+        let others = if options.bind { ASK } else { ALLOW };
+        assert_eq!([bind(16), bind(28), bind(110), bind(34)], [others; 4]);
     }
 }
 

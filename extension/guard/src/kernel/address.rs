@@ -17,7 +17,7 @@ const FAMILY: usize = 2;
 /// An address on an IPv4 or IPv6 socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Internet {
-    /// No address: dissolves an association (connect(2)).
+    /// No address: dissolves an association (connect(2)), or leaves a datagram to the one that there is.
     Unspecified,
     /// An address in the family in which it was given.
     At(SocketAddr),
@@ -37,14 +37,13 @@ pub fn is_internet(bytes: &[u8]) -> bool {
 
 impl Internet {
     /// Parses an address for a socket of `domain`. On IPv4 sockets a datagram's `AF_UNSPEC` is an IPv4 address
-    /// (udp(7)), which `unspecified_is_inet` asks for.
+    /// (udp(7)), which `unspecified_is_inet` asks for; on IPv6 sockets it is none.
     ///
     /// # Errors
     /// `EINVAL` for a length that no such address has, `EAFNOSUPPORT` for another family.
     pub fn parse(bytes: &[u8], domain: i32, unspecified_is_inet: bool) -> Result<Self, Errno> {
         match family(bytes).ok_or(Errno::EINVAL)? {
             libc::AF_UNSPEC if unspecified_is_inet && domain == libc::AF_INET => inet(bytes),
-            libc::AF_UNSPEC if unspecified_is_inet => Err(Errno::EINVAL),
             libc::AF_UNSPEC => Ok(Self::Unspecified),
             libc::AF_INET => inet(bytes),
             libc::AF_INET6 if domain == libc::AF_INET6 => inet6(bytes),
@@ -174,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_without_family_is_inet() {
+    fn a_datagram_without_family_is_inet_or_has_no_address() {
         let mut bytes = Encoded::new("10.0.0.1:53".parse().unwrap()).as_bytes().to_vec();
         bytes[..2].fill(0);
         let address = Internet::At("10.0.0.1:53".parse().unwrap());
         assert_eq!(Internet::parse(&bytes, libc::AF_INET, true), Ok(address));
         assert_eq!(Internet::parse(&bytes, libc::AF_INET, false), Ok(Internet::Unspecified));
-        assert!(Internet::parse(&bytes, libc::AF_INET6, true).is_err());
+        assert_eq!(Internet::parse(&bytes, libc::AF_INET6, true), Ok(Internet::Unspecified));
     }
 
     #[test]

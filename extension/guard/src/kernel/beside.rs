@@ -59,7 +59,7 @@ impl Beside {
     fn stop_unexpected(&mut self) {
         let mut verifier = lock(&self.verifier);
         for process in verifier.overdue(Instant::now()) {
-            if matches!(verifier.look(process), Finding::Unexpected(_) | Finding::Hidden) {
+            if matches!(verifier.look(process, None), Finding::Unexpected(_) | Finding::Hidden) {
                 let _ = process::kill(process, libc::SIGSTOP);
                 if !self.held.contains(&process) {
                     self.held.push(process);

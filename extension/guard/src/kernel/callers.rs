@@ -101,9 +101,13 @@ impl Supervisor<'_> {
         Ok(caller)
     }
 
-    /// Whether the caller runs what it may; a process that does not is killed.
+    /// Whether the caller, who waits for an answer, runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
-        let finding = self.verifier().look(caller.process);
+        let finding = self.verifier().look(caller.process, Some(caller.thread));
+        self.act_upon(finding, caller)
+    }
+
+    fn act_upon(&mut self, finding: Finding, caller: &Caller) -> Standing {
         let goes_on = match finding {
             Finding::Unexpected(file) => self.judge_running(caller, file),
             Finding::Hidden => self.judge_hidden(caller),
@@ -146,11 +150,11 @@ impl Supervisor<'_> {
     /// Notes an exec that may go ahead. Where too many are under way, those that are over and were not seen yet make room.
     pub(super) fn expect(
         &mut self,
-        process: u32,
+        caller: &Caller,
         file: Identity,
         readable: bool,
     ) -> Result<ExpectedExec, Errno> {
-        let noted = self.verifier().expect(process, file, readable);
+        let noted = self.verifier().expect(caller.process, caller.thread, file, readable);
         if noted != Err(Errno(libc::EAGAIN)) {
             return noted;
         }
@@ -158,12 +162,15 @@ impl Supervisor<'_> {
         for process in under_way {
             self.look_again(process);
         }
-        self.verifier().expect(process, file, readable)
+        self.verifier().expect(caller.process, caller.thread, file, readable)
     }
 
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
-            Ok(caller) => drop(self.look_at(&caller)),
+            Ok(caller) => {
+                let finding = self.verifier().look(process, None);
+                self.act_upon(finding, &caller);
+            }
             Err(_) => self.verifier().forget(process),
         }
     }

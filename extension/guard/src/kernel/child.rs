@@ -7,6 +7,8 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
+use ringfence_records::message::{CONTROL_SOCKET, REPORT_SOCKET, REPORT_SOCKET_RANDOM};
+
 use super::wall::{Raised, Wall};
 use crate::filter;
 use crate::filter::table::Options;
@@ -69,6 +71,12 @@ struct Pipes {
     go: (OwnedFd, OwnedFd),
 }
 
+/// Bytes of the socket addresses of the agent: the family, a zero byte, the name.
+fn lengths_of_agents_addresses(runtime_api: usize) -> [u32; 2] {
+    let names = [CONTROL_SOCKET.len() + runtime_api, REPORT_SOCKET.len() + REPORT_SOCKET_RANDOM];
+    names.map(|name| u32::try_from(size_of::<libc::sa_family_t>() + 1 + name).unwrap_or(u32::MAX))
+}
+
 impl Child {
     /// Forks the child and waits until it is under the filter.
     ///
@@ -78,13 +86,15 @@ impl Child {
         let bind = super::binds_are_supervised(plan);
         let writes = super::writes_are_supervised(plan);
         let registry = plan.capabilities.reach == Reach::Registry;
+        let agent_addresses = lengths_of_agents_addresses(plan.settings.runtime_api_text.len());
         let pipes = Pipes { report: descriptor::pipe()?, go: descriptor::pipe()? };
         pages::make_room(&pipes.go.0);
         let guarded: Vec<i32> = FORWARDED.into_iter().chain([libc::SIGCHLD]).collect();
         let (mask, signals) = process::block(&guarded)?;
         match process::fork_sharing_descriptors() {
             Ok(Side::Child) => {
-                let options = Options { runtime: std::process::id(), registry, bind, writes };
+                let runtime = std::process::id();
+                let options = Options { runtime, registry, bind, agent_addresses, writes };
                 let protect =
                     || protect(Wall::of(plan, options), options, plan.capabilities.no_new_privileges);
                 let status = become_runtime(&plan.settings, protect, mask, &pipes);

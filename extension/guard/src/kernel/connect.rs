@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 
 use ringfence_policy::{Action, Decision, Destination, Phase, Role, Transport, Verdict};
-use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report};
+use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report, is_agents_name};
 use ringfence_records::page;
 
 use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
 use super::exec::{as_seen_by, low_word};
-use super::open::take_mask;
+use super::local_bind;
 use super::rights;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
@@ -239,17 +239,30 @@ impl Supervisor<'_> {
             return Answer::Elsewhere;
         }
         self.judge_bind(caller, &socket, given.as_bytes())
-            .map_or_else(Answer::Fail, |address| self.carry_out_bind(&socket, address.as_bytes()))
+            .and_then(|address| self.carry_out_bind(notification, caller, &socket, address.as_bytes()))
+            .map(|()| 0)
+            .into()
     }
 
-    fn carry_out_bind(&mut self, socket: &Pinned, address: &[u8]) -> Answer {
-        let mut bound = socket::bind(socket.file.as_fd(), address);
-        if bound == Err(Errno(libc::EADDRINUSE)) {
-            // The address may be held by a socket that only the registry still knows.
-            self.registry().sweep();
-            bound = socket::bind(socket.file.as_fd(), address);
+    fn carry_out_bind(
+        &self,
+        call: &Notification,
+        caller: &Caller,
+        socket: &Pinned,
+        address: &[u8],
+    ) -> Result<(), Errno> {
+        let bind = || match socket::bind(socket.file.as_fd(), address) {
+            Err(Errno(libc::EADDRINUSE)) => {
+                // The address may be held by a socket that only the registry still knows.
+                self.registry().sweep();
+                socket::bind(socket.file.as_fd(), address)
+            }
+            bound => bound,
+        };
+        if !local_bind::is_path(address) {
+            return bind();
         }
-        bound.map(|()| 0).into()
+        local_bind::in_place_of(caller, address, || self.listener.still_waits(call.id), bind)
     }
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {
@@ -268,11 +281,18 @@ impl Supervisor<'_> {
             out.push(Encoded::new(address).as_bytes());
             return Ok(out);
         }
-        match given.get(UNIX_PATH) {
-            Some(first) if domain == libc::AF_UNIX && *first != 0 => {
+        match given.get(UNIX_PATH..) {
+            Some([0, name @ ..]) if domain == libc::AF_UNIX && is_agents_name(name) => {
+                self.refuse(caller, "bind", b"the agent's name");
+                Err(Errno::EPERM)
+            }
+            Some([first, ..]) if domain == libc::AF_UNIX && *first != 0 => {
                 self.files.may_serve(caller)?;
-                take_mask(caller)?;
-                unix_path(caller, given)
+                if *first == b'/' {
+                    return unix_path(caller, given);
+                }
+                out.push(given);
+                Ok(out)
             }
             _ => {
                 out.push(given);

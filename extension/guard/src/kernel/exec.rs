@@ -10,22 +10,22 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 
-use ringfence_policy::{Action, Context, Decision, Exec, Linkage, Origin, Phase, Role, Verdict};
+use ringfence_policy::{
+    Action, Context, Decision, Exec, Linkage, Origin, Phase, Role, Verdict, is_in_writable_place,
+};
 use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, Outcome, Report};
 
 use super::Supervisor;
 use super::answer::Answer;
 use super::target::{self, Caller, MAX_PATH, TargetPath};
 use crate::program::Program;
-use crate::sys::Errno;
 use crate::sys::descriptor::{self, Identity};
 use crate::sys::seccomp::Notification;
+use crate::sys::{Errno, file, process};
 use crate::text::Text;
 
 /// Scripts whose interpreter is a script again, as execve(2) follows them.
 const MAX_SCRIPTS: usize = 5;
-/// Places that the function may write to, going by their names.
-pub(super) const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/var/tmp/", b"/dev/", b"/run/", b"/proc/"];
 
 /// A file that is about to run, held open.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Supervisor<'_> {
         };
         match self.judge_chain(notification, caller, &request) {
             Ok((file, readable)) if self.listener.still_waits(notification.id) => {
-                self.expect(caller.process, file, readable).map_or_else(Answer::Fail, Answer::ContinueExec)
+                self.expect(caller, file, readable).map_or_else(Answer::Fail, Answer::ContinueExec)
             }
             Ok(_) => Answer::Elsewhere,
             Err(error) => Answer::Fail(error),
@@ -294,7 +294,10 @@ impl Candidate {
         });
         Ok(Self {
             identity: status.identity,
-            origin: origin(name, status.links),
+            origin: match origin(name, status.links) {
+                Origin::ReadOnly if process::user() != 0 && in_writable_folder(name) => Origin::Writable,
+                origin => origin,
+            },
             resolved,
             program,
             readable,
@@ -312,11 +315,18 @@ fn origin(resolved: &[u8], links: u64) -> Origin {
         Origin::Memory
     } else if links == 0 {
         Origin::Deleted
-    } else if WRITABLE.iter().any(|place| resolved.starts_with(place)) {
+    } else if is_in_writable_place(resolved) {
         Origin::Writable
     } else {
         Origin::ReadOnly
     }
+}
+
+/// Whether this user could put another file in its place, as the process plane asks it too.
+fn in_writable_folder(resolved: &[u8]) -> bool {
+    let slash = resolved.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+    let folder = resolved.get(..slash.max(1)).unwrap_or_default();
+    crate::sys::c_path(folder).is_ok_and(|folder| file::may_write(&folder))
 }
 
 #[cfg(test)]
@@ -346,6 +356,7 @@ mod tests {
         assert_eq!(origin(b"/memfd:x (deleted)", 0), Origin::Memory);
         assert_eq!(origin(b"/opt/x (deleted)", 0), Origin::Deleted);
         assert_eq!(origin(b"/tmp/x", 1), Origin::Writable);
+        assert_eq!(origin(b"/mnt/efs/x", 1), Origin::Writable);
         assert_eq!(origin(b"/usr/bin/x", 1), Origin::ReadOnly);
         assert_eq!(low_word(0xffff_ffff_ffff_ff9c), libc::AT_FDCWD);
     }

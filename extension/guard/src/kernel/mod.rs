@@ -16,6 +16,7 @@ mod claims;
 mod connect;
 mod exec;
 mod listen;
+mod local_bind;
 mod lookup;
 mod message;
 mod names;
@@ -25,6 +26,7 @@ mod registry;
 mod report;
 mod rights;
 mod send;
+mod shares;
 mod sockets;
 mod target;
 mod threads;
@@ -269,7 +271,7 @@ impl<'p> Supervisor<'p> {
         match libc::c_long::from(notification.number) {
             libc::SYS_execve => self.exec_and_part(notification, caller, false),
             libc::SYS_execveat => self.exec_and_part(notification, caller, true),
-            libc::SYS_socket => self.make_socket(notification),
+            libc::SYS_socket => self.make_socket(notification, caller),
             libc::SYS_connect => self.connect(notification, caller),
             libc::SYS_bind => self.bind(notification, caller),
             libc::SYS_listen => self.listen(notification, caller),
@@ -277,6 +279,7 @@ impl<'p> Supervisor<'p> {
             libc::SYS_sendmsg => self.send_message(notification, caller),
             libc::SYS_sendmmsg => self.send_messages(notification, caller),
             libc::SYS_seccomp => Self::restrict_itself(caller),
+            libc::SYS_landlock_create_ruleset => Self::tell_landlock_version(notification),
             libc::SYS_setpgid => self.join_group(notification, caller),
             call if open::opens(call) => self.open(notification, caller),
             call if names::changes(call) => self.change_names(notification, caller),

@@ -12,7 +12,7 @@ use super::answer::{Answer, RegistersOnly};
 use super::exec::low_word;
 use super::target::{self, Caller};
 use crate::sys::seccomp::Notification;
-use crate::sys::{Errno, process};
+use crate::sys::{Errno, landlock, process};
 
 const OUT_OF_BOUNDS: RegistersOnly =
     RegistersOnly::because("the target's number is a register, and is not ours");
@@ -21,6 +21,9 @@ const OTHER_GROUP: RegistersOnly =
 const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
     "operation and flags are registers; a filter without a listener can only take away",
 );
+
+/// The last version of Landlock that has rules on files only (6.2).
+const LANDLOCK_FOR_FILES: u32 = 3;
 
 impl Supervisor<'_> {
     /// Decides a call whose first argument names a process, a thread, or (`groups`) a process group.
@@ -83,6 +86,19 @@ impl Supervisor<'_> {
             return Answer::Fail(Errno::EPERM);
         }
         Answer::Continue(RESTRICTS_ITSELF)
+    }
+
+    /// Tells a program which version of Landlock there is for it: none that knows rules on the network, which what the guard
+    /// connects for it would not obey. Programs take what there is and know what they have.
+    pub(super) fn tell_landlock_version(notification: &Notification) -> Answer {
+        let [attributes, size, ..] = notification.arguments;
+        if (attributes, size) != (0, 0) {
+            return Answer::Fail(Errno::EINVAL);
+        }
+        match landlock::version().min(LANDLOCK_FOR_FILES) {
+            0 => Answer::Fail(Errno(libc::ENOSYS)),
+            version => Answer::Done(version.into()),
+        }
     }
 
     /// Refuses a call that serves attacks only, with a record.

@@ -10,12 +10,15 @@ use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::shares::Account;
 use crate::sys::{Errno, descriptor};
 
-/// Sockets that are kept at most; one more makes the oldest that is not in use go.
-const MAX_KEPT: usize = 256;
+/// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.
+const MAX_KEPT: usize = 384;
 /// Sockets from which on unused ones are looked for when one is added.
 const SWEEP_FROM: usize = 32;
+/// How many times as long as a sweep that found nothing there is none after it.
+const SWEEPS_IN_VAIN: u32 = 20;
 /// Connected streams that are remembered.
 const MAX_CONNECTED: usize = 512;
 /// Processes and descriptors that a sweep looks at, so that it ends whatever the function does.
@@ -24,31 +27,58 @@ const MAX_LOOKS: usize = 65_536;
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
 
+#[derive(Debug)]
+struct Kept {
+    inode: u64,
+    account: Account,
+    socket: OwnedFd,
+}
+
 /// The registry.
 #[derive(Debug, Default)]
 pub struct Registry {
-    kept: VecDeque<(u64, OwnedFd)>,
+    kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
     swept_at: usize,
     rests_until: Option<Instant>,
+    in_vain_until: Option<Instant>,
 }
 
 impl Registry {
-    /// Keeps a socket.
+    /// Keeps a socket that `account` has made.
     ///
     /// # Errors
-    /// The error of fstat(2); `EMFILE` where the registry is full of sockets in use.
-    pub fn keep(&mut self, socket: OwnedFd) -> Result<(), Errno> {
+    /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
+    pub fn keep(&mut self, socket: OwnedFd, account: Account) -> Result<(), Errno> {
         let inode = descriptor::status(socket.as_fd())?.identity.inode;
-        if self.kept.len() >= SWEEP_FROM.max(self.swept_at.saturating_mul(2)) || self.kept.len() >= MAX_KEPT {
+        if !self.has_room_for(account) {
+            self.make_room_for(account)?;
+        } else if self.kept.len() >= SWEEP_FROM.max(self.swept_at.saturating_mul(2)) {
             self.sweep();
         }
-        if self.kept.len() >= MAX_KEPT {
+        self.connected.retain(|known| *known != inode);
+        self.kept.push_back(Kept { inode, account, socket });
+        Ok(())
+    }
+
+    /// Sweeps for somebody whose share is full. That takes its time, and who holds on to what he has must not have it done
+    /// again and again.
+    fn make_room_for(&mut self, account: Account) -> Result<(), Errno> {
+        let begun = Instant::now();
+        let again = self.in_vain_until.is_some_and(|until| begun < until);
+        if again && !account.is_runtime() {
             return Err(Errno(libc::EMFILE));
         }
-        self.connected.retain(|known| *known != inode);
-        self.kept.push_back((inode, socket));
-        Ok(())
+        self.sweep();
+        if self.has_room_for(account) {
+            return Ok(());
+        }
+        self.in_vain_until = Some(Instant::now() + begun.elapsed() * SWEEPS_IN_VAIN);
+        Err(Errno(libc::EMFILE))
+    }
+
+    fn has_room_for(&self, account: Account) -> bool {
+        account.may_take_one(self.kept.iter().map(|kept| kept.account), MAX_KEPT)
     }
 
     /// A duplicate of the socket with this inode.
@@ -56,13 +86,13 @@ impl Registry {
     /// # Errors
     /// `ENOENT` for a socket that is not kept, `EMFILE` where the guard has no descriptor left.
     pub fn find(&self, inode: u64) -> Result<OwnedFd, Errno> {
-        let (_, socket) = self.kept.iter().find(|(kept, _)| *kept == inode).ok_or(Errno::ENOENT)?;
-        socket.try_clone().map_err(Errno::from)
+        let kept = self.kept.iter().find(|kept| kept.inode == inode).ok_or(Errno::ENOENT)?;
+        kept.socket.try_clone().map_err(Errno::from)
     }
 
     /// Lets a stream go that is, or is about to be, connected.
     pub fn release(&mut self, inode: u64) {
-        self.kept.retain(|(kept, _)| *kept != inode);
+        self.kept.retain(|kept| kept.inode != inode);
         if self.connected.len() >= MAX_CONNECTED {
             self.connected.pop_front();
         }
@@ -83,7 +113,7 @@ impl Registry {
             return;
         }
         let held = inodes_in_use();
-        self.kept.retain(|(inode, _)| held.contains(inode));
+        self.kept.retain(|kept| held.contains(&kept.inode));
         self.swept_at = self.kept.len();
         let took = begun.elapsed();
         self.rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
@@ -119,6 +149,8 @@ mod tests {
     use super::*;
     use crate::sys::socket;
 
+    const RUNTIME: Account = Account::Runtime(1);
+
     fn udp() -> OwnedFd {
         socket::create(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()
     }
@@ -128,7 +160,7 @@ mod tests {
         let mut registry = Registry::default();
         let socket = udp();
         let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
-        registry.keep(socket).unwrap();
+        registry.keep(socket, RUNTIME).unwrap();
         let found = registry.find(inode).unwrap();
         assert_eq!(descriptor::status(found.as_fd()).unwrap().identity.inode, inode);
         assert_eq!(registry.find(inode + 1).unwrap_err(), Errno::ENOENT);
@@ -140,9 +172,23 @@ mod tests {
     fn what_nobody_holds_is_swept_so_that_it_never_fills() {
         let mut registry = Registry::default();
         for _ in 0..MAX_KEPT * 2 {
-            registry.keep(udp()).unwrap();
+            registry.keep(udp(), RUNTIME).unwrap();
         }
         assert!(registry.kept.len() <= SWEEP_FROM);
+    }
+
+    #[test]
+    fn sockets_of_others_leave_room_for_the_runtime() {
+        let mut registry = Registry::default();
+        for account in (1..100).map(Account::Tree) {
+            while registry.has_room_for(account) {
+                registry.kept.push_back(Kept { inode: 1, account, socket: udp() });
+            }
+        }
+        assert_eq!(registry.kept.len(), MAX_KEPT / 4 * 3);
+        registry.in_vain_until = Some(Instant::now() + Duration::from_mins(1));
+        assert_eq!(registry.keep(udp(), Account::Tree(1)), Err(Errno(libc::EMFILE)), "not looked for again");
+        assert!(registry.has_room_for(RUNTIME));
     }
 
     #[test]

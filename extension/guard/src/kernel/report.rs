@@ -56,11 +56,13 @@ impl Reporter {
         let Some(agent) = &self.agent else { return };
         match socket::receive(agent.as_fd(), &mut [0; 64]) {
             Ok((1.., _)) | Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
-            Ok((0, _)) | Err(_) => {
-                self.agent = None;
-                notice::degraded("the agent closed its connection");
-            }
+            Ok((0, _)) | Err(_) => self.lose_agent(),
         }
+    }
+
+    fn lose_agent(&mut self) {
+        self.agent = None;
+        notice::degraded("the agent closed its connection");
     }
 
     /// Sends a report about `caller`, with who it is filled in.
@@ -90,19 +92,30 @@ impl Reporter {
         report.plane = ringfence_policy::Plane::Kernel;
         report.detail = detail.as_bytes();
         report.pid = std::process::id();
-        if self.agent.is_some() {
-            self.deliver(&report);
-        } else if self.may_print() {
+        if self.hand_to_agent(&report).is_none() && self.may_print() {
             notice::degraded(detail);
         }
     }
 
+    /// Whether the agent has taken a report; `None` where there is none, or none any more.
+    fn hand_to_agent(&mut self, report: &Report<'_>) -> Option<bool> {
+        let agent = self.agent.as_ref()?;
+        let mut buffer = [0; wire::MAX_MESSAGE];
+        let Some(data) = report.encode(&mut buffer) else { return Some(false) };
+        let parcel = Parcel { data, flags: libc::MSG_DONTWAIT, ..Parcel::default() };
+        match socket::send(agent.as_fd(), &parcel) {
+            // Its end was not heard of yet; this report is the first that is printed.
+            Err(Errno(libc::EPIPE | libc::ECONNRESET | libc::ENOTCONN)) => {
+                self.lose_agent();
+                None
+            }
+            sent => Some(sent.is_ok()),
+        }
+    }
+
     fn deliver(&mut self, report: &Report<'_>) -> bool {
-        if let Some(agent) = &self.agent {
-            let mut buffer = [0; wire::MAX_MESSAGE];
-            let Some(data) = report.encode(&mut buffer) else { return false };
-            let parcel = Parcel { data, flags: libc::MSG_DONTWAIT, ..Parcel::default() };
-            return socket::send(agent.as_fd(), &parcel).is_ok();
+        if let Some(taken) = self.hand_to_agent(report) {
+            return taken;
         }
         if !self.may_print() {
             return false;

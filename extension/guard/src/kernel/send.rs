@@ -221,12 +221,13 @@ impl Supervisor<'_> {
             let parcel = self.scratch.parcel(copied, &address, flags | libc::MSG_DONTWAIT);
             socket::send(socket.file.as_fd(), &parcel)
         };
-        drop(held);
         let may_wait =
             sent == Err(Errno(libc::EAGAIN)) && flags & libc::MSG_DONTWAIT == 0 && socket.is_blocking();
-        if may_wait && copied.control == 0 {
-            return self.send_later(notification, caller, socket, &address, copied, flags);
+        if may_wait {
+            let parcel = self.scratch.parcel(copied, &address, flags);
+            return self.send_later(notification, caller, socket, &parcel, held);
         }
+        drop(held);
         if sent == Err(Errno(libc::EPIPE)) && raises(socket, flags) {
             return self.end_broken(notification, caller, Answer::Fail(Errno(libc::EPIPE)));
         }
@@ -238,14 +239,14 @@ impl Supervisor<'_> {
         call: &Notification,
         caller: &Caller,
         socket: &Pinned,
-        address: &KernelAddress,
-        copied: Copied,
-        flags: i32,
+        parcel: &Parcel<'_>,
+        held: Vec<OwnedFd>,
     ) -> Answer {
-        let data = self.scratch.data.get(..copied.data).unwrap_or_default().to_vec();
+        let &Parcel { address, data, control, flags } = parcel;
+        let (address, data, control) = (address.to_vec(), data.to_vec(), control.to_vec());
         // A send that waits on an AF_UNIX stream fails without the signal.
         let raises = raises(socket, flags) && socket.domain() != Ok(libc::AF_UNIX);
-        let task = Task::Send { address: address.as_bytes().to_vec(), data, flags, raises };
+        let task = Task::Send { address, data, control, held, flags, raises };
         let left = socket.file.try_clone().map_err(Errno::from);
         left.and_then(|file| self.leave_to_worker(call, caller, file, task)).unwrap_or_else(Answer::Fail)
     }
@@ -277,6 +278,7 @@ impl Supervisor<'_> {
             if socket.is_stream() {
                 return Ok(out);
             }
+            // Without one it goes where the socket is connected to, which was judged then.
             if let Internet::At(address) = Internet::parse(given, domain, true)? {
                 out.push(self.judge_internet(caller, number, socket, address, ActionKind::Send)?.as_bytes());
             }

@@ -9,6 +9,7 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::exec::low_word;
 use super::registry::socket_inode;
+use super::shares::Account;
 use super::target::{self, Caller};
 use crate::launch::probe::Reach;
 use crate::sys::seccomp::Notification;
@@ -120,7 +121,7 @@ impl Supervisor<'_> {
     }
 
     /// Makes a socket for the target and keeps a duplicate.
-    pub(super) fn make_socket(&self, notification: &Notification) -> Answer {
+    pub(super) fn make_socket(&self, notification: &Notification, caller: &Caller) -> Answer {
         let [domain, kind, protocol, ..] = notification.arguments;
         let (domain, kind, protocol) = (low_word(domain), low_word(kind), low_word(protocol));
         let made = socket::create(domain, kind, protocol).or_else(|error| {
@@ -129,14 +130,20 @@ impl Supervisor<'_> {
             }
             socket::create(domain, kind, protocol)
         });
-        let answered =
-            made.and_then(|file| self.hand_out(notification.id, &file, kind & libc::SOCK_CLOEXEC != 0));
+        let answered = made
+            .and_then(|file| self.hand_out(notification.id, caller, &file, kind & libc::SOCK_CLOEXEC != 0));
         answered.unwrap_or_else(Answer::Fail)
     }
 
     /// Gives the target a duplicate of `file` as the result of its call.
-    fn hand_out(&self, id: u64, file: &OwnedFd, close_on_exec: bool) -> Result<Answer, Errno> {
-        self.registry().keep(file.try_clone()?)?;
+    fn hand_out(
+        &self,
+        id: u64,
+        caller: &Caller,
+        file: &OwnedFd,
+        close_on_exec: bool,
+    ) -> Result<Answer, Errno> {
+        self.registry().keep(file.try_clone()?, Account::of(caller, self.runtime))?;
         match self.listener.answer_with_descriptor(id, file.as_fd(), close_on_exec) {
             // Before 5.14 there is no answering in one step; a target interrupted in between keeps the descriptor.
             Err(Errno::EINVAL) => {

@@ -124,6 +124,28 @@ pub fn thread_with_memory(process: u32) -> Option<u32> {
         .find(|thread| executable_of(*thread) != Err(Errno::ENOENT))
 }
 
+/// Whether a thread is not in execve(2) or execveat(2) any more, as far as that can be told (proc(5), `syscall`): not of one
+/// that runs, nor of one that may not be looked into.
+#[must_use]
+pub fn is_back_from_exec(process: u32, thread: u32) -> bool {
+    let mut path = ProcPath::new();
+    let _ = write!(path, "/proc/{process}/task/{thread}/syscall");
+    let mut bytes = [0; 256];
+    let read = File::open(path.as_str()).and_then(|mut file| file.read(&mut bytes));
+    match read {
+        Ok(length) => {
+            let line = std::str::from_utf8(bytes.get(..length).unwrap_or_default()).unwrap_or_default();
+            let call = line.split_ascii_whitespace().next().and_then(|number| number.parse().ok());
+            call.is_some_and(|call: i64| ![libc::SYS_execve, libc::SYS_execveat].contains(&call))
+        }
+        // One that is gone may be in the middle of its exec under the first thread's number.
+        Err(error) => {
+            let gone = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
+            gone && (thread == process || is_back_from_exec(process, process))
+        }
+    }
+}
+
 /// Where the stack of a process starts (proc(5), field 28 of `stat`): another place after each exec. 0 where that may
 /// not be seen.
 #[must_use]

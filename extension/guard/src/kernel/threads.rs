@@ -13,6 +13,7 @@ use std::time::Instant;
 use super::Supervisor;
 use super::answer::Answer;
 use super::beside::Beside;
+use super::shares::Account;
 use super::target::Caller;
 use super::undelivered::digest;
 use super::workers::{CALL_OFF, Job, Task, lock};
@@ -146,7 +147,8 @@ impl Supervisor<'_> {
             Task::Send { data, .. } => digest(data),
             Task::Connect { .. } | Task::Open { .. } => 0,
         };
-        let job = Job { call: *call, process: caller.process, content, socket, task };
+        let account = Account::of(caller, self.runtime);
+        let job = Job { call: *call, process: caller.process, account, content, socket, task };
         if self.workers.submit(job)? {
             self.wake();
         }

@@ -3,7 +3,8 @@
 //! The kernel reads the path again after it was judged, and another thread may have changed it by then. So each exec
 //! that goes ahead is noted here with the file that was judged, and the process is looked at again: at its next
 //! supervised call, and by a clock. A process that runs something else is judged anew by what it runs. Until the
-//! first look forbidden code can compute, but reaches no supervised call.
+//! first look forbidden code can compute, but reaches no supervised call. The mark stays until the exec has taken place or
+//! has failed, however long the kernel takes: somebody else's lease on the file alone is three quarters of a minute.
 
 use std::time::{Duration, Instant};
 
@@ -13,27 +14,33 @@ use crate::sys::Errno;
 use crate::sys::descriptor::Identity;
 
 /// Execs that may be under way at one time; one more is refused for the moment.
-const MAX_PENDING: usize = 64;
+const MAX_PENDING: usize = 256;
+/// Processes that are being killed, beyond those.
+const MAX_CONDEMNED: usize = 64;
 /// Files that one process may be about to run, each from a thread of its own.
 const MAX_ALLOWED: usize = 4;
-/// Processes whose last exec has no outcome yet: mostly such as failed after it was allowed.
-const MAX_UNSETTLED: usize = 256;
 /// Executables that were allowed at some time; a process that runs none of them is judged anew.
 const MAX_KNOWN: usize = 256;
 /// Images of the runtime's executable that may run: its own, and those of workers it was allowed to start.
 const MAX_IMAGES: usize = 64;
 /// How long a process may be closed to looks for being in the middle of its exec.
 const HIDDEN_AFTER: Duration = Duration::from_millis(900);
-/// When a process is looked at after its exec, in milliseconds.
+/// When a process is looked at after its exec, in milliseconds; then again after as long as the last.
 const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
 
+/// What a thread may run.
 #[derive(Debug, Clone, Copy)]
+struct Allowed {
+    thread: u32,
+    file: Identity,
+}
+
+#[derive(Debug)]
 struct Pending {
     process: u32,
     before: Identity,
     stack_before: u64,
-    allowed: [Identity; MAX_ALLOWED],
-    used: usize,
+    allowed: Vec<Allowed>,
     noted: Instant,
     looks: usize,
     /// Whether the user may read the file, so that what runs it can be looked at.
@@ -68,9 +75,6 @@ pub struct Verifier {
     pending: Vec<Pending>,
     known: Vec<Identity>,
     images: Vec<u64>,
-    unsettled: Vec<u32>,
-    /// Whether there were more of them than are remembered: from then on nobody counts as settled.
-    lost_count: bool,
 }
 
 impl Verifier {
@@ -80,22 +84,24 @@ impl Verifier {
         let mut known = Vec::with_capacity(MAX_KNOWN);
         known.push(runtime_file);
         let (pending, images) = (Vec::with_capacity(MAX_PENDING), Vec::with_capacity(MAX_IMAGES));
-        Self { runtime, runtime_file, pending, known, images, unsettled: Vec::new(), lost_count: false }
+        Self { runtime, runtime_file, pending, known, images }
     }
 
-    /// Notes that `process` may now become `file`, which its user may read or not.
+    /// Notes that `process` may now become `file`, which its user may read or not, by a call of its `thread`.
     ///
     /// # Errors
     /// `EAGAIN` where too many execs are under way, and the error of looking at what the process runs now.
-    pub fn expect(&mut self, process: u32, file: Identity, readable: bool) -> Result<ExpectedExec, Errno> {
+    pub fn expect(
+        &mut self,
+        process: u32,
+        thread: u32,
+        file: Identity,
+        readable: bool,
+    ) -> Result<ExpectedExec, Errno> {
         let before = target::executable(process)?;
         self.know(file);
-        self.unsettle(process);
         if let Some(known) = self.pending.iter_mut().find(|pending| pending.process == process) {
-            if !known.allowed.iter().take(known.used).any(|allowed| *allowed == file) {
-                *known.allowed.get_mut(known.used).ok_or(Errno(libc::EAGAIN))? = file;
-                known.used += 1;
-            }
+            known.allow(thread, file)?;
             known.readable &= readable;
             (known.noted, known.looks, known.closed_since) = (Instant::now(), 0, None);
             return Ok(ExpectedExec::noted());
@@ -103,21 +109,9 @@ impl Verifier {
         if self.pending.len() >= MAX_PENDING {
             return Err(Errno(libc::EAGAIN));
         }
-        let mut allowed = [Identity::default(); MAX_ALLOWED];
-        allowed[0] = file;
+        let allowed = vec![Allowed { thread, file }];
         let stack_before = target::stack_start(process);
-        self.pending.push(Pending {
-            process,
-            before,
-            stack_before,
-            allowed,
-            used: 1,
-            noted: Instant::now(),
-            looks: 0,
-            readable,
-            closed_since: None,
-            condemned: false,
-        });
+        self.pending.push(Pending { before, stack_before, allowed, readable, ..Pending::new(process) });
         Ok(ExpectedExec::noted())
     }
 
@@ -140,53 +134,44 @@ impl Verifier {
     }
 
     /// Whether `process` can run nothing else than when it was looked at last: every exec that it was let go ahead with
-    /// has been seen to take place.
+    /// has been seen to take place, or to have failed.
     #[must_use]
     pub fn is_settled(&self, process: u32) -> bool {
-        !self.lost_count && !self.unsettled.contains(&process)
+        !self.pending.iter().any(|pending| pending.process == process)
     }
 
-    fn unsettle(&mut self, process: u32) {
-        if self.unsettled.contains(&process) {
-            return;
-        }
-        if self.unsettled.len() >= MAX_UNSETTLED {
-            let gone =
-                |process| matches!(target::executable(process), Err(Errno::ENOENT | Errno(libc::ESRCH)));
-            self.unsettled.retain(|process| !gone(*process));
-        }
-        self.lost_count |= self.unsettled.len() >= MAX_UNSETTLED;
-        if !self.lost_count {
-            self.unsettled.push(process);
-        }
-    }
-
-    /// Looks at what `process` runs.
-    pub fn look(&mut self, process: u32) -> Finding {
+    /// Looks at what `process` runs; `calling` is the thread of it that waits for an answer, if one does.
+    pub fn look(&mut self, process: u32, calling: Option<u32>) -> Finding {
+        let at = self.pending.iter().position(|pending| pending.process == process);
+        // Before what it runs is looked at: a thread whose exec takes place in between has not failed.
+        let returned = at.and_then(|at| self.pending.get(at)).map(|pending| pending.returned(calling));
         let now = match target::executable(process) {
             Ok(now) => now,
             Err(Errno::ENOENT | Errno(libc::ESRCH)) => return Finding::Gone,
             Err(_) => return self.judge_closed(process),
         };
-        let Some(at) = self.pending.iter().position(|pending| pending.process == process) else {
+        let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) else {
             return self.judge_settled(process, now);
         };
-        if let Some(pending) = self.pending.get_mut(at) {
-            pending.closed_since = None;
-        }
-        let Some(pending) = self.pending.get(at).copied() else { return Finding::Expected };
+        pending.closed_since = None;
         if pending.condemned {
             return Finding::Condemned;
         }
-        let allowed = pending.allowed.iter().take(pending.used).any(|allowed| *allowed == now);
         // Every exec makes a new stack, so one of the same file shows too.
-        let same = now == pending.before && target::stack_start(process) == pending.stack_before;
-        if allowed && !same {
-            self.pending.swap_remove(at);
-            self.accept(process, now);
-            self.unsettled.retain(|known| *known != process);
+        if now == pending.before && target::stack_start(process) == pending.stack_before {
+            let returned = returned.unwrap_or_default();
+            pending.allowed.retain(|allowed| !returned.contains(&allowed.thread));
+            if pending.allowed.is_empty() {
+                self.forget(process);
+            }
+            return Finding::Expected;
         }
-        if allowed || same { Finding::Expected } else { Finding::Unexpected(now) }
+        if !pending.allowed.iter().any(|allowed| allowed.file == now) {
+            return Finding::Unexpected(now);
+        }
+        self.forget(process);
+        self.accept(process, now);
+        Finding::Expected
     }
 
     /// A process that may not be looked at. In the middle of an exec that is every one, for a moment; for good only one
@@ -245,28 +230,18 @@ impl Verifier {
     /// refused, whatever it seems to run.
     pub fn condemn(&mut self, process: u32) {
         self.forget(process);
-        // The first is the one that is nearest to its last look.
-        if self.pending.len() >= MAX_PENDING {
-            self.pending.remove(0);
+        let condemned = self.pending.iter().filter(|pending| pending.condemned).count();
+        if condemned >= MAX_CONDEMNED
+            && let Some(oldest) = self.pending.iter().position(|pending| pending.condemned)
+        {
+            self.pending.remove(oldest);
         }
-        self.pending.push(Pending {
-            process,
-            before: Identity::default(),
-            stack_before: 0,
-            allowed: [Identity::default(); MAX_ALLOWED],
-            used: 0,
-            noted: Instant::now(),
-            looks: 0,
-            readable: false,
-            closed_since: None,
-            condemned: true,
-        });
+        self.pending.push(Pending { condemned: true, ..Pending::new(process) });
     }
 
     /// Forgets a process: it is gone, or was judged anew.
     pub fn forget(&mut self, process: u32) {
         self.pending.retain(|pending| pending.process != process);
-        self.unsettled.retain(|known| *known != process);
     }
 
     /// The processes whose exec is under way, as far as is known.
@@ -277,40 +252,68 @@ impl Verifier {
 
     /// A process whose time for a look has come.
     pub fn due(&mut self, now: Instant) -> Option<u32> {
-        self.pending.retain_mut(|pending| pending.goes_on(now));
-        let due = self.pending.iter_mut().find(|pending| pending.next_look().is_some_and(|at| at <= now))?;
+        let due = self.pending.iter_mut().find(|pending| pending.next_look() <= now)?;
         due.looks += 1;
+        if due.looks >= LOOKS.len() {
+            (due.noted, due.looks) = (now, LOOKS.len() - 1);
+        }
         Some(due.process)
     }
 
     /// The processes whose time for a look has come; it stays so.
     #[must_use]
     pub fn overdue(&self, now: Instant) -> Vec<u32> {
-        let is_due = |pending: &&Pending| pending.next_look().is_some_and(|at| at <= now);
+        let is_due = |pending: &&Pending| pending.next_look() <= now;
         self.pending.iter().filter(is_due).map(|pending| pending.process).collect()
     }
 
     /// How long until the next look, in milliseconds; `None` where no exec is under way.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Option<i32> {
-        let next = self.pending.iter().filter_map(Pending::next_look).min()?;
+        let next = self.pending.iter().map(Pending::next_look).min()?;
         let wait = next.saturating_duration_since(now).as_micros().div_ceil(1000);
         Some(i32::try_from(wait).unwrap_or(i32::MAX))
     }
 }
 
 impl Pending {
-    /// Whether another look is worth it; at one that was killed, or should not be closed to looks, every few seconds.
-    fn goes_on(&mut self, now: Instant) -> bool {
-        let hides = self.readable && self.closed_since.is_some();
-        if (self.condemned || hides) && self.looks >= LOOKS.len() {
-            (self.noted, self.looks) = (now, LOOKS.len() - 1);
+    fn new(process: u32) -> Self {
+        Self {
+            process,
+            before: Identity::default(),
+            stack_before: 0,
+            allowed: Vec::new(),
+            noted: Instant::now(),
+            looks: 0,
+            readable: false,
+            closed_since: None,
+            condemned: false,
         }
-        self.looks < LOOKS.len()
     }
 
-    fn next_look(&self) -> Option<Instant> {
-        LOOKS.get(self.looks).map(|after| self.noted + Duration::from_millis(*after))
+    /// Notes what one more thread may run. One that asks again has not become what it asked for before.
+    fn allow(&mut self, thread: u32, file: Identity) -> Result<(), Errno> {
+        self.allowed.retain(|allowed| allowed.thread != thread);
+        if self.allowed.len() >= MAX_ALLOWED {
+            return Err(Errno(libc::EAGAIN));
+        }
+        self.allowed.push(Allowed { thread, file });
+        Ok(())
+    }
+
+    /// The threads that are back from their exec, or gone, so that it has failed if the process runs what it ran before.
+    fn returned(&self, calling: Option<u32>) -> Vec<u32> {
+        let threads = self.allowed.iter().map(|allowed| allowed.thread);
+        threads
+            .filter(|thread| match calling {
+                Some(calling) => *thread == calling,
+                None => target::is_back_from_exec(self.process, *thread),
+            })
+            .collect()
+    }
+
+    fn next_look(&self) -> Instant {
+        self.noted + Duration::from_millis(LOOKS.get(self.looks).copied().unwrap_or_default())
     }
 }
 
@@ -321,6 +324,9 @@ mod tests {
     const OTHER: Identity = Identity { device: 1, inode: 2 };
     const RUNTIME_FILE: Identity = Identity { device: 3, inode: 4 };
 
+    /// A thread that is not there.
+    const NOBODY: u32 = u32::MAX / 2;
+
     fn verifier() -> Verifier {
         Verifier::new(u32::MAX - 1, RUNTIME_FILE)
     }
@@ -330,10 +336,10 @@ mod tests {
         let own = std::process::id();
         let file = target::executable(own).unwrap();
         let mut verifier = Verifier::new(u32::MAX - 1, file);
-        assert_eq!(verifier.look(own), Finding::Unexpected(file));
+        assert_eq!(verifier.look(own, None), Finding::Unexpected(file));
         verifier.accept(own, file);
-        assert_eq!(verifier.look(own), Finding::Expected);
-        assert_eq!(Verifier::new(own, file).look(own), Finding::Expected);
+        assert_eq!(verifier.look(own, None), Finding::Expected);
+        assert_eq!(Verifier::new(own, file).look(own, None), Finding::Expected);
         let mut child =
             std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         // A parent that runs the same file, as a stand-in for the runtime, and a child that came by an exec.
@@ -343,7 +349,7 @@ mod tests {
                 _ => std::thread::yield_now(),
             }
         };
-        assert_eq!(Verifier::new(own, cat).look(child.id()), Finding::Unexpected(cat));
+        assert_eq!(Verifier::new(own, cat).look(child.id(), None), Finding::Unexpected(cat));
         drop(child.stdin.take());
         child.wait().unwrap();
     }
@@ -352,77 +358,104 @@ mod tests {
     fn a_process_that_runs_what_nobody_allowed_is_found() {
         let own = std::process::id();
         let mut verifier = verifier();
-        assert!(matches!(verifier.look(own), Finding::Unexpected(_)));
+        assert!(matches!(verifier.look(own, None), Finding::Unexpected(_)));
         verifier.know(target::executable(own).unwrap());
-        assert_eq!(verifier.look(own), Finding::Expected);
+        assert_eq!(verifier.look(own, None), Finding::Expected);
+    }
+
+    /// A verifier that knows what this process runs, and this process's first thread is in the middle of an exec of
+    /// something else.
+    fn in_the_middle() -> (u32, Verifier) {
+        let own = std::process::id();
+        let mut verifier = verifier();
+        verifier.know(target::executable(own).unwrap());
+        verifier.expect(own, NOBODY, OTHER, true).unwrap();
+        (own, verifier)
+    }
+
+    /// The same, and it became what it runs now.
+    fn became(verifier: &mut Verifier) {
+        verifier.pending[0].before = OTHER;
     }
 
     #[test]
     fn before_the_exec_takes_place_nothing_is_wrong() {
-        let own = std::process::id();
-        let mut verifier = verifier();
-        verifier.expect(own, OTHER, true).unwrap();
-        assert_eq!(verifier.look(own), Finding::Expected);
+        let (own, mut verifier) = in_the_middle();
+        assert_eq!(verifier.look(own, Some(own)), Finding::Expected);
         assert!(verifier.patience(Instant::now()).unwrap() <= 1);
     }
 
     #[test]
-    fn looks_end_and_the_table_is_bounded() {
-        let own = std::process::id();
-        let mut verifier = verifier();
-        verifier.expect(own, OTHER, true).unwrap();
-        let later = Instant::now() + Duration::from_mins(1);
-        assert_eq!((0..100).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
-        assert_eq!(verifier.patience(later), None);
-        for inode in 0..MAX_ALLOWED as u64 {
-            verifier.expect(own, Identity { device: 9, inode }, true).unwrap();
+    fn an_exec_may_take_its_time_and_is_judged_by_what_was_allowed_for_it() {
+        let (own, mut verifier) = in_the_middle();
+        let mut now = Instant::now();
+        for _ in 0..100 {
+            now += Duration::from_secs(6);
+            assert_eq!(verifier.due(now), Some(own));
+            assert_eq!(verifier.look(own, Some(own)), Finding::Expected);
         }
-        assert_eq!(verifier.expect(own, OTHER, true).unwrap_err(), Errno(libc::EAGAIN));
+        assert!(!verifier.is_settled(own));
+        became(&mut verifier);
+        assert!(matches!(verifier.look(own, None), Finding::Unexpected(_)), "though it was allowed before");
+    }
+
+    #[test]
+    fn looks_grow_rare_and_the_table_is_bounded() {
+        let (own, mut verifier) = in_the_middle();
+        let later = Instant::now() + Duration::from_mins(1);
+        assert_eq!((0..100).map_while(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!(verifier.patience(later), Some(5000));
+        for thread in (NOBODY + 1..).take(MAX_ALLOWED - 1) {
+            verifier.expect(own, thread, OTHER, true).unwrap();
+        }
+        verifier.expect(own, NOBODY, OTHER, true).unwrap();
+        assert_eq!(verifier.expect(own, 1, OTHER, true).unwrap_err(), Errno(libc::EAGAIN));
     }
 
     #[test]
     fn what_was_killed_stays_condemned_until_it_is_gone() {
-        let own = std::process::id();
-        let mut verifier = verifier();
-        verifier.know(target::executable(own).unwrap());
+        let (own, mut verifier) = in_the_middle();
         verifier.condemn(own);
-        assert_eq!(verifier.look(own), Finding::Condemned);
+        assert_eq!(verifier.look(own, Some(own)), Finding::Condemned);
         let later = Instant::now() + Duration::from_mins(1);
-        assert_eq!((0..10).filter_map(|_| verifier.due(later)).count(), LOOKS.len());
-        assert_eq!(verifier.look(own), Finding::Condemned);
+        assert_eq!((0..10).map_while(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!(verifier.look(own, None), Finding::Condemned);
         assert_eq!(verifier.due(later + Duration::from_secs(6)), Some(own));
         verifier.forget(own);
-        assert_eq!(verifier.look(own), Finding::Expected);
+        assert_eq!(verifier.look(own, None), Finding::Expected);
+        (0..1000).for_each(|process| verifier.condemn(process));
+        assert_eq!(verifier.pending.len(), MAX_CONDEMNED);
     }
 
     #[test]
-    fn a_process_is_unsettled_from_its_exec_until_that_is_seen_or_it_is_gone() {
-        let (own, other) = (std::process::id(), u32::MAX);
-        let mut verifier = verifier();
-        assert!(verifier.is_settled(own));
-        verifier.expect(own, OTHER, true).unwrap();
-        assert!(!verifier.is_settled(own) && verifier.is_settled(other));
-        // It does not take place, and after some looks nobody looks for it any more: it still may.
-        assert_eq!(verifier.look(own), Finding::Expected);
-        let later = Instant::now() + Duration::from_mins(1);
-        while verifier.due(later).is_some() {}
-        assert!(verifier.patience(later).is_none() && !verifier.is_settled(own));
-        verifier.forget(own);
+    fn a_process_is_unsettled_until_each_of_its_execs_was_seen_or_has_failed() {
+        let (own, mut verifier) = in_the_middle();
+        verifier.expect(own, NOBODY + 1, OTHER, true).unwrap();
+        assert!(!verifier.is_settled(own) && verifier.is_settled(NOBODY));
+        assert_eq!(verifier.look(own, Some(NOBODY)), Finding::Expected, "one is back with another call");
+        assert!(!verifier.is_settled(own));
+        assert_eq!(verifier.look(own, Some(NOBODY + 1)), Finding::Expected);
         assert!(verifier.is_settled(own));
     }
 
     #[test]
-    fn who_counts_no_more_trusts_nobody() {
-        let mut verifier = verifier();
-        (2..1000).for_each(|nth| verifier.unsettle(u32::MAX - nth));
-        assert!(verifier.is_settled(1), "those that are gone are not counted");
-        verifier.unsettled = vec![std::process::id(); MAX_UNSETTLED];
-        verifier.unsettle(u32::MAX);
-        assert!(!verifier.is_settled(1) && verifier.unsettled.len() == MAX_UNSETTLED);
+    fn a_thread_that_is_not_in_an_exec_any_more_is_found_by_the_clock() {
+        let (own, mut verifier) = in_the_middle();
+        // A thread that is gone; the first waits for this one most of the time.
+        while !verifier.is_settled(own) {
+            assert_eq!(verifier.look(own, None), Finding::Expected);
+        }
+        let mut child =
+            std::process::Command::new("/bin/cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        while !target::is_back_from_exec(child.id(), child.id()) {
+            std::thread::yield_now();
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]
     fn a_process_that_is_gone_is_no_finding() {
-        assert_eq!(verifier().look(u32::MAX), Finding::Gone);
+        assert_eq!(verifier().look(u32::MAX, None), Finding::Gone);
     }
 }

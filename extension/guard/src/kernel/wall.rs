@@ -9,9 +9,8 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
-use ringfence_policy::CompiledPolicy;
+use ringfence_policy::{CompiledPolicy, WRITABLE_PLACES, is_in_writable_place};
 
-use super::exec::WRITABLE;
 use crate::filter::table::Options;
 use crate::launch::Plan;
 use crate::sys::landlock::{self, Handled, Ruleset};
@@ -84,8 +83,7 @@ impl Wall {
             let word = Path::new(std::ffi::OsStr::new(word.to_str().unwrap_or_default()));
             fs::canonicalize(word).is_ok_and(|path| path == plan.runtime.path)
         });
-        let writable =
-            WRITABLE.iter().any(|place| plan.runtime.path.as_os_str().as_encoded_bytes().starts_with(place));
+        let writable = is_in_writable_place(plan.runtime.path.as_os_str().as_encoded_bytes());
         Self { programs: never && direct && !writable, writes: options.writes, bind: options.bind }
     }
 
@@ -166,7 +164,7 @@ fn allow_programs(rules: &Ruleset) -> Result<(), Errno> {
             let folder = [path.as_os_str().as_encoded_bytes(), b"/"].concat();
             let split = SPLIT.iter().any(|place| path == Path::new(place));
             // A link leads to what has a rule of its own, or is writable.
-            if split || WRITABLE.contains(&folder.as_slice()) || path.is_symlink() {
+            if split || WRITABLE_PLACES.contains(&folder.as_slice()) || path.is_symlink() {
                 continue;
             }
             rules.allow(open(&path)?.as_fd(), landlock::EXECUTE)?;

@@ -1,8 +1,8 @@
 //! Threads for what may wait: a blocking connect or send on behalf of a target.
 //!
-//! They are started when first needed and bounded in number, and no process may take all of them; what does not fit into
-//! the queue is refused for the moment. A worker carries out one call that was decided already, answers, and knows no
-//! policy.
+//! They are started when first needed and bounded in number, and nobody may take all of them ([`super::shares`]); what does
+//! not fit into the queue is refused for the moment. A worker carries out one call that was decided already, answers, and
+//! knows no policy.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::open;
 use super::registry::Registry;
+use super::shares::Account;
 use super::undelivered::Undelivered;
 use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::socket::{self, Parcel};
@@ -18,9 +19,8 @@ use crate::sys::{Errno, process, seccomp};
 /// Dead hosts hold a thread each for up to two minutes, and those behind them must not wait for that.
 const MAX_THREADS: usize = 128;
 const MAX_QUEUED: usize = 256;
-/// Threads and places in the queue that one process may take, so that some are left for others.
-const SHARE_OF_THREADS: usize = 96;
-const SHARE_OF_QUEUE: usize = 192;
+/// Descriptors in messages that wait, of all together.
+const MAX_DESCRIPTORS: usize = 64;
 const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call, and one of the answering thread's that waits though it should not. Nothing else sends it to
 /// the guard.
@@ -44,6 +44,10 @@ pub enum Task {
         address: Vec<u8>,
         /// The data.
         data: Vec<u8>,
+        /// Control messages as the kernel takes them; may be empty.
+        control: Vec<u8>,
+        /// The descriptors that they pass, which live until it is sent.
+        held: Vec<OwnedFd>,
         /// `MSG_*`.
         flags: i32,
         /// Whether SIGPIPE is raised in the caller where the other end is closed.
@@ -58,6 +62,16 @@ pub enum Task {
     },
 }
 
+impl Task {
+    /// Descriptors that are held besides the socket.
+    const fn descriptors(&self) -> usize {
+        match self {
+            Self::Send { held, .. } => held.len(),
+            Self::Connect { .. } | Self::Open { .. } => 0,
+        }
+    }
+}
+
 /// A task, for whom, and on which socket.
 #[derive(Debug)]
 pub struct Job {
@@ -65,6 +79,8 @@ pub struct Job {
     pub call: Notification,
     /// Its caller's process.
     pub process: u32,
+    /// Whose share of the workers it takes.
+    pub account: Account,
     /// The [`digest`](super::undelivered::digest) of what it sends.
     pub content: u64,
     /// The target's socket, or the file that it opens.
@@ -82,20 +98,27 @@ struct Queue {
 }
 
 impl Queue {
-    /// The next job whose process has not its share of threads at work.
+    /// The next job of somebody who has not their share of threads at work.
     fn next(&mut self, thread: u32) -> Option<Job> {
-        let at_work = |process| self.busy.iter().filter(|busy| busy.process == process).count();
-        let at = self.jobs.iter().position(|job| at_work(job.process) < SHARE_OF_THREADS)?;
+        let at_work = || self.busy.iter().map(|busy| busy.account);
+        let at = self.jobs.iter().position(|job| job.account.may_take_one(at_work(), MAX_THREADS))?;
         let job = self.jobs.remove(at)?;
-        let &Job { call, process, content, .. } = &job;
+        let &Job { call, process, account, content, .. } = &job;
         let raises = matches!(job.task, Task::Send { raises: true, .. });
-        self.busy.push(Busy { thread, call, process, content, raises });
+        let descriptors = job.task.descriptors();
+        self.busy.push(Busy { thread, call, process, account, content, raises, descriptors });
         Some(job)
     }
 
-    fn has_room_for(&self, process: u32) -> bool {
-        let queued = self.jobs.iter().filter(|job| job.process == process).count();
-        self.jobs.len() < MAX_QUEUED && queued < SHARE_OF_QUEUE
+    fn has_room_for(&self, account: Account) -> bool {
+        account.may_take_one(self.jobs.iter().map(|job| job.account), MAX_QUEUED)
+    }
+
+    /// Whether so many more descriptors may be held: others need them too.
+    fn may_hold(&self, descriptors: usize) -> bool {
+        let waiting: usize = self.jobs.iter().map(|job| job.task.descriptors()).sum();
+        let at_work: usize = self.busy.iter().map(|busy| busy.descriptors).sum();
+        descriptors == 0 || waiting + at_work + descriptors <= MAX_DESCRIPTORS
     }
 }
 
@@ -105,8 +128,10 @@ struct Busy {
     thread: u32,
     call: Notification,
     process: u32,
+    account: Account,
     content: u64,
     raises: bool,
+    descriptors: usize,
 }
 
 impl Busy {
@@ -164,7 +189,7 @@ impl Workers {
     /// `EAGAIN` where too many wait already, or no thread can be started.
     pub fn submit(&self, job: Job) -> Result<bool, Errno> {
         let mut queue = lock(&self.0.queue);
-        if !queue.has_room_for(job.process) {
+        if !queue.has_room_for(job.account) || !queue.may_hold(job.task.descriptors()) {
             return Err(Errno(libc::EAGAIN));
         }
         if queue.idle <= queue.jobs.len() && queue.threads < MAX_THREADS && self.start() {
@@ -244,7 +269,7 @@ impl Shared {
             self.undelivered.remember_digest(&call, content, value);
         }
         if !queue.jobs.is_empty() {
-            // One whose process had its share at work may have its turn now.
+            // One of somebody who had their share at work may have its turn now.
             self.work.notify_one();
         }
     }
@@ -274,9 +299,11 @@ impl Shared {
                 }
                 connected.map(|()| 0)
             }
-            Task::Send { address, data, flags, .. } => {
-                let parcel = Parcel { address: &address, data: &data, control: &[], flags };
-                socket::send(job.socket.as_fd(), &parcel).map(|sent| i64::try_from(sent).unwrap_or(0))
+            Task::Send { address, data, control, held, flags, .. } => {
+                let parcel = Parcel { address: &address, data: &data, control: &control, flags };
+                let sent = socket::send(job.socket.as_fd(), &parcel);
+                drop(held);
+                sent.map(|sent| i64::try_from(sent).unwrap_or(0))
             }
             Task::Open { flags, close_on_exec } => {
                 open::open_waiting(&self.listener, job.call.id, &job.socket, flags, close_on_exec)
@@ -289,39 +316,60 @@ impl Shared {
 mod tests {
     use super::*;
 
-    fn job(process: u32, content: u64) -> Job {
+    fn job(account: Account, content: u64) -> Job {
         let socket = socket::create(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap();
         let task = Task::Connect { address: Vec::new(), release: None };
         let mut call = Notification::default();
-        call.thread = process;
-        Job { call, process, content, socket, task }
+        call.thread = 7;
+        Job { call, process: 7, account, content, socket, task }
     }
 
     #[test]
-    fn no_process_takes_all_the_threads() {
+    fn nobody_takes_all_the_threads() {
         let mut queue = Queue::default();
-        (0..200).for_each(|_| queue.jobs.push_back(job(1, 0)));
-        queue.jobs.push_back(job(2, 0));
+        (0..200).for_each(|_| queue.jobs.push_back(job(Account::Tree(2), 0)));
+        queue.jobs.push_back(job(Account::Runtime(1), 0));
         let taken: Vec<_> = (0..200).map_while(|thread| queue.next(thread)).collect();
-        assert_eq!(taken.len(), SHARE_OF_THREADS + 1);
-        assert_eq!(taken.last().map(|job| job.process), Some(2), "though it came last");
+        assert_eq!(taken.len(), 49);
+        assert_eq!(taken.last().map(|job| job.account), Some(Account::Runtime(1)), "though it came last");
         queue.busy.remove(0);
-        assert_eq!(queue.next(0).map(|job| job.process), Some(1), "when one is done");
+        assert_eq!(queue.next(0).map(|job| job.account), Some(Account::Tree(2)), "when one is done");
     }
 
     #[test]
-    fn no_process_takes_all_the_room() {
+    fn nobody_takes_all_the_room() {
+        let (runtime, mut queue) = (Account::Runtime(1), Queue::default());
+        for tree in 1..500 {
+            while queue.has_room_for(Account::Tree(tree)) {
+                queue.jobs.push_back(job(Account::Tree(tree), 0));
+            }
+        }
+        assert!(queue.jobs.len() == 192 && queue.has_room_for(runtime));
+        (0..64).for_each(|_| queue.jobs.push_back(job(runtime, 0)));
+        assert!(!queue.has_room_for(runtime));
+    }
+
+    #[test]
+    fn messages_that_wait_hold_few_descriptors() {
         let mut queue = Queue::default();
-        (0..SHARE_OF_QUEUE).for_each(|_| queue.jobs.push_back(job(1, 0)));
-        assert!(!queue.has_room_for(1) && queue.has_room_for(2));
-        (SHARE_OF_QUEUE..MAX_QUEUED).for_each(|_| queue.jobs.push_back(job(2, 0)));
-        assert!(!queue.has_room_for(3));
+        let mut with = |count| {
+            let held =
+                (0..count).map(|_| socket::create(libc::AF_UNIX, libc::SOCK_DGRAM, 0).unwrap()).collect();
+            let task =
+                Task::Send { address: vec![], data: vec![], control: vec![], held, flags: 0, raises: false };
+            queue.jobs.push_back(Job { task, ..job(Account::Runtime(1), 0) });
+            queue.may_hold(1)
+        };
+        assert!(with(40) && with(23) && !with(1));
+        queue.next(1);
+        assert!(!queue.may_hold(1), "one that is at work holds them still");
+        assert!(queue.may_hold(0));
     }
 
     #[test]
     fn a_call_that_is_made_again_is_known_by_what_it_sends() {
         let mut queue = Queue::default();
-        queue.jobs.push_back(job(7, 42));
+        queue.jobs.push_back(job(Account::Runtime(7), 42));
         let busy = queue.next(1).map(|_| queue.busy[0]).unwrap();
         let mut again = busy.call;
         again.id = 9;

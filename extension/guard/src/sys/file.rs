@@ -127,6 +127,27 @@ pub fn make_blocking(file: BorrowedFd<'_>, flags: i32) -> Result<(), Errno> {
     check_int(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
 }
 
+/// Makes a folder the working one of all threads (fchdir(2)).
+///
+/// # Errors
+/// The error of the call.
+pub fn enter(folder: BorrowedFd<'_>) -> Result<(), Errno> {
+    // SAFETY: takes a descriptor and touches no memory of ours.
+    check_int(unsafe { libc::fchdir(folder.as_raw_fd()) }).map(drop)
+}
+
+/// Makes the root the working folder again; that cannot fail where it matters, since nothing here is relative.
+pub fn leave() {
+    // SAFETY: the path is a literal with a NUL, which is only read.
+    unsafe { libc::chdir(c"/".as_ptr()) };
+}
+
+/// Whether this user may write to what lies at `path` (access(2)).
+pub fn may_write(path: &CStr) -> bool {
+    // SAFETY: the path is a string with a NUL, which is only read.
+    unsafe { libc::access(path.as_ptr(), libc::W_OK) == 0 }
+}
+
 /// Which permissions files and folders that this process makes do not get.
 pub fn set_mask(mask: u32) {
     // SAFETY: umask(2) takes an integer and never fails.

@@ -171,11 +171,6 @@ mod tests {
         assert_eq!(std::hint::black_box(&other), &bytes);
         assert_eq!(read_by_file(own, 8, &mut into), Err(Errno::EFAULT));
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn pieces_are_read_in_their_order_and_all_or_none() {

@@ -52,6 +52,8 @@ pub fn bench() -> &'static Path {
         // Any program of this name is Node to the guard.
         fs::copy("/bin/bash", folder.join("node")).unwrap();
         fs::create_dir(folder.join("policies")).unwrap();
+        // Mounted with the policies, as EFS would be.
+        fs::copy("/bin/echo", folder.join("policies/echo")).unwrap();
         for policy in ["degraded", "off", "races", "tools", "writes"] {
             let name = format!("{policy}.toml");
             fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();

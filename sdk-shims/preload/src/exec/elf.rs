@@ -3,7 +3,7 @@
 //! It reads the head of a file and tells dynamic, static and foreign binaries, the loader, and scripts apart. It
 //! takes any bytes and must not know what is allowed.
 
-use ringfence_policy::Linkage;
+use ringfence_policy::{Linkage, is_in_writable_place};
 
 use crate::sys;
 
@@ -123,9 +123,7 @@ fn interpreter(table: &[u8]) -> Option<(u64, usize)> {
 
 fn judge_interpreter(name: &[u8]) -> Interpreter {
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    let writable =
-        [&b"/tmp/"[..], b"/var/tmp/", b"/dev/", b"/proc/"].iter().any(|place| name.starts_with(place));
-    if is_loader(name) && name.starts_with(b"/") && !writable {
+    if is_loader(name) && name.starts_with(b"/") && !is_in_writable_place(name) {
         Interpreter::Known
     } else {
         Interpreter::Strange

@@ -3,7 +3,7 @@
 //! Places that the function can write are known by name; for users other than root the directory is asked as well.
 //! Exec and executable mappings call it.
 
-use ringfence_policy::Origin;
+use ringfence_policy::{Origin, is_in_writable_place};
 
 use crate::sys;
 
@@ -16,12 +16,11 @@ pub(crate) fn origin_of(resolved: &[u8]) -> Origin {
 }
 
 fn by_name(resolved: &[u8]) -> Origin {
-    const WRITABLE: [&[u8]; 5] = [b"/tmp/", b"/dev/shm/", b"/var/tmp/", b"/run/user/", b"/dev/mqueue/"];
     if resolved.starts_with(b"/memfd:") {
         Origin::Memory
     } else if resolved.ends_with(b" (deleted)") {
         Origin::Deleted
-    } else if WRITABLE.iter().any(|place| resolved.starts_with(place)) {
+    } else if is_in_writable_place(resolved) {
         Origin::Writable
     } else {
         Origin::ReadOnly
@@ -50,6 +49,7 @@ mod tests {
             ("/tmp/x", Origin::Writable),
             ("/tmpx/x", Origin::ReadOnly),
             ("/dev/shm/x", Origin::Writable),
+            ("/mnt/efs/x", Origin::Writable),
             ("/memfd:x (deleted)", Origin::Memory),
             ("/usr/bin/x (deleted)", Origin::Deleted),
         ];

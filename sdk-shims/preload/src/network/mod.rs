@@ -14,7 +14,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
 use ringfence_records::handoff::covers;
-use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Report};
+use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Report, is_agents_name};
 use ringfence_records::page::View;
 
 use crate::arch::{Flow, number};
@@ -171,10 +171,13 @@ fn is_name_server(state: &State, to: SocketAddr) -> bool {
 #[inline(never)]
 pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
     let [_, address, length, ..] = arguments;
-    if !state.rules.bind && !files::holds_writes(state) {
-        return Flow::Proceed;
-    }
     let Some(copy) = Copied::read(address, length) else { return Flow::Proceed };
+    match copy.parse(true) {
+        Address::Unix([0, name @ ..]) if is_agents_name(name) => return own::dangerous(state, "bind"),
+        Address::Unix(_) => {}
+        _ if !state.rules.bind && !files::holds_writes(state) => return Flow::Proceed,
+        _ => {}
+    }
     if files::makes_denied(state, copy.path()) {
         return Flow::Done(Errno::ACCES.result());
     }
