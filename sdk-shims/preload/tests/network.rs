@@ -80,6 +80,23 @@ fn no_datagram_leaves_by_any_call() {
 }
 
 #[test]
+fn no_address_is_loopback_and_not_where_the_socket_is_bound() {
+    let sink = UdpSocket::bind("127.0.0.2:0").unwrap();
+    sink.set_nonblocking(true).unwrap();
+    let port = sink.local_addr().unwrap().port();
+    let policy = format!("version = 1\nmode = \"enforce\"\n[egress]\ndeny = [\"127.0.0.2:{port}\"]\n");
+    let world = World::new(&policy);
+    let prelude = "import socket,sys\nP=int(sys.argv[1])\ns=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.bind(('127.0.0.2',0))\n";
+    for code in ["s.sendto(b'x',('0.0.0.0',P))", "s.connect(('0.0.0.0',P)); s.send(b'x')"] {
+        let arguments = ["-c", &format!("{prelude}{code}"), &port.to_string()];
+        let control = world.bare(PYTHON, &arguments);
+        assert_eq!(arrived(&sink), 1, "{code} does not work without the library: {}", control.whole());
+        let ran = world.run(PYTHON, &arguments);
+        assert_eq!(arrived(&sink), 0, "{code}: {}", ran.whole());
+    }
+}
+
+#[test]
 fn a_denied_connection_is_refused_and_an_allowed_one_is_made() {
     let (denied, allowed) =
         (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());

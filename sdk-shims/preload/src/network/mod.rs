@@ -101,7 +101,8 @@ fn with_copy(call: usize, arguments: [usize; 6], copy: &Copied) -> isize {
 
 /// What an allowed destination needs.
 struct Judged {
-    /// Where to go instead: the guarded resolver for a name server.
+    /// Where to go instead: the guarded resolver for a name server, loopback where no address is given, which the kernel
+    /// would take for that of the socket where it is bound.
     instead: Option<SocketAddr>,
     runtime_api: bool,
 }
@@ -109,6 +110,7 @@ struct Judged {
 /// The verdict on a destination; `None` where it is denied.
 fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option<Judged> {
     let canonical = SocketAddr::new(canonical(to.ip()), to.port());
+    let instead = to.ip().to_canonical().is_unspecified().then_some(canonical);
     let runtime_api = state.handoff.runtime_api.is_some_and(|api| canonical == api);
     let resolves = is_name_server(state, canonical) || state.handoff.resolver == Some(canonical);
     if scope::refuses_destination(state, canonical, resolves, kind) {
@@ -119,7 +121,7 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
     }
     if state.handoff.resolver.is_none() && is_name_server(state, canonical) {
         // Nobody could resolve anything otherwise; the guard has said that names are not covered.
-        return Some(Judged { instead: None, runtime_api: false });
+        return Some(Judged { instead, runtime_api: false });
     }
     if state.rules.egress {
         let verdict = verdict(state, socket, canonical, runtime_api);
@@ -132,7 +134,7 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
             return None;
         }
     }
-    Some(Judged { instead: None, runtime_api })
+    Some(Judged { instead, runtime_api })
 }
 
 #[inline(never)]
