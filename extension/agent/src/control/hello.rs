@@ -21,6 +21,8 @@ pub(crate) struct Hello {
     pub(crate) runtime_pid: u32,
     /// The guard, where it stays as the runtime's parent; otherwise 0.
     pub(crate) guard_pid: u32,
+    /// The guard's witness, which does nothing; otherwise 0.
+    pub(crate) witness_pid: u32,
     pub(crate) policy_hash: String,
     pub(crate) policy_source: String,
     pub(crate) strongest: Option<Plane>,
@@ -48,6 +50,7 @@ impl Hello {
         match tag {
             tag::PID => self.runtime_pid = wire::number(value).unwrap_or(0),
             tag::PARENT => self.guard_pid = wire::number(value).unwrap_or(0),
+            tag::WITNESS => self.witness_pid = wire::number(value).unwrap_or(0),
             tag::POLICY_HASH => self.policy_hash = text(value),
             tag::POLICY_SOURCE => self.policy_source = text(value),
             tag::STRONGEST => self.strongest = value.first().and_then(|number| plane_from(*number)),

@@ -30,6 +30,7 @@ mod threads;
 mod undelivered;
 mod verify;
 pub mod wall;
+pub mod witness;
 mod workers;
 
 use std::net::SocketAddr;
@@ -66,6 +67,7 @@ use send::Scratch;
 use target::Caller;
 use undelivered::Undelivered;
 use verify::Verifier;
+use witness::Witness;
 use workers::Workers;
 
 /// What a call comes to whose caller is not there any more.
@@ -130,6 +132,9 @@ pub fn supervise(
 struct Supervisor<'p> {
     listener: Arc<Listener>,
     signals: OwnedFd,
+    /// Tells signals for the group; without one all are passed on.
+    witness: Option<Witness>,
+    trusts_witness: bool,
     alarm: Option<Alarm>,
     policy: CompiledPolicy<'p>,
     state: State,
@@ -174,7 +179,7 @@ impl<'p> Supervisor<'p> {
         agent: Option<Agent>,
         state: State,
     ) -> Self {
-        let (runtime, listener, signals) = child.into_parts();
+        let (runtime, listener, signals, witness) = child.into_parts();
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
         let registry = Arc::new(Mutex::new(Registry::default()));
@@ -183,6 +188,8 @@ impl<'p> Supervisor<'p> {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
             signals,
+            witness,
+            trusts_witness: true,
             alarm: Alarm::new().ok(),
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),

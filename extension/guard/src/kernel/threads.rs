@@ -13,6 +13,7 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::target::Caller;
 use super::undelivered::digest;
+use super::witness::Witness;
 use super::workers::{CALL_OFF, Job, Task, lock};
 use crate::sys::Errno;
 use crate::sys::descriptor::{Alarm, Wait, poll};
@@ -182,17 +183,34 @@ impl Supervisor<'_> {
 
     fn handle_signals(&mut self) {
         while let Some(signal) = process::next_signal(self.signals.as_fd()) {
-            if signal != libc::SIGCHLD {
+            if signal != libc::SIGCHLD && !self.was_for_the_group(signal) {
                 let _ = process::kill(self.runtime, signal);
             }
         }
         while let Some((pid, ending)) = process::reap() {
             if pid == self.runtime {
                 self.ended = Some(ending);
+                self.witness.take().map(Witness::end).unwrap_or_default();
             } else {
                 self.verifier.forget(pid);
             }
         }
+    }
+
+    /// Whether a signal has reached the runtime without the guard. What cannot be told is passed on: rather twice than not.
+    fn was_for_the_group(&mut self, signal: i32) -> bool {
+        let Some(witness) = self.witness.as_ref().filter(|_| self.trusts_witness) else { return false };
+        let got = witness.has_got(signal);
+        if got.is_err() {
+            // A late answer would be taken for the next one. It stays till the end, lest its number become another's.
+            self.trusts_witness = false;
+        }
+        got.unwrap_or(false) && process::group_of(self.runtime) == process::group_of(self.guard)
+    }
+
+    /// Its process id; 0 where there is none.
+    pub(super) fn witness_pid(&self) -> u32 {
+        self.witness.as_ref().map_or(0, Witness::pid)
     }
 
     /// The status that the runtime ended with, or its signal.
