@@ -95,6 +95,30 @@ fn a_signal_comes_once_whether_it_is_for_the_guard_or_for_the_group() {
     }
 }
 
+/// Else its number could become a process's that the agent takes for the witness.
+#[test]
+fn nobody_ends_the_witness() {
+    let program = "import os\n\
+                   def parent(pid): return int(open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[1])\n\
+                   ids = [int(name) for name in os.listdir('/proc') if name.isdigit()]\n\
+                   def of_the_guard(pid):\n\
+                   \x20   try: return pid != os.getpid() and parent(pid) == os.getppid()\n\
+                   \x20   except OSError: return False\n\
+                   for pid in filter(of_the_guard, ids):\n\
+                   \x20   try: os.kill(pid, 9)\n\
+                   \x20   except OSError as error: print(error.errno)\n\
+                   \x20   print(parent(pid) == os.getppid(), flush=True)\n";
+    for profile in KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "1\nTrue\n", "{profile:?}: {}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{profile:?}");
+        assert!(
+            violations(&output).iter().any(|line| line.contains("dangerous call kill by")),
+            "{profile:?}"
+        );
+    }
+}
+
 #[test]
 fn attacks_on_the_supervision_fail() {
     let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);

@@ -91,6 +91,7 @@ mod tests {
         let mut buffer = [0; MAX_MESSAGE];
         let mut out = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
         out.number(tag::PID, 9);
+        out.number(tag::WITNESS, 8);
         out.byte(tag::STRONGEST, 2);
         let line = CoverageLine {
             rule: Rule::ProcessShells,
@@ -102,7 +103,7 @@ mod tests {
         out.bytes(tag::PROBE, b"seccomp(2): EPERM", 100);
         out.bytes(tag::NAME_SERVER, &encode_address("127.0.0.1:53".parse().unwrap()), 18);
         let hello = Hello::decode(out.finish()).unwrap();
-        assert_eq!((hello.runtime_pid, hello.strongest), (9, Some(Plane::Process)));
+        assert_eq!((hello.runtime_pid, hello.witness_pid, hello.strongest), (9, 8, Some(Plane::Process)));
         assert_eq!(hello.coverage().collect::<Vec<_>>(), [line]);
         assert_eq!(hello.name_servers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(hello.probes, [b"seccomp(2): EPERM"]);
