@@ -450,6 +450,7 @@ impl Agent {
             agent: std::process::id(),
             platform: std::os::unix::process::parent_id(),
             guard: of(|hello| hello.guard_pid),
+            witness: of(|hello| hello.witness_pid),
             runtime: of(|hello| hello.runtime_pid),
         }
     }

@@ -182,12 +182,14 @@ pub(crate) struct Ours {
     /// The platform's process that started the agent: it adopts orphans.
     pub(crate) platform: u32,
     pub(crate) guard: u32,
+    /// The guard's witness: a copy of the guard that nobody can look into.
+    pub(crate) witness: u32,
     pub(crate) runtime: u32,
 }
 
 impl Ours {
-    pub(crate) const fn is_one(&self, id: u32) -> bool {
-        id == self.agent || id == self.platform || id == self.guard || id == self.runtime || id <= 1
+    pub(crate) fn is_one(&self, id: u32) -> bool {
+        [self.agent, self.platform, self.guard, self.witness, self.runtime].contains(&id) || id <= 1
     }
 
     /// Whether children of `id` are the function's.
@@ -207,7 +209,7 @@ mod tests {
     }
 
     fn ours() -> Ours {
-        Ours { agent: 0, platform: 0, guard: 0, runtime: std::process::id() }
+        Ours { agent: 0, platform: 0, guard: 0, witness: 0, runtime: std::process::id() }
     }
 
     fn only(survivors: &mut Survivors, child: &Child) {

@@ -10,7 +10,7 @@
 mod support;
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 
 use support::{KERNEL, Profile, guarded, text, violations, without};
@@ -55,6 +55,67 @@ fn signals_are_passed_on() {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
         assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
         assert_eq!(child.wait().unwrap().code(), Some(5), "{profile:?}");
+    }
+}
+
+/// The guard is in the runtime's group, so it gets a signal for the group too; the runtime must not have it twice.
+#[test]
+fn a_signal_comes_once_whether_it_is_for_the_guard_or_for_the_group() {
+    // Of two that wait sigwait takes the lower number, so SIGWINCH comes when there is no SIGTERM left.
+    let program = "import signal\n\
+                   both, count = {signal.SIGTERM, signal.SIGWINCH}, 0\n\
+                   signal.pthread_sigmask(signal.SIG_BLOCK, both)\n\
+                   print('ready', flush=True)\n\
+                   while True:\n\
+                   \x20   if signal.sigwait(both) == signal.SIGTERM: count += 1\n\
+                   \x20   else: print(count, flush=True)\n";
+    for profile in KERNEL {
+        let mut child = guarded(profile, "tools", &["/usr/bin/python3", "-c", program])
+            .process_group(0)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert_eq!(lines.next().unwrap(), "ready");
+        let guard = child.id().to_string();
+        let send = |signal: &str, to: &str| {
+            assert!(Command::new("kill").args([signal, "--", to]).status().unwrap().success());
+        };
+        for round in 1..=20 {
+            for (to, count) in [(&guard, 2 * round - 1), (&format!("-{guard}"), 2 * round)] {
+                send("-TERM", to);
+                send("-WINCH", &guard);
+                assert_eq!(lines.next().unwrap(), count.to_string(), "{profile:?}: to {to}");
+            }
+        }
+        send("-KILL", &format!("-{guard}"));
+        assert_eq!(child.wait().unwrap().signal(), Some(9));
+        assert_eq!(lines.next(), None, "nothing of the group holds the pipe any more: {profile:?}");
+    }
+}
+
+/// Else its number could become a process's that the agent takes for the witness.
+#[test]
+fn nobody_ends_the_witness() {
+    let program = "import os\n\
+                   def parent(pid): return int(open(f'/proc/{pid}/stat').read().rsplit(')', 1)[1].split()[1])\n\
+                   ids = [int(name) for name in os.listdir('/proc') if name.isdigit()]\n\
+                   def of_the_guard(pid):\n\
+                   \x20   try: return pid != os.getpid() and parent(pid) == os.getppid()\n\
+                   \x20   except OSError: return False\n\
+                   for pid in filter(of_the_guard, ids):\n\
+                   \x20   try: os.kill(pid, 9)\n\
+                   \x20   except OSError as error: print(error.errno)\n\
+                   \x20   print(parent(pid) == os.getppid(), flush=True)\n";
+    for profile in KERNEL {
+        let output = guarded(profile, "tools", &["/usr/bin/python3", "-c", program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "1\nTrue\n", "{profile:?}: {}", text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{profile:?}");
+        assert!(
+            violations(&output).iter().any(|line| line.contains("dangerous call kill by")),
+            "{profile:?}"
+        );
     }
 }
 

@@ -235,6 +235,8 @@ pub mod tag {
     pub const NAME_SERVER: u8 = 39;
     pub const REFUSED: u8 = 40;
     pub const NO_PRELOAD: u8 = 41;
+    /// In a Hello: the process that tells the guard for whom a signal is; 0 where there is none.
+    pub const WITNESS: u8 = 42;
 }
 
 /// Most arguments of a command that a message carries.

@@ -3,9 +3,11 @@
 
 mod harness;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use harness::{World, compiled};
+use harness::{World, compiled, compiled_by};
+use ringfence_records::handoff::covers;
 
 /// Every kind of rule, so that every check runs, and nothing that these programs do is denied.
 const RULES: &str = "version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/**\"]\n[egress]\ndeny = [\"203.0.113.1\"]\nlisten = \"loopback\"\n[files]\ndeny_read = [\"/nowhere/**\", \"/proc/*/environ\"]\ndeny_write = [\"/nowhere/**\"]\n[credentials]\nreads = \"report\"\n";
@@ -32,6 +34,40 @@ fn every_register_survives() {
 fn threads_signals_vfork_and_cancellation_go_on() {
     let program = compiled("benign", include_str!("programs/benign.c"), &["-O2", "-pthread"]);
     same(program.to_str().unwrap(), &[]);
+}
+
+/// Where one place of libc makes many calls (syscall(3), musl, glibc since 2.41), the library is asked about each.
+#[test]
+fn waits_end_by_a_signal_whichever_plane_decides() {
+    for program in [Some(interrupted("gcc")), installed("musl-gcc").then(|| interrupted("musl-gcc"))] {
+        let Some(program) = program else { continue };
+        let program = program.to_str().unwrap();
+        let bare = World::new(RULES).bare(program, &[]);
+        let ends = |line: &str| line.ends_with(": interrupted") || line.ends_with(": cancelled");
+        assert!(bare.stdout.lines().count() == 8 && bare.stdout.lines().all(ends), "{}", bare.whole());
+        for kernel_covers in [0, covers::DANGEROUS, covers::EXEC | covers::EGRESS | covers::DANGEROUS] {
+            let ran = World::new(RULES).with(|world| world.kernel_covers = kernel_covers).run(program, &[]);
+            assert_eq!(
+                (ran.code, &ran.stdout),
+                (bare.code, &bare.stdout),
+                "{kernel_covers}: {}",
+                ran.whole()
+            );
+        }
+    }
+}
+
+fn interrupted(compiler: &str) -> PathBuf {
+    let source = include_str!("programs/interrupted.c");
+    compiled_by(compiler, &format!("interrupted-{compiler}"), source, &["-pthread"])
+}
+
+fn installed(compiler: &str) -> bool {
+    let found = Command::new(compiler).arg("--version").output().is_ok();
+    if !found {
+        eprintln!("{compiler} is not installed: not tested with it");
+    }
+    found
 }
 
 #[test]

@@ -4,6 +4,7 @@ Knows records and answers only, not how they were made. Called by run.py; tested
 """
 
 import json
+from fnmatch import fnmatch
 
 
 def differences(case, profile, plain, protected):
@@ -65,7 +66,8 @@ def _function_lines(plain, protected):
 
 def _missing_lines(case, protected):
     printed = "\n".join(str(line["record"]) for line in protected.log if line["type"] == "function")
-    for text in case.expected.get("lines", []):
+    of_version = [lines for version, lines in case.expected.get("lines_of", {}).items() if fnmatch(protected.version(), version)]
+    for text in sum(of_version, case.expected.get("lines", [])):
         if text not in printed:
             yield f"the function did not print {text!r}"
 

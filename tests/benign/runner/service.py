@@ -41,6 +41,12 @@ class Run:
         bodies = [line["record"].get("ringfence", {}) for line in self.log if line["type"] == "extension" and isinstance(line["record"], dict)]
         return [body for body in bodies if body.get("kind") in kinds]
 
+    def version(self):
+        """The runtime's, as the log stream's first line has it: `python:3.14.local`."""
+        starts = [line["record"]["record"] for line in self.log
+                  if line["type"] == "platform" and line["record"].get("type") == "platform.initStart"]
+        return starts[0].get("runtimeVersion", "") if starts else ""
+
     def stray_lines(self):
         """What the extension's stream holds that is no record: nothing, or something went wrong inside."""
         return [line["record"] for line in self.log

@@ -70,6 +70,18 @@ class Differences(unittest.TestCase):
         self.assertEqual(self.found(run(), **meant), [])
         self.assertEqual(len(self.found(run(), profile="nested", **meant)), 1)
 
+    def test_a_line_that_is_not_printed_or_not_by_the_versions_that_print_it(self):
+        def by(version, *lines):
+            protected = run(lines=lines)
+            start = {"type": "platform.initStart", "record": {"runtimeVersion": version}}
+            return Run(protected.responses, [{"type": "platform", "requestId": None, "record": start}, *protected.log], 0.1)
+
+        meant = {"expect": {"lines": ["always"], "lines_of": {"python:3.11.*": ["at the end"]}}}
+        self.assertEqual(self.found(by("python:3.11.local", "always", "at the end"), **meant), [])
+        self.assertEqual(self.found(by("python:3.11.local", "always"), **meant), ["the function did not print 'at the end'"])
+        self.assertEqual(self.found(by("python:3.14.local", "always"), **meant), [])
+        self.assertEqual(self.found(by("python:3.14.local"), **meant), ["the function did not print 'always'"])
+
     def test_degraded_records_stray_lines_and_the_loaders_complaints(self):
         stray = {"type": "extension", "requestId": None, "record": "thread panicked"}
         protected = run(records=[PROTECTION, {"kind": "degraded", "reason": "x"}], lines=["ERROR: ld.so: object cannot be preloaded"])

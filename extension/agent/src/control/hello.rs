@@ -21,6 +21,8 @@ pub(crate) struct Hello {
     pub(crate) runtime_pid: u32,
     /// The guard, where it stays as the runtime's parent; otherwise 0.
     pub(crate) guard_pid: u32,
+    /// The guard's witness, which does nothing; otherwise 0.
+    pub(crate) witness_pid: u32,
     pub(crate) policy_hash: String,
     pub(crate) policy_source: String,
     pub(crate) strongest: Option<Plane>,
@@ -48,6 +50,7 @@ impl Hello {
         match tag {
             tag::PID => self.runtime_pid = wire::number(value).unwrap_or(0),
             tag::PARENT => self.guard_pid = wire::number(value).unwrap_or(0),
+            tag::WITNESS => self.witness_pid = wire::number(value).unwrap_or(0),
             tag::POLICY_HASH => self.policy_hash = text(value),
             tag::POLICY_SOURCE => self.policy_source = text(value),
             tag::STRONGEST => self.strongest = value.first().and_then(|number| plane_from(*number)),
@@ -88,6 +91,7 @@ mod tests {
         let mut buffer = [0; MAX_MESSAGE];
         let mut out = Writer::new(&mut buffer, Kind::Hello as u8).unwrap();
         out.number(tag::PID, 9);
+        out.number(tag::WITNESS, 8);
         out.byte(tag::STRONGEST, 2);
         let line = CoverageLine {
             rule: Rule::ProcessShells,
@@ -99,7 +103,7 @@ mod tests {
         out.bytes(tag::PROBE, b"seccomp(2): EPERM", 100);
         out.bytes(tag::NAME_SERVER, &encode_address("127.0.0.1:53".parse().unwrap()), 18);
         let hello = Hello::decode(out.finish()).unwrap();
-        assert_eq!((hello.runtime_pid, hello.strongest), (9, Some(Plane::Process)));
+        assert_eq!((hello.runtime_pid, hello.witness_pid, hello.strongest), (9, 8, Some(Plane::Process)));
         assert_eq!(hello.coverage().collect::<Vec<_>>(), [line]);
         assert_eq!(hello.name_servers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(hello.probes, [b"seccomp(2): EPERM"]);

@@ -43,7 +43,7 @@ impl World {
             since_init: false,
         };
         let checks = Checks::new(&self.rules, self.strongest);
-        let ours = Ours { agent: 0, platform: 0, guard: 0, runtime: std::process::id() };
+        let ours = Ours { agent: 0, platform: 0, guard: 0, witness: 0, runtime: std::process::id() };
         act(
             &mut self.detector,
             &Scene {

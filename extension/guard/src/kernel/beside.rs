@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::verify::{Finding, Verifier};
+use super::witness::Witness;
 use super::workers::lock;
 use crate::sys::process::{self, Ending};
 
@@ -21,6 +22,9 @@ const PAUSE: Duration = Duration::from_micros(300);
 pub(super) struct Beside {
     runtime: u32,
     signals: OwnedFd,
+    /// Tells signals for the group; without one all are passed on.
+    witness: Option<Witness>,
+    trusts_witness: bool,
     verifier: Arc<Mutex<Verifier>>,
     /// Processes that were stopped and wait to be judged.
     held: Vec<u32>,
@@ -28,8 +32,13 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) const fn new(runtime: u32, signals: OwnedFd, verifier: Arc<Mutex<Verifier>>) -> Self {
-        Self { runtime, signals, verifier, held: Vec::new(), ended: None }
+    pub(super) const fn new(
+        runtime: u32,
+        signals: OwnedFd,
+        witness: Option<Witness>,
+        verifier: Arc<Mutex<Verifier>>,
+    ) -> Self {
+        Self { runtime, signals, witness, trusts_witness: true, verifier, held: Vec::new(), ended: None }
     }
 
     /// Where signals arrive.
@@ -76,17 +85,29 @@ impl Beside {
     /// Passes signals on to the runtime, and buries the dead.
     pub(super) fn handle_signals(&mut self) {
         while let Some(signal) = process::next_signal(self.signals.as_fd()) {
-            if signal != libc::SIGCHLD {
+            if signal != libc::SIGCHLD && !self.was_for_the_group(signal) {
                 let _ = process::kill(self.runtime, signal);
             }
         }
         while let Some((pid, ending)) = process::reap() {
             if pid == self.runtime {
                 self.ended = Some(ending);
+                self.witness.take().map(Witness::end).unwrap_or_default();
             } else {
                 lock(&self.verifier).forget(pid);
             }
         }
+    }
+
+    /// Whether a signal has reached the runtime without the guard. What cannot be told is passed on: rather twice than not.
+    fn was_for_the_group(&mut self, signal: i32) -> bool {
+        let Some(witness) = self.witness.as_ref().filter(|_| self.trusts_witness) else { return false };
+        let got = witness.has_got(signal);
+        if got.is_err() {
+            // A late answer would be taken for the next one. It stays till the end, lest its number become another's.
+            self.trusts_witness = false;
+        }
+        got.unwrap_or(false) && process::group_of(self.runtime) == process::group_of(process::own())
     }
 
     /// The status that the runtime ended with, or its signal.

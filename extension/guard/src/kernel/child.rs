@@ -10,6 +10,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use ringfence_records::message::{CONTROL_SOCKET, REPORT_SOCKET, REPORT_SOCKET_RANDOM};
 
 use super::wall::{Raised, Wall};
+use super::witness::Witness;
 use crate::filter;
 use crate::filter::table::Options;
 use crate::launch::Plan;
@@ -57,6 +58,8 @@ pub struct Child {
     pub listener: Listener,
     /// Where signals for the guard arrive.
     pub signals: OwnedFd,
+    /// Tells a signal for the group from one for the guard.
+    pub witness: Option<Witness>,
     /// What Landlock refuses besides.
     pub wall: Result<Raised, Errno>,
     mask: Mask,
@@ -101,7 +104,10 @@ impl Child {
                 process::exit_now(status)
             }
             Ok(Side::Parent(pid)) => match installed(pipes.report.0.as_fd()) {
-                Ok((listener, wall)) => Ok(Self { pid, listener, signals, wall, mask, pipes }),
+                Ok((listener, wall)) => {
+                    let witness = Witness::start().ok();
+                    Ok(Self { pid, listener, signals, witness, wall, mask, pipes })
+                }
                 Err(error) => {
                     let _ = process::kill(pid, libc::SIGKILL);
                     wait_for(pid);
@@ -129,17 +135,18 @@ impl Child {
         descriptor::write_once(self.pipes.go.1.as_fd(), &[&length, bytes.as_slice()].concat())
     }
 
-    /// Process id, listener, and where signals arrive. The pipes stay open for the child's sake.
+    /// Process id, listener, where signals arrive, and the witness. The pipes stay open for the child's sake.
     #[must_use]
-    pub fn into_parts(self) -> (u32, Listener, OwnedFd) {
+    pub fn into_parts(self) -> (u32, Listener, OwnedFd, Option<Witness>) {
         std::mem::forget(self.pipes);
-        (self.pid, self.listener, self.signals)
+        (self.pid, self.listener, self.signals, self.witness)
     }
 
     /// Ends the child before it has become anything.
     pub fn abandon(self) {
         let _ = process::kill(self.pid, libc::SIGKILL);
         wait_for(self.pid);
+        self.witness.map(Witness::end).unwrap_or_default();
         self.mask.restore();
     }
 }

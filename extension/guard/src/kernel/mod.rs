@@ -33,6 +33,7 @@ mod threads;
 mod undelivered;
 mod verify;
 pub mod wall;
+pub mod witness;
 mod workers;
 
 use std::net::SocketAddr;
@@ -69,6 +70,7 @@ use send::Scratch;
 use target::Caller;
 use undelivered::Undelivered;
 use verify::Verifier;
+use witness::Witness;
 use workers::Workers;
 
 /// What a call comes to whose caller is not there any more.
@@ -124,9 +126,10 @@ pub fn supervise(
         notice::degraded(&format!("the runtime could not be started: {error}"));
         return 1;
     }
-    let (runtime, listener, signals) = child.into_parts();
-    let supervisor = Supervisor::new(plan, policy, (runtime, listener), agent, state);
-    let beside = Beside::new(runtime, signals, Arc::clone(&supervisor.verifier));
+    let (runtime, listener, signals, witness) = child.into_parts();
+    let witness_id = witness.as_ref().map_or(0, Witness::pid);
+    let supervisor = Supervisor::new(plan, policy, (runtime, listener), witness_id, agent, state);
+    let beside = Beside::new(runtime, signals, witness, Arc::clone(&supervisor.verifier));
     threads::run(supervisor, beside)
 }
 
@@ -135,6 +138,8 @@ pub fn supervise(
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the launch")]
 struct Supervisor<'p> {
     listener: Arc<Listener>,
+    /// The process id of the witness; 0 without one.
+    witness: u32,
     alarm: Option<Alarm>,
     policy: CompiledPolicy<'p>,
     state: State,
@@ -176,6 +181,7 @@ impl<'p> Supervisor<'p> {
         plan: &Plan,
         policy: CompiledPolicy<'p>,
         (runtime, listener): (u32, Listener),
+        witness: u32,
         agent: Option<Agent>,
         state: State,
     ) -> Self {
@@ -186,6 +192,7 @@ impl<'p> Supervisor<'p> {
         Self {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
+            witness,
             alarm: Alarm::new().ok(),
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),

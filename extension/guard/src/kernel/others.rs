@@ -58,7 +58,7 @@ impl Supervisor<'_> {
     /// Whether a process group has a member that is out of bounds for the caller.
     fn holds_protected(&self, group: u32, caller: &Caller) -> bool {
         let runtime = if caller.role == Role::Child { self.runtime } else { 0 };
-        let members = [self.guard, self.agent, runtime];
+        let members = [self.guard, self.agent, self.witness, runtime];
         members.iter().any(|member| *member != 0 && process::group_of(*member) == Some(group))
     }
 
@@ -66,7 +66,7 @@ impl Supervisor<'_> {
     fn is_protected(&self, number: u32, caller: &Caller) -> Result<bool, Errno> {
         let process = target::process_of(number)?;
         let runtime = caller.role == Role::Child && process == self.runtime;
-        Ok(process == self.guard || (self.agent != 0 && process == self.agent) || runtime)
+        Ok([self.guard, self.agent, self.witness].contains(&process) || runtime)
     }
 
     /// Decides setpgid(2) into a group that is named: nobody joins one that he may not signal. He could be in his own

@@ -49,6 +49,8 @@ pub struct Hello<'a> {
     pub runtime: u32,
     /// The guard's, where it stays the parent; else 0.
     pub guard: u32,
+    /// The process that tells the guard for whom a signal is; 0 where there is none.
+    pub witness: u32,
     /// Strongest plane.
     pub strongest: Option<Plane>,
     /// Rule by rule, what is covered.
@@ -70,6 +72,7 @@ impl Hello<'_> {
         let mut out = Writer::new(buffer, Kind::Hello as u8)?;
         out.number(tag::PID, self.runtime);
         out.number(tag::PARENT, self.guard);
+        out.number(tag::WITNESS, self.witness);
         out.byte(tag::STRONGEST, message::plane_number(self.strongest.unwrap_or(Plane::Process)));
         for (tag, text) in [
             (tag::POLICY_HASH, self.policy_hash.as_bytes()),

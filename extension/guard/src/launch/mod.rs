@@ -25,6 +25,7 @@ use ringfence_records::message::CoverageLine;
 use crate::filter::profile;
 use crate::kernel;
 use crate::kernel::wall::Raised;
+use crate::kernel::witness::Witness;
 use crate::notice;
 use crate::sys::Errno;
 use agent::{Agent, Door, Hello};
@@ -115,7 +116,10 @@ impl Plan {
         let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
         let missing = coverage::uncovered(&self.policy.rules, &lines);
         let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
-        let hello = self.hello(runtime, child.as_ref().map_or(0, |_| std::process::id()), &lines);
+        let hello = Hello {
+            witness: child.as_ref().and_then(|child| child.witness.as_ref()).map_or(0, Witness::pid),
+            ..self.hello(runtime, child.as_ref().map_or(0, |_| std::process::id()), &lines)
+        };
         if self.policy.refuse_when_degraded && !missing.is_empty() {
             let names: Vec<_> = missing.iter().map(|rule| rule.as_str()).collect();
             let reason = format!("on_degraded = \"refuse\", and nothing here enforces {}", names.join(", "));
@@ -177,6 +181,7 @@ impl Plan {
             no_preload: &self.no_preload,
             runtime,
             guard,
+            witness: 0,
             strongest: Some(if guard == 0 { Plane::Process } else { Plane::Kernel }),
             coverage,
             probes: &self.capabilities.lines,

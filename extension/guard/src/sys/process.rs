@@ -22,7 +22,19 @@ pub enum Side {
 /// # Errors
 /// The error of clone(2).
 pub fn fork_sharing_descriptors() -> Result<Side, Errno> {
-    let flags = libc::CLONE_FILES | libc::SIGCHLD;
+    fork_with(libc::CLONE_FILES)
+}
+
+/// Forks a child. As above, the process must have one thread.
+///
+/// # Errors
+/// The error of clone(2).
+pub fn fork() -> Result<Side, Errno> {
+    fork_with(0)
+}
+
+fn fork_with(flags: i32) -> Result<Side, Errno> {
+    let flags = flags | libc::SIGCHLD;
     // SAFETY: without CLONE_VM and with a null stack the call behaves as fork(2). The process has one thread, so no
     // lock of the allocator is held in the copy.
     let returned = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
@@ -70,6 +82,13 @@ pub fn reap() -> Option<(u32, Ending)> {
         Ending::Exited(libc::WEXITSTATUS(status))
     };
     u32::try_from(pid).ok().filter(|pid| *pid != 0).map(|pid| (pid, ending))
+}
+
+/// Waits until the child `pid` has ended, and reaps it.
+pub fn wait_for(pid: u32) {
+    let Ok(pid) = libc::pid_t::try_from(pid) else { return };
+    // SAFETY: the status is not asked for.
+    while unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) } < 0 && Errno::last() == Errno(libc::EINTR) {}
 }
 
 /// Sends `signal` to process `pid`.
@@ -144,6 +163,15 @@ pub fn block(signals: &[i32]) -> Result<(Mask, OwnedFd), Errno> {
     let file =
         check_int(unsafe { libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) })?;
     Ok((Mask(old), descriptor::adopt(RawFd::try_from(file).unwrap_or(-1))))
+}
+
+/// Takes `signal`, which is blocked, off what is pending. False where it was not.
+#[must_use]
+pub fn take_pending(signal: i32) -> bool {
+    let set = signal_set(&[signal]);
+    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: set and time are initialised; information on the signal is not asked for.
+    unsafe { libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const at_once) == signal }
 }
 
 /// The next signal that waits on a descriptor from [`block`].

@@ -58,11 +58,16 @@ pub fn library() -> &'static Path {
 
 /// Compiles a C program that tests need, once; gives its path.
 pub fn compiled(name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    compiled_by("gcc", name, source, flags)
+}
+
+/// The same by another compiler.
+pub fn compiled_by(compiler: &str, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let folder = scratch().join("programs");
     std::fs::create_dir_all(&folder).unwrap();
     let (file, program) = (folder.join(format!("{name}.c")), folder.join(name));
     std::fs::write(&file, source).unwrap();
-    let status = Command::new("gcc").arg(&file).arg("-o").arg(&program).args(flags).status().unwrap();
+    let status = Command::new(compiler).arg(&file).arg("-o").arg(&program).args(flags).status().unwrap();
     assert!(status.success(), "{name} does not compile");
     program
 }
