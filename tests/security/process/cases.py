@@ -217,6 +217,36 @@ stop = True
 [t.join() for t in threads]
 sys.setswitchinterval(0.005)
 """, rule="process.allow"),
+    case("environment-grows", STOPPED, "a child's environment that grows after it was counted, so that ours has no room", """
+pointers = (ctypes.c_char_p * 300)(*[b'A=%d' % n for n in range(299)], None)
+words = (ctypes.c_size_t * 300).from_buffer(pointers)
+first, zero = (ctypes.c_size_t * 1)(words[1]), (ctypes.c_size_t * 1)(0)
+stop = False
+def flip():
+    while not stop:
+        ctypes.memmove(ctypes.addressof(words) + 8, first, 8); ctypes.memmove(ctypes.addressof(words) + 8, zero, 8)
+threads = [threading.Thread(target=flip) for _ in range(2)]
+sys.setswitchinterval(1e-6)
+[t.start() for t in threads]
+reader, writer = os.pipe()
+os.set_inheritable(writer, True)
+argv = (ctypes.c_char_p * 4)(b'sed', b'1e echo pwned', b'/etc/hostname', None)
+actions = ctypes.create_string_buffer(256)
+libc.posix_spawn_file_actions_init(actions)
+libc.posix_spawn_file_actions_adddup2(actions, writer, 1)
+pid = ctypes.c_int()
+deadline = time.time() + 8
+os.set_blocking(reader, False)
+while time.time() < deadline and not won:
+    if libc.posix_spawn(ctypes.byref(pid), b'/usr/bin/sed', actions, None, argv, pointers) == 0:
+        try: os.waitpid(pid.value, 0)
+        except OSError: pass
+    try: won = b'pwned' in os.read(reader, 4096)
+    except BlockingIOError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+""", rule="process.shells"),
 ]
 
 CODE = [
