@@ -51,6 +51,7 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::PKEY_MPROTECT
             | number::MADVISE
             | number::MREMAP
+            | number::MUNMAP
             | number::SHMAT
             | number::FCNTL
             | number::IOCTL
@@ -107,9 +108,12 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::DUP2 | number::DUP3 => own::dup(state, arguments),
         number::CLOSE_RANGE => own::close_range(state, arguments),
         number::MMAP => mapping::map(state, arguments),
-        number::MPROTECT | number::PKEY_MPROTECT | number::MADVISE | number::MREMAP | number::SHMAT => {
-            memory_calls::change(state, call, arguments)
-        }
+        number::MPROTECT
+        | number::PKEY_MPROTECT
+        | number::MADVISE
+        | number::MREMAP
+        | number::MUNMAP
+        | number::SHMAT => memory_calls::change(state, call, arguments),
         number::FCNTL | number::IOCTL => others::owner(state, call, arguments),
         number::EXECVE => exec::exec(state, &Request::execve(arguments)),
         number::EXECVEAT => exec::exec(state, &Request::execveat(arguments)),

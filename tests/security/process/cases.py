@@ -329,6 +329,44 @@ libc.madvise(start, end - start, 4)
 try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
 except OSError: pass
 """, rule="self_protection", alone=True),
+    case("page-unmapped", STOPPED, "the state page and handoff unmapped, others mapped there by a hint", """
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+for start, end, perm, path, offset in mapped('ringfence'):
+    if 'memfd' not in path: continue
+    data = ctypes.string_at(start, end - start)
+    file = os.memfd_create('x', 0)
+    os.write(file, data.replace(b'/proc/*/environ', b'/prox/*/environ'))
+    libc.munmap(start, end - start)
+    libc.mmap(start, end - start, 1, 1, file, 0)
+try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
+except OSError: pass
+""", rule="self_protection", alone=True),
+    case("shield-zeroed", STOPPED, "the library's list of what may not change zeroed, then libc's text put back, by ctypes", """
+lines = [line.split(None, 5) for line in open('/proc/self/maps')]
+own = [line for line in lines if 'libringfence' in line[-1]]
+if own:
+    base = int(own[0][0].split('-')[0], 16)
+    head = open(own[0][-1].strip(), 'rb').read(4096)
+    count, = struct.unpack_from('<H', head, 56)
+    loads = [struct.unpack_from('<IIQQQQQQ', head, 64 + 56 * n) for n in range(count)]
+    kind, flags, offset, at, _, filled, size, align = [load for load in loads if load[0] == 1 and load[1] & 2][-1]
+    bss = range(base + at + filled, base + at + size)
+    for line in lines:
+        start, end = (int(part, 16) for part in line[0].split('-'))
+        start, end = max(start, bss.start), min(end, bss.stop)
+        if line[1].startswith('rw') and start < end:
+            ctypes.memset(start, 0, end - start)
+start, end, _, path, offset = next(m for m in mapped('libc.so.6') if 'x' in m[2])
+with open(path, 'rb') as file:
+    file.seek(offset); original = file.read(end - start)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+if libc.mprotect(start, end - start, 7) == 0:
+    ctypes.memmove(start, original, end - start)
+try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
+except OSError: pass
+""", rule="self_protection", alone=True),
     case("library-forgets-its-state", STOPPED, "the library's own variables overwritten, by ctypes", """
 lines = [line.split(None, 5) for line in open('/proc/self/maps')]
 last = max((n for n, line in enumerate(lines) if 'libringfence' in line[-1]), default=len(lines))
