@@ -798,6 +798,35 @@ except OSError: pass
         ("read", "the agent's memory and environment",
          "won = pid != 0 and b'AWS' in open(f'/proc/{pid}/environ', 'rb').read()"),
     )],
+    case("agent-killed-by-swapped-descriptor", STOPPED, "a descriptor that is another process's by the time the kernel looks at it", """
+import signal
+pid = agent()
+target = os.open(f'/proc/{pid}', os.O_DIRECTORY) if pid else -1
+harmless_child = os.fork()
+if harmless_child == 0:
+    signal.pause(); os._exit(0)
+good = os.open(f'/proc/{harmless_child}', os.O_DIRECTORY)
+number = os.dup(good)
+stop = False
+def flip():
+    while not stop:
+        os.dup2(target, number); os.dup2(good, number)
+threads = [threading.Thread(target=flip) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not won:
+    for _ in range(200):
+        try: signal.pidfd_send_signal(number, signal.SIGKILL)
+        except OSError: pass
+    won = agent() != pid
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+try: os.kill(harmless_child, 9)
+except OSError: pass
+os.waitpid(harmless_child, 0)
+""", rule="self_protection", control=False, alone=True),
     case("descriptor-replaced", STOPPED, "our descriptors replaced by dup2", """
 numbers = [int(n) for n in os.environ.get('RINGFENCE_FDS', '').replace(',invoked', '').split(',') if n]
 null = os.open('/dev/null', os.O_RDWR)
