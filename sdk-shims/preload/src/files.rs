@@ -1,8 +1,11 @@
 //! Opens, and the calls that change names: what may be read and written.
 //!
 //! Reading is decided on what was opened, so that no link, relative path or other mount of procfs leads around a
-//! rule: open, ask the kernel for the name, judge, close again where it is denied. Writing is decided before, on the
+//! rule: open, ask the kernel for the name, judge, close again where it is denied. Where other threads could use what is open
+//! meanwhile, the file is only pinned until it is judged (`pinned`). Writing is decided before, on the
 //! resolved name, since opening may already create or truncate. `handler` calls it.
+
+mod pinned;
 
 use ringfence_policy::{Action, Decision};
 use ringfence_records::handoff::covers;
@@ -14,6 +17,7 @@ use crate::scope::{self, Limit};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
 use crate::{own, report};
+use pinned::Outcome;
 
 /// Longest resolved path.
 const LONGEST: usize = 4096;
@@ -81,23 +85,35 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
-    let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
-    let call = if asked { sys::pass_whole } else { sys::pass };
-    let result = call(open.number, open.arguments);
-    let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
-    let opened = sys::descriptor(opened);
-    if changes && may_matter(state, opened, false) && is_memory(opened) {
-        sys::close(opened);
-        return own::dangerous(state, "write to /proc/<pid>/mem");
+    let reads = open.reads() && (everywhere || scoped || state.rules.credentials);
+    let verdict = |file: i32, is_pin: bool| {
+        if changes && may_matter(state, file, false) && is_memory(file) {
+            return Some(own::dangerous(state, "write to /proc/<pid>/mem"));
+        }
+        let matters = reads && (scoped || may_matter(state, file, everywhere));
+        // What the kernel refuses itself is no violation.
+        let asks = matters && (!is_pin || sys::may_read(descriptor_path(file, &mut [0; 32])));
+        (asks && read_denied(state, file, everywhere)).then_some(Flow::Done(Errno::ACCES.result()))
+    };
+    let opened = if pinned::is_held(state, open, changes) {
+        match pinned::open(open, |pin| verdict(pin, true).filter(|flow| *flow != Flow::Proceed)) {
+            Outcome::Over(flow) => return flow,
+            Outcome::Made(opened) => opened,
+        }
+    } else {
+        let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
+        let call = if asked { sys::pass_whole } else { sys::pass };
+        let result = call(open.number, open.arguments);
+        let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
+        sys::descriptor(opened)
+    };
+    match verdict(opened, false) {
+        Some(denied @ Flow::Done(_)) => {
+            sys::close(opened);
+            denied
+        }
+        _ => Flow::Done(sys::result_of(opened)),
     }
-    if !open.reads() || !(everywhere || scoped || state.rules.credentials) {
-        return Flow::Done(result);
-    }
-    if (scoped || may_matter(state, opened, everywhere)) && read_denied(state, opened, everywhere) {
-        sys::close(opened);
-        return Flow::Done(Errno::ACCES.result());
-    }
-    Flow::Done(result)
 }
 
 /// The cheap questions first: where no rule speaks of other places, only procfs matters. Its files look empty and lie

@@ -11,7 +11,7 @@ use crate::files::{self, HERE, Open};
 use crate::own::{self, Signal};
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, memory_calls, network, others, runtime_api, scope};
+use crate::{mapping, memory_calls, network, others, pins, runtime_api, scope};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -130,10 +130,12 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         }
         number::SOCKET => Flow::Proceed,
         number::CLONE => {
+            pins::note_clone(first);
             scope::spread(first, arch::thread_pointer_of_clone(arguments));
             Flow::Proceed
         }
         number::CLONE3 => {
+            pins::note_clone(sys::word_at(first).unwrap_or(usize::MAX));
             scope::spread_by_structure(first);
             Flow::Proceed
         }

@@ -36,6 +36,7 @@ mod network;
 mod others;
 mod own;
 mod patch;
+mod pins;
 mod report;
 mod runtime_api;
 mod scope;

@@ -9,12 +9,12 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 use crate::arch::{Flow, number};
 use crate::state::{Descriptor, State, speaks};
 use crate::sys::{self, Errno, Owned};
-use crate::{closing, report};
+use crate::{closing, pins, report};
 
-/// Whether `argument` is one of our descriptors.
+/// Whether `argument` is one of our descriptors, or one that a call of another thread holds.
 fn is_ours(state: &State, argument: usize) -> bool {
     let descriptor = sys::descriptor(argument);
-    state.descriptors.iter().any(|own| own.number == descriptor)
+    state.descriptors.iter().any(|own| own.number == descriptor) || pins::is_held(descriptor)
 }
 
 /// close(2): our descriptors are not open, as far as the program can tell.
@@ -42,6 +42,10 @@ pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
     };
     let mut own = state.descriptors.map(|own| own.number.unsigned_abs());
     own.sort_unstable();
+    if pins::any_in(first, last) && sys::descriptor(flags) == 0 {
+        closing::close_all(first, last, own);
+        return Flow::Done(0);
+    }
     if !own.iter().any(|own| (first..=last).contains(own)) {
         return Flow::Proceed;
     }

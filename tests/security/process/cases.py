@@ -329,6 +329,30 @@ libc.madvise(start, end - start, 4)
 try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
 except OSError: pass
 """, rule="self_protection", alone=True),
+    case("libc-written-in-a-race", STOPPED, "/proc/self/mem written by a thread by the descriptor's number, between open and verdict", """
+try: open('/proc/self/environ')  # the hook opens its channel
+except OSError: pass
+number = os.open('/dev/null', os.O_RDONLY)
+os.close(number)
+keep = bytes(bytearray(b'0123456789' * 10))
+area = id(keep) + bytes.__basicsize__ - 1
+stop = False
+def put():
+    while not stop:
+        try: os.pwrite(number, b'PWNED', area)
+        except OSError: pass
+threads = [threading.Thread(target=put) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not keep.startswith(b'PWN'):
+    try: os.close(os.open('/proc/self/mem', os.O_WRONLY))
+    except OSError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+won = keep.startswith(b'PWN')
+""", rule="self_protection"),
     case("page-unmapped", STOPPED, "the state page and handoff unmapped, others mapped there by a hint", """
 libc.mmap.restype = ctypes.c_void_p
 libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
@@ -492,6 +516,28 @@ except OSError: pass
         ("syscall", "open by syscall(2)",
          "os.read(libc.syscall(2, b'/proc/self/environ', 0), 65536)"),
     )],
+    case("environ-raced", STOPPED, "by a thread that reads by the descriptor's number, in the moment between open and verdict", """
+try: open('/proc/self/environ')  # the hook opens its channel
+except OSError: pass
+number = os.open('/dev/null', os.O_RDONLY)
+os.close(number)
+found, stop = [], False
+def read():
+    while not stop and not found:
+        try: found.extend([1] * (b'AWS_SECRET' in os.pread(number, 65536, 0)))
+        except OSError: pass
+threads = [threading.Thread(target=read) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not found:
+    try: os.close(os.open('/proc/self/environ', os.O_RDONLY))
+    except OSError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+won = bool(found)
+""", rule="files.deny_read"),
     case("environ-fopen", STOPPED, "libc's fopen", """
 buffer = ctypes.create_string_buffer(65536)
 libc.fopen.restype = ctypes.c_void_p
