@@ -26,6 +26,15 @@ pub(crate) fn close_all(first: u32, last: u32, kept: [u32; 2]) {
     }
 }
 
+/// Calls `each` with the number of each open descriptor, as far as /proc tells.
+pub(crate) fn each_open(each: impl Fn(u32)) {
+    let Ok(folder) = sys::open_at(sys::CWD, b"/proc/self/fd\0", sys::O_CLOEXEC) else { return };
+    let mut buffer = [0; 1024];
+    while let Ok(filled @ 1..) = sys::read_folder(folder.0, &mut buffer) {
+        numbers(buffer.get(..filled).unwrap_or_default()).for_each(&each);
+    }
+}
+
 fn close_listed(folder: i32, doomed: impl Fn(u32) -> bool) {
     let mut buffer = [0; 1024];
     // The listing goes by number, so what is closed meanwhile does not move the rest.

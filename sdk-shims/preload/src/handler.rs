@@ -131,11 +131,14 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::SOCKET => Flow::Proceed,
         number::CLONE => {
             pins::note_clone(first);
+            runtime_api::note_clone(first);
             scope::spread(first, arch::thread_pointer_of_clone(arguments));
             Flow::Proceed
         }
         number::CLONE3 => {
-            pins::note_clone(sys::word_at(first).unwrap_or(usize::MAX));
+            let flags = sys::word_at(first).unwrap_or(pins::CLONE_FILES);
+            pins::note_clone(flags);
+            runtime_api::note_clone(flags);
             scope::spread_by_structure(first);
             Flow::Proceed
         }

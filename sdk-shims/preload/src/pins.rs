@@ -19,9 +19,10 @@ static HELD: AtomicU32 = AtomicU32::new(0);
 /// Whether another thread has the same descriptors, as far as is known.
 static SHARED: AtomicBool = AtomicBool::new(false);
 
+pub(crate) const CLONE_FILES: usize = 0x400;
+
 /// clone(2) with these flags is about to be made.
 pub(crate) fn note_clone(flags: usize) {
-    const CLONE_FILES: usize = 0x400;
     if flags & CLONE_FILES != 0 {
         SHARED.store(true, Ordering::Relaxed);
     }

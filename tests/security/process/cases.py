@@ -735,6 +735,49 @@ def work():
     except OSError: return b''
 won = number is not None and forked(work) == b'written'
 """, rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-by-another-number", STOPPED, "a fork writes to a duplicate of the runtime's own connection", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+def work():
+    try: return b'written' if os.write(os.dup(number), b'X') == 1 else b''
+    except OSError: return b''
+won = number is not None and forked(work) == b'written'
+""", rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-as-output", STOPPED, "an allowed child gets the runtime's own connection as its output", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+child = subprocess.run(['/usr/bin/sed', '-n', '1ipwned', '/etc/hostname'], stdout=number, stderr=subprocess.DEVNULL)
+won = child.returncode == 0
+""", rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-by-an-address", STOPPED, "a fork sends on the runtime's own connection, with an address that the kernel passes over", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+def work():
+    try: return b'written' if socket.socket(fileno=number).sendto(b'X', ('127.0.0.1', 9)) == 1 else b''
+    except OSError: return b''
+won = number is not None and forked(work) == b'written'
+""", rule="egress.runtime_api", alone=True, control=False),
     case("runtime-taken-over", BREACH, "code in the runtime's process replaces the handler: it sees every later event",
          "import app; app.seen = []; app.TOOLS['seen'] = app.seen; app.SHELL.append('x'); app.SHELL.pop()",
          "won = 'seen' in globals()"),

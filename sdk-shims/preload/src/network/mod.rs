@@ -229,8 +229,10 @@ pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
     if refuses_fast_open(state, flags) {
         return Flow::Done(Errno::OPNOTSUPP.result());
     }
-    if address == 0 {
-        return runtime_api::outgoing(state, socket, data, size);
+    // A connected socket takes an address and goes on to its peer (send(2)).
+    let flow = runtime_api::outgoing(state, socket, data, size);
+    if address == 0 || flow != Flow::Proceed {
+        return flow;
     }
     match named(state, sys::descriptor(socket), address, length) {
         Named::Proceed => Flow::Proceed,
