@@ -842,6 +842,10 @@ os.waitpid(child, 0); is_there('survived')
 import signal
 os.kill(app_helper, signal.SIGUSR1); is_there('survived-4')
 """, "won = outlived('survived-4')", rule="process.survivors", alone=True),
+    case("survivor-of-a-daemon-from-init", STOPPED, "a process that a daemon starts, which init started and which has left its parent", """
+import signal
+os.kill(app_daemon, signal.SIGUSR1); is_there('survived-5')
+""", "won = outlived('survived-5')", rule="process.survivors", alone=True),
     case("survivor-renamed", STOPPED, "one that calls itself by another name and closes everything", """
 if os.fork() == 0:
     os.closerange(0, 1024)
