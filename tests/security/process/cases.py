@@ -122,6 +122,13 @@ def limited(size):
 sizes = range(2_200_000, 6_000_000, 40_960)
 won = any(b'pwned' in output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', preexec_fn=limited(size)) for size in sizes)
 """),
+    case("shell-by-sed-little-data", STOPPED, "sed with so little memory for data that the library's own pages are refused", """
+import resource
+def limited(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, -1))
+sizes = range(0, 1_600_000, 8192)
+won = any(b'pwned' in output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', preexec_fn=limited(size)) for size in sizes)
+"""),
     case("interpreter-again", STOPPED, "another Python, isolated from the hook",
          "won = output(['/usr/bin/python3', '-I', '-c', 'print(\"pwned\")']) == b'pwned\\n'", rule="process.allow"),
     case("runtime-replaces-itself", STOPPED, "execv of the runtime by itself", """
@@ -275,6 +282,32 @@ won = os.path.exists('/tmp/planted')
 os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
 """, rule="process.from_writable")
       for variable, value in (("LD_PRELOAD", "/tmp/lib/plant.so"), ("LD_AUDIT", "/tmp/lib/plant.so"), ("LD_LIBRARY_PATH", "/tmp/lib"))],
+    *[case(f"child-{variable.lower().replace('_', '-')}-with-a-token", STOPPED, "the same by a token that the loader replaces, and ..", f"""
+os.makedirs('/tmp/lib', exist_ok=True)
+plant = open('/var/task/plant.bin', 'rb').read()
+write('/tmp/lib/plant.so', plant)
+write('/tmp/lib/libacl.so.1', plant)
+output(['/usr/bin/sed', 'p'], input=b'x', env={{'{variable}': '/usr/$LIB/../../../tmp/lib{file}'}})
+won = os.path.exists('/tmp/planted')
+os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
+""", rule="process.from_writable")
+      for variable, file in (("LD_PRELOAD", "/plant.so"), ("LD_AUDIT", "/plant.so"), ("LD_LIBRARY_PATH", ""))],
+    case("child-ld-library-path-swapped", STOPPED, "the same by a link that leads to /tmp by the time the loader follows it", """
+os.makedirs('/tmp/lib', exist_ok=True)
+write('/tmp/lib/libacl.so.1', open('/var/task/plant.bin', 'rb').read())
+racer = os.fork()
+if racer == 0:
+    while True:
+        for target in ('/usr/lib/x86_64-linux-gnu', '/tmp/lib'):
+            try: os.symlink(target, '/tmp/next'); os.rename('/tmp/next', '/tmp/now')
+            except OSError: pass
+deadline = time.time() + 3
+while time.time() < deadline and not os.path.exists('/tmp/planted'):
+    output(['/usr/bin/sed', 'p'], input=b'x', env={'LD_LIBRARY_PATH': '/tmp/now'})
+os.kill(racer, 9); os.waitpid(racer, 0)
+won = os.path.exists('/tmp/planted')
+os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
+""", rule="process.from_writable"),
     case("child-ld-preload-relative", STOPPED, "the same by a relative path", """
 os.makedirs('/tmp/lib', exist_ok=True)
 write('/tmp/lib/plant.so', open('/var/task/plant.bin', 'rb').read())
