@@ -98,7 +98,7 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     let opened = if pinned::is_held(state, open, changes) {
         match pinned::open(open, |pin| verdict(pin, true).filter(|flow| *flow != Flow::Proceed)) {
             Outcome::Over(flow) => return flow,
-            Outcome::Made(opened) => opened,
+            Outcome::Unjudged(opened) => opened,
         }
     } else {
         let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);

@@ -37,37 +37,48 @@ pub(crate) fn are_shared() -> bool {
     SHARED.load(Ordering::Relaxed)
 }
 
-/// A descriptor that stays what it is until it goes out of scope, when it is closed.
-pub(crate) struct Pin {
-    file: Owned,
+/// A descriptor of the program that stays what it is until this goes out of scope.
+pub(crate) struct Hold {
     place: &'static AtomicU64,
 }
 
-impl Pin {
-    /// Holds `file`; `None` where too many are held.
-    pub(crate) fn new(file: Owned) -> Option<Self> {
-        let entry = entry(file.0)?;
+impl Hold {
+    /// Holds `descriptor`; `None` where too many are held.
+    pub(crate) fn new(descriptor: i32) -> Option<Self> {
+        let entry = entry(descriptor)?;
         let free = |place: &&AtomicU64| {
             let there = place.load(Ordering::Relaxed);
             let usable = there == 0 || process_of(there) != sys::process_id();
             usable && place.compare_exchange(there, entry, Ordering::AcqRel, Ordering::Relaxed).is_ok()
         };
-        PINS.iter()
-            .find(free)
-            .inspect(|_| _ = HELD.fetch_add(1, Ordering::Release))
-            .map(|place| Self { file, place })
+        let place = PINS.iter().find(free)?;
+        HELD.fetch_add(1, Ordering::Release);
+        Some(Self { place })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.place.store(0, Ordering::Release);
+        HELD.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// A descriptor of ours that stays what it is until it goes out of scope, when it is closed: last, since until then its number
+/// is nobody else's.
+pub(crate) struct Pin {
+    _held: Hold,
+    file: Owned,
+}
+
+impl Pin {
+    /// Holds `file`; `None` where too many are held.
+    pub(crate) fn new(file: Owned) -> Option<Self> {
+        Some(Self { _held: Hold::new(file.0)?, file })
     }
 
     pub(crate) const fn number(&self) -> i32 {
         self.file.0
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        // Closed last: until then its number is nobody else's.
-        self.place.store(0, Ordering::Release);
-        HELD.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -157,6 +157,12 @@ pub(crate) struct Identity {
     pub(crate) size: u64,
 }
 
+impl Identity {
+    pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+}
+
 pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
     let mut status = [0_u64; 18];
     check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;

@@ -272,6 +272,30 @@ except OSError: pass
 won = os.path.exists('/tmp/planted')
 os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
 """, rule="process.from_writable"),
+    case("library-swapped-by-thread", STOPPED, "a descriptor that is a library's in /tmp by the time it is mapped", """
+evil = os.open(write('/tmp/plant.so', open('/var/task/plant.bin', 'rb').read()), os.O_RDONLY)
+good = os.open('/bin/sh', os.O_RDONLY)
+number, stop = os.dup(good), False
+def flip():
+    while not stop:
+        for file in (evil, good):
+            try: os.dup2(file, number)
+            except OSError: pass
+threads = [threading.Thread(target=flip) for _ in range(2)]
+sys.setswitchinterval(1e-6)
+[t.start() for t in threads]
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+deadline = time.time() + 3
+while time.time() < deadline and not won:
+    address = libc.mmap(None, 4096, 5, 2, number, 0)
+    won = any('x' in mapping[2] for mapping in mapped('/tmp/plant.so'))
+    if address and address < 1 << 47: libc.munmap(address, 4096)
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+""", rule="process.from_writable"),
     *[case(f"child-{variable.lower().replace('_', '-')}", STOPPED, f"an allowed child with {variable} that leads to /tmp", f"""
 os.makedirs('/tmp/lib', exist_ok=True)
 plant = open('/var/task/plant.bin', 'rb').read()

@@ -17,8 +17,8 @@ const MAX_TRIES: usize = 16;
 /// What became of an open.
 pub(super) enum Outcome {
     Over(Flow),
-    /// A new file, not judged yet.
-    Made(i32),
+    /// A new file, or another than was judged.
+    Unjudged(i32),
 }
 
 /// Whether an open is made here: where it changes something, or somebody else shares the descriptors. `openat2` has a
@@ -38,15 +38,15 @@ pub(super) fn open(open: &Open, verdict: impl Fn(i32) -> Option<Flow>) -> Outcom
         let answer = match sys::open_raw(open.directory, open.path, flags) {
             Ok(file) => {
                 let Some(pin) = Pin::new(file) else { return over(Errno::NFILE) };
-                return Outcome::Over(
-                    verdict(pin.number()).unwrap_or_else(|| Flow::Done(by_pin(open, &pin))),
-                );
+                let Ok(file) = sys::identity(pin.number()) else { return over(Errno::ACCES) };
+                let denied = verdict(pin.number());
+                return denied.map_or_else(|| by_pin(open, &pin, file), Outcome::Over);
             }
             Err(Errno::NOENT) if open.flags & sys::O_CREAT != 0 => made(open),
             Err(error) => return over(error),
         };
         match sys::check(answer) {
-            Ok(opened) => return Outcome::Made(sys::descriptor(opened)),
+            Ok(opened) => return Outcome::Unjudged(sys::descriptor(opened)),
             Err(Errno::EXIST) => {}
             Err(error) => return over(error),
         }
@@ -59,11 +59,19 @@ const fn over(error: Errno) -> Outcome {
 }
 
 /// Opens what is pinned. A link that may not be followed is pinned itself: ELOOP, as it should be.
-fn by_pin(open: &Open, pin: &Pin) -> isize {
+fn by_pin(open: &Open, pin: &Pin, judged: sys::Identity) -> Outcome {
     let mut link = [0; 32];
     let link = descriptor_path(pin.number(), &mut link).as_ptr() as usize;
     let flags = open.flags & !(sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW);
-    sys::pass(number::OPENAT, [super::HERE, link, flags, 0, 0, 0])
+    let result = sys::pass(number::OPENAT, [super::HERE, link, flags, 0, 0, 0]);
+    let Ok(opened) = sys::check(result).map(sys::descriptor) else {
+        return Outcome::Over(Flow::Done(result));
+    };
+    // A call that was on the way when the pin was held could still have replaced it.
+    if sys::identity(opened).is_ok_and(|opened| opened.is_same_file(&judged)) {
+        return Outcome::Over(Flow::Done(result));
+    }
+    Outcome::Unjudged(opened)
 }
 
 /// Makes the file: at the path, or where a link there leads that dangles.
