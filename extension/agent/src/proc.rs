@@ -9,6 +9,8 @@ use std::path::Path;
 
 /// Most bytes of a command line that are read.
 const MAX_COMMAND: u64 = 1024;
+/// Most bytes of a list of mappings that are read; a large program has some 200 KiB.
+const MAX_MAPS: u64 = 4 << 20;
 /// Bytes of a page; the same on every machine that Lambda has, by its documentation of memory sizes.
 const PAGE_KIB: u64 = 4;
 
@@ -76,6 +78,14 @@ pub(crate) fn read(proc: &Path, id: u32) -> Option<Process> {
         parent_exe: executable(proc, found.parent),
         arguments: split(&command),
     })
+}
+
+/// Whether the preload library is mapped into it: then it is the function's, whoever its parent is by now. Programs of
+/// other extensions do not have it.
+pub(crate) fn has_library(proc: &Path, id: u32) -> bool {
+    const LIBRARY: &[u8] = b"/libringfence.so";
+    let maps = limited(&proc.join(id.to_string()).join("maps"), MAX_MAPS).unwrap_or_default();
+    maps.windows(LIBRARY.len()).any(|part| part == LIBRARY)
 }
 
 /// Its executable; empty where it cannot be read.
@@ -153,6 +163,17 @@ mod tests {
         assert_eq!(own.id, std::process::id());
         assert!(ids(Path::new("/proc")).any(|id| id == own.id));
         assert!(resident_kib() > 100);
+    }
+
+    #[test]
+    fn a_process_with_the_library_is_known_by_its_mappings() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir(place.path().join("17")).unwrap();
+        let maps = place.path().join("17/maps");
+        std::fs::write(&maps, "7f00-7f01 r-xp 0 fe:00 1 /opt/ringfence/lib/libringfence.so\n").unwrap();
+        assert!(has_library(place.path(), 17));
+        std::fs::write(&maps, "7f00-7f01 r-xp 0 fe:00 1 /usr/lib/libc.so.6\n").unwrap();
+        assert!(!has_library(place.path(), 17) && !has_library(place.path(), 18));
     }
 
     proptest! {

@@ -144,7 +144,10 @@ impl Survivors {
         let ancestors = std::iter::successors(Some(id), |id| {
             proc::stat(&self.proc, *id).map(|found| found.parent).filter(|parent| *parent > 1)
         });
-        ancestors.take(MAX_ANCESTORS).any(|id| id == ours.runtime || (ours.guard != 0 && id == ours.guard))
+        // A daemon has left its parents, and is told by the library.
+        ancestors.take(MAX_ANCESTORS).any(|id| {
+            id == ours.runtime || (ours.guard != 0 && id == ours.guard) || proc::has_library(&self.proc, id)
+        })
     }
 
     /// Kills a process that is no survivor, and is not to be told as one either.

@@ -5,7 +5,7 @@
 //! nothing; knows neither policy nor state. Called by `own`, also between vfork(2) and exec: no allocation, no lock.
 
 use crate::arch::number;
-use crate::sys;
+use crate::{pins, sys};
 
 /// Without `/proc` every number is tried, up to where no program's limit of open files reaches on Lambda (1024).
 const HIGHEST_GUESS: u32 = 65_535;
@@ -17,10 +17,21 @@ const NAME_AT: usize = 19;
 /// Closes all descriptors of `first..=last` but those in `kept`.
 #[inline(never)]
 pub(crate) fn close_all(first: u32, last: u32, kept: [u32; 2]) {
-    let doomed = |number: u32| (first..=last).contains(&number) && !kept.contains(&number);
+    let doomed = |number: u32| {
+        (first..=last).contains(&number) && !kept.contains(&number) && !pins::any_in(number, number)
+    };
     match sys::open_at(sys::CWD, b"/proc/self/fd\0", sys::O_CLOEXEC) {
         Ok(folder) => close_listed(folder.0, doomed),
         Err(_) => (first..=last.min(HIGHEST_GUESS)).filter(|number| doomed(*number)).for_each(close),
+    }
+}
+
+/// Calls `each` with the number of each open descriptor, as far as /proc tells.
+pub(crate) fn each_open(each: impl Fn(u32)) {
+    let Ok(folder) = sys::open_at(sys::CWD, b"/proc/self/fd\0", sys::O_CLOEXEC) else { return };
+    let mut buffer = [0; 1024];
+    while let Ok(filled @ 1..) = sys::read_folder(folder.0, &mut buffer) {
+        numbers(buffer.get(..filled).unwrap_or_default()).for_each(&each);
     }
 }
 

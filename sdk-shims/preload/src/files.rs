@@ -1,10 +1,13 @@
 //! Opens, and the calls that change names: what may be read and written.
 //!
 //! Reading is decided on what was opened, so that no link, relative path or other mount of procfs leads around a
-//! rule: open, ask the kernel for the name, judge, close again where it is denied. Writing is decided before, on the
+//! rule: open, ask the kernel for the name, judge, close again where it is denied. Where other threads could use what is open
+//! meanwhile, the file is only pinned until it is judged (`pinned`). Writing is decided before, on the
 //! resolved name, since opening may already create or truncate. `handler` calls it.
 
-use ringfence_policy::{Action, Decision};
+mod pinned;
+
+use ringfence_policy::{Action, Decision, Phase};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::{ActionKind, Kind, Report};
 
@@ -16,6 +19,7 @@ use crate::scope::{self, Limit};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno, Owned};
 use crate::{own, report};
+use pinned::Outcome;
 
 /// Longest resolved path.
 const LONGEST: usize = 4096;
@@ -84,29 +88,43 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
-    let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
-    let call = if asked { sys::pass_whole } else { sys::pass };
-    let result = call(open.number, open.arguments);
-    let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
-    let opened = sys::descriptor(opened);
-    if changes && may_matter(state, opened, false) && is_memory(opened) {
-        sys::close(opened);
-        return own::dangerous(state, "write to /proc/<pid>/mem");
-    }
-    if !open.reads() || !(everywhere || scoped || state.rules.credentials) {
-        return Flow::Done(result);
-    }
-    let denied = if everywhere && !scoped && !open.writes() && state.remembered.is_some() {
-        denied_unless_remembered(state, open.path, opened, when)
-    } else {
-        (scoped || may_matter(state, opened, everywhere))
-            && read_judged(state, opened, everywhere, when) == Judgement::Denied
+    let reads = open.reads() && (everywhere || scoped || state.rules.credentials);
+    let verdict = |file: i32, is_pin: bool| {
+        if changes && may_matter(state, file, false) && is_memory(file) {
+            return Some(own::dangerous(state, "write to /proc/<pid>/mem"));
+        }
+        let opened = Opened { file, is_pin };
+        let is_denied = if everywhere && !scoped && !open.writes() && state.remembered.is_some() {
+            reads && denied_unless_remembered(state, open.path, opened, when)
+        } else {
+            reads
+                && (scoped || may_matter(state, file, everywhere))
+                && opened.may_be_read()
+                && read_judged(state, file, everywhere, when) == Judgement::Denied
+        };
+        is_denied.then_some(Flow::Done(Errno::ACCES.result()))
     };
-    if denied {
-        sys::close(opened);
-        return Flow::Done(Errno::ACCES.result());
+    // Before init is over credentials are only written about, and nothing else of reading is judged.
+    let is_wall = changes || everywhere || scoped || when.phase != Phase::Init;
+    let opened = if is_wall && pinned::is_held(state, open, changes) {
+        match pinned::open(open, |pin| verdict(pin, true).filter(|flow| *flow != Flow::Proceed)) {
+            Outcome::Over(flow) => return flow,
+            Outcome::Unjudged(opened) => opened,
+        }
+    } else {
+        let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
+        let call = if asked { sys::pass_whole } else { sys::pass };
+        let result = call(open.number, open.arguments);
+        let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
+        sys::descriptor(opened)
+    };
+    match verdict(opened, false) {
+        Some(denied @ Flow::Done(_)) => {
+            sys::close(opened);
+            denied
+        }
+        _ => Flow::Done(sys::result_of(opened)),
     }
-    Flow::Done(result)
 }
 
 /// The cheap questions first: where no rule speaks of other places, only procfs matters. Its files look empty and lie
@@ -144,19 +162,33 @@ enum Judgement {
     Denied,
 }
 
+/// A file that is open, or pinned only (`O_PATH`).
+#[derive(Debug, Clone, Copy)]
+struct Opened {
+    file: i32,
+    is_pin: bool,
+}
+
+impl Opened {
+    /// Whether the kernel lets it be read: what it refuses itself is no violation.
+    fn may_be_read(self) -> bool {
+        !self.is_pin || sys::may_read(descriptor_path(self.file, &mut [0; 32]))
+    }
+}
+
 /// Whether what was opened may not be read. What is remembered needs no name, and the name is the dear part.
-fn denied_unless_remembered(state: &State, path: usize, opened: i32, when: When) -> bool {
+fn denied_unless_remembered(state: &State, path: usize, opened: Opened, when: When) -> bool {
     let table = state.remembered.as_ref().filter(|table| {
         let path = sys::string_at(path, LONGEST);
         path.is_some_and(|path| table.has_seen(path))
     });
-    let asked = table.and_then(|table| Some((table, table.ask(opened, when)?)));
-    if asked.is_some_and(|(_, asked)| asked.is_allowed()) {
+    let asked = table.and_then(|table| Some((table, table.ask(opened.file, when)?)));
+    if asked.is_some_and(|(_, asked)| asked.is_allowed()) || !opened.may_be_read() {
         return false;
     }
-    let judgement = read_judged(state, opened, true, when);
+    let judgement = read_judged(state, opened.file, true, when);
     if let (Some((table, asked)), Judgement::Allowed) = (asked, judgement) {
-        table.keep(opened, &asked);
+        table.keep(opened.file, &asked);
     }
     judgement == Judgement::Denied
 }

@@ -12,7 +12,7 @@ use crate::own::{self, Signal};
 use crate::remembered::Move;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, memory_calls, network, others, remembered, runtime_api, scope};
+use crate::{mapping, memory_calls, network, others, pins, remembered, runtime_api, scope};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -52,6 +52,7 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::PKEY_MPROTECT
             | number::MADVISE
             | number::MREMAP
+            | number::MUNMAP
             | number::SHMAT
             | number::FCNTL
             | number::IOCTL
@@ -109,9 +110,12 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::DUP2 | number::DUP3 => own::dup(state, arguments),
         number::CLOSE_RANGE => own::close_range(state, arguments),
         number::MMAP => mapping::map(state, arguments),
-        number::MPROTECT | number::PKEY_MPROTECT | number::MADVISE | number::MREMAP | number::SHMAT => {
-            memory_calls::change(state, call, arguments)
-        }
+        number::MPROTECT
+        | number::PKEY_MPROTECT
+        | number::MADVISE
+        | number::MREMAP
+        | number::MUNMAP
+        | number::SHMAT => memory_calls::change(state, call, arguments),
         number::FCNTL | number::IOCTL => others::owner(state, call, arguments),
         number::EXECVE => exec::exec(state, &Request::execve(arguments)),
         number::EXECVEAT => exec::exec(state, &Request::execveat(arguments)),
@@ -128,13 +132,18 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         }
         number::SOCKET => Flow::Proceed,
         number::CLONE => {
+            pins::note_clone(first);
+            runtime_api::note_clone(first);
             scope::spread(first, arch::thread_pointer_of_clone(arguments));
             remembered::note_clone(first);
             Flow::Proceed
         }
         number::CLONE3 => {
+            let flags = sys::word_at(first).unwrap_or(pins::CLONE_FILES);
+            pins::note_clone(flags);
+            runtime_api::note_clone(flags);
             scope::spread_by_structure(first);
-            remembered::note_clone(sys::word_at(first).unwrap_or(0));
+            remembered::note_clone(flags);
             Flow::Proceed
         }
         number::FORK => {

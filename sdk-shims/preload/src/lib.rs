@@ -37,6 +37,7 @@ mod network;
 mod others;
 mod own;
 mod patch;
+mod pins;
 mod procfs;
 mod remembered;
 mod report;

@@ -171,6 +171,11 @@ pub(crate) fn is_libc(name: &[u8]) -> bool {
     STARTS.iter().any(|start| base.starts_with(start))
 }
 
+/// Whether a libc is musl, by its name.
+pub(crate) fn is_musl(name: &[u8]) -> bool {
+    name.windows(4).any(|part| part == b"musl")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

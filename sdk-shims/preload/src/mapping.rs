@@ -9,6 +9,7 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 use crate::arch::{Flow, number};
 use crate::exec::{descriptor_path, origin_of};
 use crate::loaded::{self, Text};
+use crate::pins::{self, Hold};
 use crate::shielded::{self, Source};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
@@ -36,19 +37,31 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
         }
         return Flow::Proceed;
     }
-    if state.rules.map && denied(state, sys::descriptor(file)) {
+    let file = sys::descriptor(file);
+    // Another thread could put another file there once this one is judged. A call of its that is on the way already shows in
+    // what stands there afterwards.
+    let held = pins::are_shared().then(|| (Hold::new(file), sys::identity(file)));
+    if state.rules.map && denied(state, file) {
         return Flow::Done(Errno::ACCES.result());
     }
-    if flags & MAP_PRIVATE == 0 || (length > MAX_SEARCHED && !holds_libc(sys::descriptor(file))) {
-        return Flow::Proceed;
-    }
     let result = sys::pass(number::MMAP, arguments);
-    if let Ok(address) = sys::check(result) {
+    let Ok(address) = sys::check(result) else { return Flow::Done(result) };
+    if let Some((hold, judged)) = held
+        && (hold.is_none() || !is_still(file, judged))
+    {
+        sys::unmap(address, length);
+        return Flow::Done(Errno::ACCES.result());
+    }
+    if flags & MAP_PRIVATE != 0 && (length <= MAX_SEARCHED || holds_libc(file)) {
         // A refusal leaves the mapping as the program asked for it: its own sites then go unseen.
         let guarded = protection & sys::PROT_BTI != 0;
-        let _ = patch_mapping(file, Text { address, length, guarded }, arguments);
+        let _ = patch_mapping(arguments, Text { address, length, guarded });
     }
     Flow::Done(result)
+}
+
+fn is_still(file: i32, judged: Result<sys::Identity, Errno>) -> bool {
+    judged.is_ok_and(|judged| sys::identity(file).is_ok_and(|now| now.is_same_file(&judged)))
 }
 
 /// Whether the file is a libc or a loader: a second one (dlmopen, a copy mapped by hand) is searched at any length.
@@ -74,8 +87,7 @@ fn source_of(file: usize, offset: usize) -> Option<Source> {
 
 /// Patches what lies in the file: pages behind its end cannot be read.
 #[inline(never)]
-fn patch_mapping(file: usize, text: Text, arguments: [usize; 6]) -> Result<usize, Errno> {
-    let [.., offset] = arguments;
+fn patch_mapping([.., file, offset]: [usize; 6], text: Text) -> Result<usize, Errno> {
     let size = usize::try_from(sys::identity(sys::descriptor(file))?.size).map_err(|_| Errno::INVAL)?;
     let length = text.length.min(size.saturating_sub(offset));
     if length == 0 {

@@ -15,18 +15,23 @@ use crate::{own, report, shielded, sys};
 
 const PROT_EXEC: usize = 4;
 const SHM_REMAP: usize = 0o40_000;
+const MREMAP_FIXED: usize = 2;
 /// Page-wise: a call's length is rounded up.
 const PAGE: usize = 4096;
 
 /// Judges a call other than mmap(2).
 pub(crate) fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
-    let [address, length, third, _, target, _] = arguments;
+    let [address, length, third, flags, target, _] = arguments;
     let (name, undoes) = match call {
         number::MPROTECT | number::PKEY_MPROTECT => ("mprotect", touches(address, length)),
         number::MADVISE => ("madvise", discards(third) && touches(address, length)),
         number::MREMAP => {
-            ("mremap", touches(address, length.max(1)) || (target != 0 && touches(target, third)))
+            // Without the flag the fifth argument is whatever its register held.
+            let moves_onto = flags & MREMAP_FIXED != 0 && touches(target, third);
+            ("mremap", touches(address, length.max(1)) || moves_onto)
         }
+        // Another mapping could be put there by a hint.
+        number::MUNMAP => ("munmap", !shielded::may_go(arch::untagged(address), whole_pages(length))),
         number::SHMAT => ("shmat", third & SHM_REMAP != 0 && touches(length, PAGE)),
         _ => return Flow::Proceed,
     };
@@ -45,7 +50,11 @@ pub(crate) fn replaces(address: usize, length: usize) -> bool {
 }
 
 fn touches(address: usize, length: usize) -> bool {
-    shielded::touches(arch::untagged(address), length.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX))
+    shielded::touches(arch::untagged(address), whole_pages(length))
+}
+
+fn whole_pages(length: usize) -> usize {
+    length.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX)
 }
 
 /// `MADV_DONTNEED`, `_FREE`, `_REMOVE` and `_DONTNEED_LOCKED`: the pages are the file's again, or zero.

@@ -16,30 +16,43 @@ const F_SETOWN_EX: usize = 15;
 const FIOSETOWN: usize = 0x8901;
 const SIOCSPGRP: usize = 0x8902;
 
-/// fcntl(2) and ioctl(2): who gets a descriptor's signals.
-pub(crate) fn owner(state: &State, call: usize, [_, command, argument, ..]: [usize; 6]) -> Flow {
+/// fcntl(2) and ioctl(2): who gets a descriptor's signals. Where the process stands in memory, the call is made with a copy, since
+/// another thread may write there.
+pub(crate) fn owner(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
+    let [descriptor, command, argument, ..] = arguments;
     let command = command & 0xffff_ffff;
-    let target = match (call, command) {
-        (number::FCNTL, F_SETOWN) => Some(sys::descriptor(argument)),
+    let mut copy = [0_u8; 8];
+    let (target, copied) = match (call, command) {
+        (number::FCNTL, F_SETOWN) => (Some(sys::descriptor(argument)), false),
         // struct f_owner_ex: a type and a process, thread or group.
-        (number::FCNTL, F_SETOWN_EX) => second_int(argument),
-        (number::IOCTL, FIOSETOWN | SIOCSPGRP) => first_int(argument),
+        (number::FCNTL, F_SETOWN_EX) => {
+            let copied = sys::copy_from(argument, &mut copy);
+            (copied.then(|| second_int(copy)), copied)
+        }
+        (number::IOCTL, FIOSETOWN | SIOCSPGRP) => {
+            let copied = copy.first_chunk_mut::<4>().is_some_and(|copy| sys::copy_from(argument, copy));
+            (copied.then(|| first_int(copy)), copied)
+        }
         _ => return Flow::Proceed,
     };
     if state.kernel_decides(covers::DANGEROUS) {
         return Flow::Proceed;
     }
     let name = if call == number::FCNTL { "fcntl" } else { "ioctl" };
-    refuse_if(state, target.is_some_and(|target| own::reaches(state, target)), name)
+    match refuse_if(state, target.is_some_and(|target| own::reaches(state, target)), name) {
+        Flow::Proceed if copied => {
+            Flow::Done(sys::pass(call, [descriptor, command, copy.as_ptr() as usize, 0, 0, 0]))
+        }
+        flow => flow,
+    }
 }
 
-fn first_int(address: usize) -> Option<i32> {
-    let mut bytes = [0; 4];
-    sys::copy_from(address, &mut bytes).then(|| i32::from_ne_bytes(bytes))
+const fn first_int([a, b, c, d, ..]: [u8; 8]) -> i32 {
+    i32::from_ne_bytes([a, b, c, d])
 }
 
-fn second_int(address: usize) -> Option<i32> {
-    first_int(address.checked_add(4)?)
+const fn second_int([.., a, b, c, d]: [u8; 8]) -> i32 {
+    i32::from_ne_bytes([a, b, c, d])
 }
 
 /// prlimit(2), setpriority(2), `ioprio_set(2)` and the `sched_set*` calls: `None` where `call` is none of them.

@@ -9,12 +9,12 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 use crate::arch::{Flow, number};
 use crate::state::{Descriptor, State, speaks};
 use crate::sys::{self, Errno, Owned};
-use crate::{closing, report};
+use crate::{closing, pins, report};
 
-/// Whether `argument` is one of our descriptors.
+/// Whether `argument` is one of our descriptors, or one that a call of another thread holds.
 fn is_ours(state: &State, argument: usize) -> bool {
     let descriptor = sys::descriptor(argument);
-    state.descriptors.iter().any(|own| own.number == descriptor)
+    state.descriptors.iter().any(|own| own.number == descriptor) || pins::is_held(descriptor)
 }
 
 /// close(2): our descriptors are not open, as far as the program can tell.
@@ -42,6 +42,10 @@ pub(crate) fn close_range(state: &State, arguments: [usize; 6]) -> Flow {
     };
     let mut own = state.descriptors.map(|own| own.number.unsigned_abs());
     own.sort_unstable();
+    if pins::any_in(first, last) && sys::descriptor(flags) == 0 {
+        closing::close_all(first, last, own);
+        return Flow::Done(0);
+    }
     if !own.iter().any(|own| (first..=last).contains(own)) {
         return Flow::Proceed;
     }
@@ -122,9 +126,40 @@ pub(crate) fn signal(state: &State, how: Signal, name: &'static str, arguments: 
             let thread = sys::descriptor(second);
             ((target > 0 && reaches(state, target)) || (thread > 0 && reaches(state, thread)), third)
         }
-        Signal::Descriptor => (process_of(target).is_some_and(|pid| reaches(state, pid)), second),
+        Signal::Descriptor => return signal_by_descriptor(state, name, target, arguments),
     };
     if reaches && signal & 0xffff_ffff != 0 { dangerous(state, name) } else { Flow::Proceed }
+}
+
+/// `pidfd_send_signal(2)`, made by the number of the process that was judged: by the time the kernel looks at the
+/// descriptor, another thread may have put the agent's there.
+#[inline(never)]
+fn signal_by_descriptor(
+    state: &State,
+    name: &'static str,
+    descriptor: i32,
+    [_, signal, information, flags, ..]: [usize; 6],
+) -> Flow {
+    const THREAD_GROUP: i32 = 2;
+    if !matches!(sys::descriptor(flags), 0 | THREAD_GROUP) {
+        // As a kernel before 6.9 says, which knows no signals to a thread or a group by descriptor.
+        return Flow::Done(Errno::INVAL.result());
+    }
+    let Some(process) = process_of(state, descriptor) else { return Flow::Done(Errno::BADF.result()) };
+    if process <= 0 {
+        return Flow::Done(Errno::SRCH.result());
+    }
+    if reaches(state, process)
+        && signal & 0xffff_ffff != 0
+        && let denied @ Flow::Done(_) = dangerous(state, name)
+    {
+        return denied;
+    }
+    let (call, process) = (
+        if information == 0 { number::KILL } else { number::RT_SIGQUEUEINFO },
+        usize::try_from(process).unwrap_or_default(),
+    );
+    Flow::Done(sys::pass(call, [process, signal, information, 0, 0, 0]))
 }
 
 /// Whether a signal to `target` arrives at the agent or the guard: -1 is everybody, 0 the caller's own group, another
@@ -150,18 +185,25 @@ fn reaches_one_of(protected: [u32; 2], target: i32, group_of: impl Fn(u32) -> u3
 
 /// The process behind a descriptor: from `fdinfo` of one by `pidfd_open(2)`, or a folder `/proc/<pid>`, which
 /// `pidfd_send_signal(2)` takes too.
-fn process_of(descriptor: i32) -> Option<i32> {
-    process_of_pidfd(descriptor).or_else(|| process_of_folder(descriptor))
+fn process_of(state: &State, descriptor: i32) -> Option<i32> {
+    process_of_pidfd(descriptor).or_else(|| process_of_folder(state, descriptor))
 }
 
-fn process_of_folder(descriptor: i32) -> Option<i32> {
+fn process_of_folder(state: &State, descriptor: i32) -> Option<i32> {
+    if sys::identity(descriptor).ok()?.device != state.proc_device {
+        return None;
+    }
     let (mut link, mut path) = ([0; 32], [0; 256]);
     let link = crate::exec::descriptor_path(descriptor, &mut link);
-    let path = sys::read_link(sys::CWD, link, &mut path).ok()?;
-    // Wherever procfs is mounted: the last component that is a number.
-    let mut numbers =
-        path.split(|byte| *byte == b'/').filter_map(|name| core::str::from_utf8(name).ok()?.parse().ok());
-    numbers.next_back()
+    folder_line(sys::read_link(sys::CWD, link, &mut path).ok()?)
+}
+
+/// The process whose folder `path` is; those of threads are none.
+fn folder_line(path: &[u8]) -> Option<i32> {
+    let slash = path.iter().rposition(|byte| *byte == b'/')?;
+    let (folder, name) = path.split_at_checked(slash + 1)?;
+    let digits = core::str::from_utf8(name).ok()?;
+    if folder.ends_with(b"/task/") { None } else { digits.parse().ok() }
 }
 
 fn process_of_pidfd(descriptor: i32) -> Option<i32> {
@@ -206,6 +248,14 @@ mod tests {
         assert_eq!(pid_line(b"pos:\t0\nflags:\t02\nPid:\t1234\nNSpid:\t1234\n"), Some(1234));
         assert_eq!(pid_line(b"Pid:\tx\n"), None);
         assert_eq!(pid_line(b"pos:\t0\n"), None);
+    }
+
+    #[test]
+    fn only_the_folder_of_a_process_stands_for_it() {
+        assert_eq!(folder_line(b"/proc/17"), Some(17));
+        for none in ["/proc/17/fd", "/proc/17/task/18", "/proc/self", "", "/"] {
+            assert_eq!(folder_line(none.as_bytes()), None, "{none}");
+        }
     }
 
     #[test]

@@ -6,11 +6,12 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use ringfence_policy::{Action, Decision, Destination, Role, Transport};
+use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
 use ringfence_records::message::{ActionKind, INIT_IS_OVER, Kind, Report};
 
 use crate::arch::Flow;
 use crate::client_threads::{self, SHARED};
+use crate::closing;
 use crate::report;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
@@ -88,10 +89,11 @@ pub(crate) fn remember(state: &State, socket: i32) {
 /// Looks at bytes that are about to be sent. Cheap for every other descriptor: a compare or two.
 pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usize) -> Flow {
     let socket = sys::descriptor(socket);
-    let Some(known) = used().find(|known| known.descriptor.load(Ordering::Relaxed) == socket) else {
+    let found = used().find(|known| known.descriptor.load(Ordering::Relaxed) == socket);
+    let Some(known) = found.or_else(|| under_another_number(state, socket)) else {
         return Flow::Proceed;
     };
-    if is_stolen(state, known) {
+    if is_stolen(state, known, socket) {
         return Flow::Done(Errno::PERM.result());
     }
     if length < NEXT.len() {
@@ -119,10 +121,59 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     Flow::Proceed
 }
 
+/// Whether this process has made forks, or is one: then a write to any descriptor may be one of a fork.
+static HAS_FORKED: AtomicBool = AtomicBool::new(false);
+
+/// clone(2) with these flags is about to be made.
+pub(crate) fn note_clone(flags: usize) {
+    const CLONE_VM: usize = 0x100;
+    if flags & CLONE_VM == 0 {
+        HAS_FORKED.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The connection that a fork of the runtime has by a duplicate of its descriptor.
+fn under_another_number(state: &State, socket: i32) -> Option<&'static Connection> {
+    if !HAS_FORKED.load(Ordering::Relaxed) || !state.is_fork_of_runtime() {
+        return None;
+    }
+    of_file(socket)
+}
+
+/// By the inode alone: the fork may have closed the number by which the runtime has it.
+fn of_file(socket: i32) -> Option<&'static Connection> {
+    let inode = sys::identity(socket).ok()?.inode;
+    used().find(|known| known.inode.load(Ordering::Acquire) == inode)
+}
+
+/// Keeps the runtime's connections from the program that a fork of it is about to become. Those that a client has left open for
+/// its children are only closed; a duplicate is written down, since somebody made it.
+pub(crate) fn withhold(state: &State) {
+    if used().next().is_none() {
+        return;
+    }
+    closing::each_open(|number| {
+        const F_GETFD: usize = 1;
+        const F_SETFD: usize = 2;
+        let Ok(socket) = i32::try_from(number) else { return };
+        let inherited = sys::control(socket, F_GETFD, 0) == Ok(0);
+        let Some(known) = Some(socket).filter(|_| inherited).and_then(of_file) else { return };
+        let is_its_own = known.descriptor.load(Ordering::Relaxed) == socket;
+        let refused = if is_its_own {
+            verdict(state, false).is_some_and(|verdict| verdict.decision == Decision::Deny)
+        } else {
+            is_refused(state, false, b"on the runtime's own connection, handed to a program")
+        };
+        if refused {
+            let _ = sys::control(socket, F_SETFD, 1);
+        }
+    });
+}
+
 /// Whether a child speaks on the connection that it inherited from the runtime; writes the verdict down.
-fn is_stolen(state: &State, known: &Connection) -> bool {
+fn is_stolen(state: &State, known: &Connection, socket: i32) -> bool {
     state.role() == Role::Child
-        && known.is_open()
+        && sys::identity(socket).is_ok_and(|now| now.inode == known.inode.load(Ordering::Acquire))
         && is_refused(state, false, b"on the runtime's own connection, inherited by a fork")
 }
 
@@ -142,10 +193,9 @@ fn is_asked_out_of_turn(state: &State) -> bool {
         && is_refused(state, true, b"asked for an event on a thread that is not the client's")
 }
 
-/// What the policy says of words to the API that are not the client's own; writes the verdict down.
-fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> bool {
-    let Some(api) = state.handoff.runtime_api else { return false };
-    let verdict = state.verdict(&Action::Connect(Destination {
+fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
+    let api = state.handoff.runtime_api?;
+    Some(state.verdict(&Action::Connect(Destination {
         address: api.ip(),
         port: api.port(),
         transport: Transport::Stream,
@@ -153,10 +203,15 @@ fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> 
         runtime_api: true,
         own_service: false,
         second_connection,
-    }));
+    })))
+}
+
+/// What the policy says of words to the API that are not the client's own; writes the verdict down.
+fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> bool {
+    let Some(verdict) = verdict(state, second_connection) else { return false };
     if state::speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Send);
-        report.address = Some(api);
+        report.address = state.handoff.runtime_api;
         report.detail = detail;
         report::violation(state, verdict, &report);
     }
@@ -199,7 +254,7 @@ fn say_that_it_is_over(state: &State) {
 
 /// The same for a vector of buffers: a request's head stands in the first one.
 pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) -> Flow {
-    if count == 0 || used().all(|known| known.descriptor.load(Ordering::Relaxed) != sys::descriptor(socket)) {
+    if count == 0 || USED.load(Ordering::Relaxed) == 0 {
         return Flow::Proceed;
     }
     match (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {

@@ -5,6 +5,8 @@
 
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::sys;
+
 /// libc, the loader, libpthread and librt with their stubs, the library, two pages, and some objects loaded later.
 const MAX_RANGES: usize = 64;
 
@@ -12,6 +14,46 @@ const MAX_RANGES: usize = 64;
 static RANGES: [[AtomicUsize; 2]; MAX_RANGES] =
     [const { [AtomicUsize::new(0), AtomicUsize::new(0)] }; MAX_RANGES];
 static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// What stays shielded for the life of the process. On a page of its own, which is made read-only: whoever writes over the
+/// list (with ctypes, say) could undo the rest.
+#[repr(C, align(4096))]
+struct Kept([[AtomicUsize; 2]; MAX_RANGES]);
+
+static KEPT: Kept = Kept([const { [AtomicUsize::new(0), AtomicUsize::new(0)] }; MAX_RANGES]);
+
+/// What is shielded by now stays so. Only the constructor calls it, once.
+pub(crate) fn keep_for_good() {
+    let (start, length) = (&raw const KEPT as usize, size_of::<Kept>());
+    add(start, length);
+    for ([from, to], [start, end]) in KEPT.0.iter().zip(&RANGES) {
+        from.store(start.load(Ordering::Acquire), Ordering::Release);
+        to.store(end.load(Ordering::Acquire), Ordering::Release);
+    }
+    // Where it fails, it stays writable, as everything else of ours in this process.
+    let _ = sys::protect(start, length, sys::Use::Read);
+}
+
+/// Whether any byte from `start` to `end` lies in the range.
+fn overlaps([from, to]: &[AtomicUsize; 2], start: usize, end: usize) -> bool {
+    start < to.load(Ordering::Acquire) && from.load(Ordering::Acquire) < end
+}
+
+/// Whether `start..start + length` may be unmapped: not what is shielded for good. A text that was loaded later may go, and
+/// is forgotten: what is mapped there next is none of ours.
+pub(crate) fn may_go(start: usize, length: usize) -> bool {
+    let end = start.saturating_add(length);
+    if KEPT.0.iter().any(|range| overlaps(range, start, end)) {
+        return false;
+    }
+    let gone = |[from, to]: &[AtomicUsize; 2]| {
+        start <= from.load(Ordering::Acquire) && to.load(Ordering::Acquire) <= end
+    };
+    let used = USED.load(Ordering::Acquire).min(MAX_RANGES);
+    let found = RANGES.iter().take(used).filter(|range| overlaps(range, start, end) && gone(range));
+    found.for_each(|[_, to]| to.store(0, Ordering::Release));
+    true
+}
 
 /// Shields a range. One too many is not shielded: its text can be put back, as text that was never patched.
 pub(crate) fn add(start: usize, length: usize) {
@@ -26,10 +68,7 @@ pub(crate) fn add(start: usize, length: usize) {
 pub(crate) fn touches(start: usize, length: usize) -> bool {
     let end = start.saturating_add(length);
     let used = USED.load(Ordering::Acquire).min(MAX_RANGES);
-    RANGES
-        .iter()
-        .take(used)
-        .any(|[from, to]| start < to.load(Ordering::Acquire) && from.load(Ordering::Acquire) < end)
+    KEPT.0.iter().chain(RANGES.iter().take(used)).any(|range| overlaps(range, start, end))
 }
 
 /// Where a text came from: its file and the offset in it.
@@ -104,6 +143,18 @@ mod tests {
         ] {
             assert!(!is_same_again(start, length, other), "{start:x} {length:x} {other:?}");
         }
+    }
+
+    #[test]
+    fn a_text_that_was_loaded_later_is_forgotten_when_it_goes_and_what_is_kept_cannot_go() {
+        add(0x60_0000, 0x1000);
+        keep_for_good();
+        assert!(!may_go(0x5f_f000, 0x2000) && touches(0x60_0000, 1));
+        assert!(!may_go(&raw const KEPT as usize, 1), "the list itself");
+        add(0x61_0000, 0x2000);
+        assert!(may_go(0x61_0000, 0x1000) && touches(0x61_0000, 1), "a part of it went");
+        assert!(may_go(0x60_f000, 0x4000));
+        assert!(!touches(0x61_0000, 0x2000));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::remembered::{self, Remembered};
 use crate::state::{self, Descriptor, Rules, State};
 use crate::sys::Errno;
 use crate::table::{Key, Table};
-use crate::{handler, loaded, memory_calls, patch, report, scope, shielded, sys, table};
+use crate::{handler, loaded, memory_calls, patch, pins, report, scope, shielded, sys, table};
 
 /// What the process's environment says to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -182,6 +182,9 @@ fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
         if name == state.handoff.preload_path {
             shielded::add(text.address, text.length);
         } else if loaded::is_libc(name) {
+            if loaded::is_musl(name) {
+                pins::note_unseen_clones();
+            }
             match patch_one(text, base, wanted, listed, &mut state.sites) {
                 Ok(count) => sites += count,
                 Err(_) => sound = false,

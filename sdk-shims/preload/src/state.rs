@@ -186,17 +186,27 @@ impl State {
     }
 }
 
-/// Whether the runtime has asked for an event, as far as this process and its ancestors know.
-static INVOKED: AtomicBool = AtomicBool::new(false);
+/// Whether the runtime has asked for an event, as far as this process and its ancestors know. On a page of its own, which is
+/// read-only from then on: whoever forgot it would have the rules of init again.
+#[repr(C, align(4096))]
+struct Invoked(AtomicBool);
+
+static INVOKED: Invoked = Invoked(AtomicBool::new(false));
 
 /// Init is over.
 pub(crate) fn note_invoked() {
-    INVOKED.store(true, Ordering::Relaxed);
+    /// Only one may write: for another the page could be read-only by then.
+    static NOTED: AtomicBool = AtomicBool::new(false);
+    if has_been_invoked() || NOTED.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    INVOKED.0.store(true, Ordering::Release);
+    let _ = sys::protect(&raw const INVOKED as usize, size_of::<Invoked>(), sys::Use::Read);
 }
 
 /// See [`note_invoked`].
 pub(crate) fn has_been_invoked() -> bool {
-    INVOKED.load(Ordering::Relaxed)
+    INVOKED.0.load(Ordering::Relaxed)
 }
 
 /// Whether a verdict is worth a record.
@@ -226,6 +236,8 @@ pub(crate) fn publish(state: State) -> &'static State {
     // Where it fails, it stays writable, as everything else of ours in this process.
     let _ = sys::protect(start, length, sys::Use::Read);
     shielded::add(start, length);
+    shielded::add(&raw const INVOKED as usize, size_of::<Invoked>());
+    shielded::keep_for_good();
     state
 }
 

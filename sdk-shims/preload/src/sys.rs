@@ -15,11 +15,14 @@ pub(crate) struct Errno(pub(crate) i32);
 
 impl Errno {
     pub(crate) const NOENT: Self = Self(2);
+    pub(crate) const SRCH: Self = Self(3);
     pub(crate) const INTR: Self = Self(4);
     pub(crate) const BADF: Self = Self(9);
     pub(crate) const ACCES: Self = Self(13);
     pub(crate) const PERM: Self = Self(1);
+    pub(crate) const EXIST: Self = Self(17);
     pub(crate) const INVAL: Self = Self(22);
+    pub(crate) const NFILE: Self = Self(23);
     pub(crate) const NOSPC: Self = Self(28);
     pub(crate) const NOSYS: Self = Self(38);
     pub(crate) const LOOP: Self = Self(40);
@@ -154,6 +157,12 @@ pub(crate) struct Identity {
     pub(crate) size: u64,
 }
 
+impl Identity {
+    pub(crate) const fn is_same_file(&self, other: &Self) -> bool {
+        self.device == other.device && self.inode == other.inode
+    }
+}
+
 pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
     let mut status = [0_u64; 18];
     check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
@@ -225,6 +234,18 @@ pub(crate) fn may_write(path: &[u8]) -> bool {
     const W_OK: usize = 2;
     path.last() == Some(&0)
         && pass(number::FACCESSAT, [argument(CWD), path.as_ptr() as usize, W_OK, 0, 0, 0]) == 0
+}
+
+/// Whether this user may read `path`, which ends in NUL.
+pub(crate) fn may_read(path: &[u8]) -> bool {
+    const R_OK: usize = 4;
+    path.last() == Some(&0)
+        && pass(number::FACCESSAT, [argument(CWD), path.as_ptr() as usize, R_OK, 0, 0, 0]) == 0
+}
+
+/// A descriptor as the kernel returns it.
+pub(crate) const fn result_of(descriptor: i32) -> isize {
+    descriptor as isize
 }
 
 /// Seconds and nanoseconds of the wall clock.

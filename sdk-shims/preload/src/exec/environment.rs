@@ -88,12 +88,13 @@ fn variables(envp: usize) -> impl Iterator<Item = usize> {
 
 /// Fills `vector`, which is zero, with what stays and what is added.
 fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [usize]) {
-    // The last slot stays zero: it ends the vector.
-    let room = vector.len().saturating_sub(1);
-    let mut slots = vector.iter_mut().take(room);
+    // Ours have their room whatever comes before: another thread may make the environment longer than it was counted.
+    let (theirs, ours) = vector.split_at_mut(vector.len().saturating_sub(ADDED));
+    let mut used = 0;
     let mut put = |pointer: usize| {
-        if let Some(slot) = slots.next() {
+        if let Some(slot) = theirs.get_mut(used) {
             *slot = pointer;
+            used += 1;
         }
     };
     let mut inherits = strip && state.rules.credentials;
@@ -114,13 +115,19 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
         put(pointer);
     }
     // Ours last: the loaders of glibc and musl take the last of several, should another thread slip one in.
-    for text in [&added.preload[..], &added.descriptors, &added.report] {
-        if text.first().is_some_and(|byte| *byte != 0) {
-            put(text.as_ptr() as usize);
-        }
-    }
-    if let Some(sites) = state.sites.address() {
-        put(sites);
+    let texts = [&added.preload[..], &added.descriptors, &added.report];
+    let given = texts.into_iter().filter(|text| text.first().is_some_and(|byte| *byte != 0));
+    let last = given.map(|text| text.as_ptr() as usize).chain(state.sites.address());
+    put_last(theirs, used, ours, last);
+}
+
+/// Puts what is added behind the `used` slots of `theirs`; what has no room there goes on in `ours`. The slot behind it
+/// is zero and ends the vector.
+fn put_last(theirs: &mut [usize], used: usize, ours: &mut [usize], added: impl Iterator<Item = usize>) {
+    let room = ours.len().saturating_sub(1);
+    let free = theirs.iter_mut().skip(used).chain(ours.iter_mut().take(room));
+    for (slot, pointer) in free.zip(added) {
+        *slot = pointer;
     }
 }
 
@@ -244,6 +251,18 @@ mod tests {
         assert_eq!(preloaded("/x.so"), "LD_PRELOAD=/opt/l.so:/x.so");
         assert_eq!(preloaded("/opt/l.so2"), "LD_PRELOAD=/opt/l.so:/opt/l.so2");
         assert_eq!(preloaded(&"x".repeat(80)), "LD_PRELOAD=/opt/l.so");
+    }
+
+    #[test]
+    fn what_is_added_has_room_behind_an_environment_that_has_grown() {
+        for (used, expected) in [(0, [7, 8, 9, 0, 0]), (1, [1, 7, 8, 9, 0]), (2, [1, 1, 7, 8, 9])] {
+            let (mut theirs, mut ours) = ([0; 2], [0; 4]);
+            theirs.iter_mut().take(used).for_each(|slot| *slot = 1);
+            put_last(&mut theirs, used, &mut ours, [7, 8, 9].into_iter());
+            let all = [&theirs[..], &ours].concat();
+            assert_eq!(all[..5], expected);
+            assert_eq!(all[5], 0, "the end");
+        }
     }
 
     proptest! {

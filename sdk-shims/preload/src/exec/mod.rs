@@ -18,6 +18,7 @@ use ringfence_policy::Origin;
 use crate::arch::{Flow, number};
 use crate::children;
 use crate::remembered;
+use crate::runtime_api;
 use crate::scope;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
@@ -185,6 +186,7 @@ fn run(state: &State, request: &Request) -> Flow {
     let strip = state.context().launched;
     if strip && state.is_fork_of_runtime() {
         children::prepare(state);
+        runtime_api::withhold(state);
     }
     environment::with(state, request.envp, strip, |envp| {
         sys::pass_whole(request.number, request.arguments(envp))

@@ -34,8 +34,14 @@ pub(super) fn denied(state: &State, name: &[u8], value: usize) -> bool {
     if value.is_empty() {
         return false;
     }
-    let separates = |byte: &u8| matches!(byte, b':' | b';') || (*byte == b' ' && !places);
-    value.split(separates).any(|item| item_denied(state, name, item, places))
+    items(value, places).any(|item| item_denied(state, name, item, places))
+}
+
+/// Apart as glibc takes them (`:`, `;`, for libraries a blank), and as musl does (`:`, a new line, for libraries any blank).
+fn items(value: &[u8], places: bool) -> impl Iterator<Item = &[u8]> {
+    value.split(move |byte| {
+        matches!(byte, b':' | b';' | b'\n') || (!places && (byte.is_ascii_whitespace() || *byte == 0x0b))
+    })
 }
 
 fn item_denied(state: &State, name: &[u8], item: &[u8], places: bool) -> bool {
@@ -45,8 +51,14 @@ fn item_denied(state: &State, name: &[u8], item: &[u8], places: bool) -> bool {
     }
     let item = if item.is_empty() { b"." } else { item };
     let (mut room, mut link, mut resolved) = ([0; PATH], [0; 32], [0; PATH]);
-    // What the loader puts in for $ORIGIN and $LIB is not known here: judged by what stands before.
-    let fixed = item.split(|byte| *byte == b'$').next().unwrap_or_default();
+    // What the loader puts in for $ORIGIN and $LIB is not known here: judged by what stands before, where nothing leads back
+    // behind that.
+    let (fixed, unknown) =
+        item.iter().position(|byte| *byte == b'$').map_or((item, &[][..]), |at| item.split_at(at));
+    if unknown.split(|byte| *byte == b'/').any(|name| name == b"..") || leads_through_writable(fixed, places)
+    {
+        return judged(state, name, item, Origin::Writable);
+    }
     let Some(place) = room.get_mut(..fixed.len()) else { return judged(state, name, b"", Origin::Writable) };
     place.copy_from_slice(fixed);
     let Some(path) = room.get(..=fixed.len()) else { return judged(state, name, fixed, Origin::Writable) };
@@ -65,6 +77,47 @@ fn leads_about(path: &[u8]) -> bool {
     path.starts_with(b"/proc/")
         || path.starts_with(b"/dev/")
         || path.split(|byte| *byte == b'/').any(|name| name == b"..")
+}
+
+/// Whether the function decides where `path` leads: any folder on the way could be another, or a link, when the loader gets
+/// there. Links of the image lead where the image says.
+#[inline(never)]
+fn leads_through_writable(path: &[u8], is_folder: bool) -> bool {
+    let (Ok(mut room), mut length) = (sys::Buffer::new(2 * PATH), 0) else { return true };
+    let walked = room.bytes();
+    if !path.starts_with(b"/") {
+        let (here, _) = walked.split_at_mut(PATH);
+        match sys::read_link(sys::CWD, b"/proc/self/cwd\0", here) {
+            Ok(here) if here.starts_with(b"/") => length = here.len(),
+            _ => return true,
+        }
+        if is_place_writable(walked.get(..length).unwrap_or_default()) {
+            return true;
+        }
+    }
+    let mut names = path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).peekable();
+    while let Some(name) = names.next() {
+        if name == b".." {
+            let before = walked.get(..length).unwrap_or_default();
+            length = before.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+            continue;
+        }
+        // The last name of a file is the file.
+        let enters = is_folder || names.peek().is_some();
+        let Some([slash, room @ ..]) = walked.get_mut(length..length + 1 + name.len()) else { return true };
+        *slash = b'/';
+        room.copy_from_slice(name);
+        length += 1 + name.len();
+        if enters && is_place_writable(walked.get(..length).unwrap_or_default()) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether what lies in the folder is the function's, or a process's.
+fn is_place_writable(folder: &[u8]) -> bool {
+    place_of(folder, true) != Origin::ReadOnly || [&b"/proc"[..], b"/dev"].contains(&folder)
 }
 
 /// The origin of a file, or of what lies in a folder.
@@ -105,6 +158,31 @@ mod tests {
         assert_eq!(place_of(b"/tmp", true), Origin::Writable);
         assert_eq!(place_of(b"/tmp/lib", true), Origin::Writable);
         assert_eq!(place_of(b"/tmp/lib/x.so", false), Origin::Writable);
+    }
+
+    #[test]
+    fn a_way_through_a_writable_place_is_the_functions() {
+        for (path, is_folder, expected) in [
+            ("/usr/lib", true, false),
+            ("/usr/bin/../lib/", true, false),
+            ("/usr/lib/x.so", false, false),
+            ("/tmp/link", true, true),
+            ("/usr/../tmp/link/..", true, true),
+            ("/tmp", true, true),
+            ("/proc/self/cwd/lib", true, true),
+            ("/dev/fd/3", false, true),
+            ("/", true, false),
+        ] {
+            assert_eq!(leads_through_writable(path.as_bytes(), is_folder), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn items_end_where_any_loader_ends_them() {
+        let count = |value: &[u8], places| items(value, places).count();
+        assert_eq!(count(b"/a:/b;/c\n/d", true), 4);
+        assert_eq!(count(b"/a b", true), 1);
+        assert_eq!(count(b"/a /b\t/c\n/d\x0b/e\x0c/f\r/g:/h", false), 8);
     }
 
     #[test]

@@ -234,8 +234,10 @@ pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
     if refuses_fast_open(state, flags) {
         return Flow::Done(Errno::OPNOTSUPP.result());
     }
-    if address == 0 {
-        return runtime_api::outgoing(state, socket, data, size);
+    // A connected socket takes an address and goes on to its peer (send(2)).
+    let flow = runtime_api::outgoing(state, socket, data, size);
+    if address == 0 || flow != Flow::Proceed {
+        return flow;
     }
     match named(state, sys::descriptor(socket), address, length) {
         Named::Proceed => Flow::Proceed,
@@ -263,6 +265,14 @@ enum Named {
 fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
     let Some(mut copy) = Copied::read(address, length) else { return Named::Proceed };
     match copy.parse(true).owned() {
+        // As for connect: a family that leads out another way than rules speak of.
+        Address::Other
+            if state.rules.egress
+                && !copy.is_harmless()
+                && own::dangerous(state, "sendto") != Flow::Proceed =>
+        {
+            Named::Denied
+        }
         Address::Internet(to) => match judge(state, socket, to, ActionKind::Send) {
             None => Named::Denied,
             Some(judged) => {

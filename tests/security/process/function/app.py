@@ -176,23 +176,35 @@ def outlived(name):
     return until(lambda: os.path.exists(f"/tmp/{name}"), patience)
 
 
-def helper():
+def helper(name, is_daemon):
     """A process that init starts: at SIGUSR1 it starts another one, which writes to /tmp later."""
     import signal
 
+    reader, writer = os.pipe()
     child = os.fork()
     if child:
-        return child
-    os.closerange(0, 900)
+        os.close(writer)
+        number = int(os.read(reader, 20))
+        os.close(reader)
+        if is_daemon:
+            os.waitpid(child, 0)
+        return number
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+    if is_daemon and os.fork():
+        os._exit(0)
+    if is_daemon:
+        os.setsid()
+    os.write(writer, str(os.getpid()).encode())
+    os.closerange(0, 900)
     signal.sigwait([signal.SIGUSR1])
     if os.fork() == 0:
-        outlive("survived-4")
+        outlive(name)
     signal.pause()
     os._exit(0)
 
 
-app_helper = helper()
+app_helper = helper("survived-4", is_daemon=False)
+app_daemon = helper("survived-5", is_daemon=True)
 TOOLS = dict(globals())
 
 
