@@ -38,6 +38,16 @@ fn what_glibc_programs_may_not_do_those_of_musl_may_not_either() {
     assert_eq!(ran.stdout, refused, "{}", ran.whole());
 }
 
+#[test]
+fn an_exec_leaves_the_frame_below_the_stack_of_a_spawned_child_alone_however_many_variables_there_are() {
+    let Some(program) = compiled("small_stack", include_str!("programs/small_stack.c")) else { return };
+    let world = World::new("version = 1\nmode = \"enforce\"\n[process]\nshells = \"report\"\n");
+    for variables in ["0", "90", "200", "1000"] {
+        let ran = world.run(program.to_str().unwrap(), &["/bin/sh", variables]);
+        assert_eq!(ran.stdout, "0 0", "{variables} variables: {}", ran.whole());
+    }
+}
+
 /// What may not be read in `folder` is what lies in `kept`.
 fn furnished(folder: &Path) -> World {
     let _ = std::fs::remove_dir_all(folder);
