@@ -36,6 +36,7 @@ mod memory_calls;
 mod network;
 mod others;
 mod own;
+mod own_stack;
 mod patch;
 mod pins;
 mod procfs;

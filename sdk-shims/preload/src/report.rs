@@ -18,6 +18,7 @@ use crate::channel;
 use crate::credentials;
 use crate::exec::decimal;
 use crate::lineage::Lineage;
+use crate::own_stack;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
 
@@ -57,9 +58,14 @@ pub(crate) fn deliver_notice(state: &State, mut report: Report<'_>) {
     }
 }
 
-/// Adds who acts. The one copy of the report that there is: the stack may be small.
+/// On a stack of its own: the caller's may be small, and there is a copy of the report on it already.
+fn finish(state: &State, report: &Report<'_>, verdict: (Kind, Rule, Outcome)) {
+    own_stack::with(|| complete(state, report, verdict));
+}
+
+/// Adds who acts.
 #[inline(never)]
-fn finish(state: &State, report: &Report<'_>, (kind, rule, outcome): (Kind, Rule, Outcome)) {
+fn complete(state: &State, report: &Report<'_>, (kind, rule, outcome): (Kind, Rule, Outcome)) {
     let mut executable = sys::Buffer::new(256).ok();
     let executable = executable.as_mut().map(sys::Buffer::bytes).unwrap_or_default();
     let lineage = Lineage::of(sys::process_id(), state.handoff.runtime_pid);

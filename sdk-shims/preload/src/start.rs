@@ -164,11 +164,17 @@ fn own_path<'b>(state: &State, buffer: &'b mut [u8; 1024]) -> Option<&'b [u8]> {
     buffer.get(..=path.len())
 }
 
+/// Whether text may be written to here. On its own, so that the path is not on the stack with all sites of libc.
+#[inline(never)]
+fn may_patch(state: &State) -> bool {
+    let mut path = [0; 1024];
+    own_path(state, &mut path).is_some_and(patch::is_permitted)
+}
+
 /// Patches libc and the loader; false where that failed or nothing was found. `listed` is what another process of the
 /// same libc has found.
 fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
-    let mut path = [0; 1024];
-    if !own_path(state, &mut path).is_some_and(patch::is_permitted) {
+    if !may_patch(state) {
         return false;
     }
     let wanted = Wanted::of(state);

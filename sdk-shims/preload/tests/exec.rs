@@ -68,11 +68,18 @@ fn every_way_to_a_shell_is_closed() {
 fn an_exec_fits_the_stack_that_musl_gives_it_refused_or_not() {
     let program = compiled("small_stack", include_str!("programs/small_stack.c"), &["-O1"]);
     let program = program.to_str().unwrap();
-    for (policy, status) in
-        [("[process]\nshells = \"deny\"\n", 77), ("[process]\nshells = \"report\"\n", 0), ("", 0)]
+    let rules = "from_writable = \"deny\"\n[credentials]\nexpose = \"runtime\"\n";
+    for (shells, more, status) in [("deny", "", 77), ("report", "", 0), ("allow", rules, 0), ("allow", "", 0)]
     {
-        let world = World::new(&format!("version = 1\nmode = \"enforce\"\n{policy}"));
-        let ran = world.run(program, &["/bin/sh"]);
-        assert_eq!(ran.stdout, format!("0 {status}"), "bytes below the stack, and the child's status");
+        for (variables, with_agent) in [("0", true), ("80", true), ("80", false), ("1000", true)] {
+            let policy = format!("version = 1\nmode = \"enforce\"\n[process]\nshells = \"{shells}\"\n{more}");
+            let world = World::new(&policy).with(|world| world.with_agent = with_agent);
+            let ran = world.run(program, &["/bin/sh", variables]);
+            let expected = format!("0 {status}");
+            assert_eq!(
+                ran.stdout, expected,
+                "bytes below the stack, and the child's status: {policy} {variables} {with_agent}"
+            );
+        }
     }
 }

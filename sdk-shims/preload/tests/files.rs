@@ -229,9 +229,14 @@ fn an_open_fits_the_stack_that_musl_gives_a_spawned_child() {
     let program = compiled("small_stack_opens", include_str!("programs/small_stack.c"), &["-O1"]);
     let program = program.to_str().unwrap();
     let rules = format!("deny_read = [\"{0}/key\"]\ndeny_write = [\"{0}/new*\"]\n", folder.display());
-    let world = World::new(&format!("version = 1\nmode = \"enforce\"\n[files]\n{rules}"));
+    let mut world = World::new(&format!("version = 1\nmode = \"enforce\"\n[files]\n{rules}"));
     for (how, name, status) in [("r", "key", 13), ("w", "new", 13), ("w", "other", 0), ("r", "other", 0)] {
-        let ran = world.run(program, &[how, folder.join(name).to_str().unwrap()]);
-        assert_eq!(ran.stdout, format!("0 {status}"), "{how} {name}: {}", ran.whole());
+        for with_agent in [true, false] {
+            let _ = std::fs::remove_file(folder.join("other"));
+            std::fs::write(folder.join("other"), "").unwrap();
+            world.with_agent = with_agent;
+            let ran = world.run(program, &[how, folder.join(name).to_str().unwrap()]);
+            assert_eq!(ran.stdout, format!("0 {status}"), "{how} {name} {with_agent}: {}", ran.whole());
+        }
     }
 }

@@ -102,7 +102,7 @@ fn what_each_libc_offers_is_taken_over() {
     for root in &roots {
         furnish(root, &attacks, [&dynamic, &fixed]);
         println!("{}: musl", root.display());
-        wrong.extend(attack(root, "/attack", &[], 43));
+        wrong.extend(attack(root, "/attack", &[], 45));
         if root.join("usr/bin/python3").exists() {
             println!("{}: glibc", root.display());
             wrong.extend(attack(root, "/usr/bin/python3", &["/attack.py"], 37));

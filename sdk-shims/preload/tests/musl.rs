@@ -31,11 +31,21 @@ fn what_glibc_programs_may_not_do_those_of_musl_may_not_either() {
     let control = world.bare(program, &[]);
     assert_eq!(
         control.stdout,
-        "open 1 0\nfopen 1 0\nsyscall 1 0\nconnect 0 0\nsendto 1 0\nthrough\nsystem 0"
+        "open 1 0\nfopen 1 0\nsyscall 1 0\nconnect 0 0\nsendto 1 0\nuncancellable open 1 0\nuncancellable connect 0 0\nuncancellable sendto 1 0\nthrough\nsystem 0"
     );
     let ran = world.run(program, &[]);
-    let refused = "open 0 13\nfopen 0 13\nsyscall 0 13\nconnect -1 13\nsendto -1 1\nsystem -1";
+    let refused = "open 0 13\nfopen 0 13\nsyscall 0 13\nconnect -1 13\nsendto -1 1\nuncancellable open 0 13\nuncancellable connect -1 13\nuncancellable sendto -1 1\nsystem -1";
     assert_eq!(ran.stdout, refused, "{}", ran.whole());
+}
+
+#[test]
+fn an_exec_leaves_the_frame_below_the_stack_of_a_spawned_child_alone_however_many_variables_there_are() {
+    let Some(program) = compiled("small_stack", include_str!("programs/small_stack.c")) else { return };
+    let world = World::new("version = 1\nmode = \"enforce\"\n[process]\nshells = \"report\"\n");
+    for variables in ["0", "90", "200", "1000"] {
+        let ran = world.run(program.to_str().unwrap(), &["/bin/sh", variables]);
+        assert_eq!(ran.stdout, "0 0", "{variables} variables: {}", ran.whole());
+    }
 }
 
 /// What may not be read in `folder` is what lies in `kept`.

@@ -54,6 +54,29 @@ pub(crate) unsafe fn syscall(number: usize, a: [usize; 6]) -> isize {
     result
 }
 
+/// Calls `run` with `data` on the stack that ends at `top`.
+///
+/// # Safety
+/// Below `top`, a multiple of 16, is memory that nobody else uses and that is enough for `run`, which takes `data`.
+pub(crate) unsafe fn call_on(top: usize, run: unsafe extern "C" fn(*mut u8), data: *mut u8) {
+    // SAFETY: x20 keeps the stack's pointer over the call; all that a call may change is named. The caller vouches for
+    // the rest.
+    unsafe {
+        asm!(
+            "mov x9, sp",
+            "mov sp, x20",
+            "mov x20, x9",
+            "blr {run}",
+            "mov sp, x20",
+            run = in(reg) run,
+            inout("x20") top => _,
+            in("x0") data,
+            out("x9") _,
+            clobber_abi("C"),
+        );
+    }
+}
+
 // The entry. A stub calls it with the caller's registers, but for x16 and x17 (the entry's address, and the one
 // behind the site) and x29 and x30, all of which stand in the 32 bytes that the stub has taken from the stack.
 //

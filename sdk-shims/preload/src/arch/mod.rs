@@ -19,9 +19,9 @@ use aarch64 as here;
 use x86_64 as here;
 
 pub(crate) use here::{
-    DISTANCES, END_OF_USER_SPACE, O_NOFOLLOW, O_TMPFILE, REACH, STUB_ROOM, WORD_OF_MODE, entry_address,
-    environment_of_libc, find_sites, guards_branches, jump, link_list_of_libc, number, publish_text, site_at,
-    syscall, thread_pointer, thread_pointer_of_clone, untagged, write_stub,
+    DISTANCES, END_OF_USER_SPACE, O_NOFOLLOW, O_TMPFILE, REACH, STUB_ROOM, WORD_OF_MODE, call_on,
+    entry_address, environment_of_libc, find_sites, guards_branches, jump, link_list_of_libc, number,
+    publish_text, site_at, syscall, thread_pointer, thread_pointer_of_clone, untagged, write_stub,
 };
 
 /// What becomes of a system call that came through a patched site.

@@ -52,6 +52,26 @@ pub(crate) unsafe fn syscall(number: usize, a: [usize; 6]) -> isize {
     result
 }
 
+/// Calls `run` with `data` on the stack that ends at `top`.
+///
+/// # Safety
+/// Below `top`, a multiple of 16, is memory that nobody else uses and that is enough for `run`, which takes `data`.
+pub(crate) unsafe fn call_on(top: usize, run: unsafe extern "C" fn(*mut u8), data: *mut u8) {
+    // SAFETY: r12 keeps the stack's pointer over the call; all that a call may change is named. The caller vouches for
+    // the rest.
+    unsafe {
+        asm!(
+            "xchg rsp, r12",
+            "call {run}",
+            "mov rsp, r12",
+            run = in(reg) run,
+            inout("r12") top => _,
+            in("rdi") data,
+            clobber_abi("C"),
+        );
+    }
+}
+
 // The entry. A stub jumps here with the caller's registers, but for r11, which holds the address behind the site's
 // `0f 05` (the instruction clobbers r11, so no caller expects anything in it).
 //

@@ -9,16 +9,18 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::judge::decimal;
 use super::search;
+use crate::arch;
 use crate::own;
+use crate::own_stack;
 use crate::report;
 use crate::scope;
 use crate::state::{self, State, speaks};
 use crate::sys::{self, Errno};
 use crate::table;
 
-/// Variables up to which the new vector lies on the stack. The stack may be musl's of 5 KiB, so it takes no more than it
-/// needs; but memory would stay behind in the parent of a vfork(2).
+/// Variables up to which the new vector lies on the stack: memory would stay behind in the parent of a vfork(2).
 const FEW: usize = 96;
+/// The same where the libc is glibc, whose `posix_spawn(3)` gives a child 32 KiB and more. musl gives it 5 KiB.
 const ON_STACK: usize = 512;
 /// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
 const MAX_VARIABLES: usize = 1 << 18;
@@ -37,12 +39,12 @@ pub(super) fn with(
     run: impl FnOnce(usize) -> isize,
 ) -> Result<isize, Errno> {
     let mut added = Added::default();
-    added.fill(state, envp, strip);
+    own_stack::with(|| added.fill(state, envp, strip));
     let count = variables(envp).take(MAX_VARIABLES).count();
     if count <= FEW {
         return Ok(on_stack::<{ FEW + ADDED }>(state, envp, strip, &added, run));
     }
-    if count <= ON_STACK {
+    if count <= ON_STACK && arch::link_list_of_libc() != 0 {
         return Ok(on_stack::<{ ON_STACK + ADDED }>(state, envp, strip, &added, run));
     }
     in_memory(state, envp, strip, &added, count, run)
@@ -57,7 +59,7 @@ fn on_stack<const N: usize>(
     run: impl FnOnce(usize) -> isize,
 ) -> isize {
     let mut vector = [0; N];
-    build(state, envp, strip, added, &mut vector);
+    own_stack::with(|| build(state, envp, strip, added, &mut vector));
     run(vector.as_ptr() as usize)
 }
 
@@ -73,7 +75,8 @@ fn in_memory(
     let length = ((count + ADDED) * WORD).next_multiple_of(4096);
     let memory = sys::memory_near(0, length)?;
     let address = memory.as_ptr() as usize;
-    build(state, envp, strip, added, sys::as_words(memory));
+    let vector = sys::as_words(memory);
+    own_stack::with(|| build(state, envp, strip, added, vector));
     let result = run(address);
     sys::unmap(address, length);
     Ok(result)

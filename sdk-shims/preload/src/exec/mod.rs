@@ -17,6 +17,7 @@ use ringfence_policy::Origin;
 
 use crate::arch::{Flow, number};
 use crate::children;
+use crate::own_stack;
 use crate::remembered;
 use crate::runtime_api;
 use crate::scope;
@@ -72,14 +73,14 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
     }
     let mut request = Request { path: path.address(), ..*request };
     let steady = if state.rules.exec || scope::limits() != 0 {
-        judge::judge(state, &request)
+        own_stack::with(|| judge::judge(state, &request))
     } else {
         judge::exists(&request)
     };
     match steady {
         Ok(None) => run(state, &request),
         Ok(Some(file)) => {
-            match path.name_of(&file) {
+            match own_stack::with(|| path.name_of(&file)) {
                 Ok(true) => request = Request { flags: 0, path: path.address(), ..request },
                 Ok(false) => request.path = path.address(),
                 Err(error) => return Flow::Done(error.result()),
@@ -184,11 +185,15 @@ impl Drop for Path {
 /// What exec does after the verdict.
 fn run(state: &State, request: &Request) -> Flow {
     let strip = state.context().launched;
-    if strip && state.is_fork_of_runtime() {
-        children::prepare(state);
-        runtime_api::withhold(state);
+    let is_first = strip && state.is_fork_of_runtime();
+    if is_first {
+        own_stack::with(|| runtime_api::withhold(state));
     }
     environment::with(state, request.envp, strip, |envp| {
+        // Last, since under a limit on memory there may be none for what comes before.
+        if is_first {
+            children::prepare(state);
+        }
         sys::pass_whole(request.number, request.arguments(envp))
     })
     .map_or_else(|error: Errno| Flow::Done(error.result()), Flow::Done)

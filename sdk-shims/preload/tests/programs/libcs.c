@@ -107,6 +107,20 @@ static int mapped(const char *path) {
   close(file);
   return map != MAP_FAILED;
 }
+static int opened_uncancellably(void) {
+  int before, through;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+  through = opened(open(SECRET, O_RDONLY));
+  pthread_setcancelstate(before, 0);
+  return through;
+}
+static int sent_uncancellably(void) {
+  int before, through;
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+  through = dropped("127.0.0.2") || sent(0) || sent(1);
+  pthread_setcancelstate(before, 0);
+  return through;
+}
 static void *in_thread(void *argument) { *(int *)argument = child(allowed); return 0; }
 
 int main(int count, char **arguments) {
@@ -135,6 +149,8 @@ int main(int count, char **arguments) {
   say("connect", dropped("127.0.0.2"));
   say("sendto", sent(0));
   say("sendmsg", sent(1));
+  say("open-uncancellable", opened_uncancellably());
+  say("network-uncancellable", sent_uncancellably());
   say("kill", agent && kill(agent, SIGCONT) == 0);
   say("ptrace", ptrace(PTRACE_ATTACH, agent, 0, 0) == 0);
   say("mprotect", text_made_writable());

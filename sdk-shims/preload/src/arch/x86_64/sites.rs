@@ -103,7 +103,9 @@ fn shape_at(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<S
     }
     match number_before(text, at) {
         Some((anchor, number)) => wanted(number).then_some(Site { anchor, call: at, number: Some(number) }),
-        None => bare_site(text, at, wanted),
+        None => handed_on(before)
+            .map(|length| Site { anchor: at - length, call: at, number: None })
+            .or_else(|| bare_site(text, at, wanted)),
     }
 }
 
@@ -114,6 +116,18 @@ fn generic_before(before: &[u8]) -> Option<usize> {
         return Some(JUMP);
     }
     GENERIC.iter().find(|shape| before.ends_with(shape)).map(|shape| shape.len())
+}
+
+/// Length of what hands on a call that came as seven arguments, the number one of them: the last is taken from the stack,
+/// then registers are moved. musl's cancellable calls end so in a thread that has disabled cancellation.
+fn handed_on(before: &[u8]) -> Option<usize> {
+    (0..=3).map(|moves| JUMP + moves * 3).find(|length| {
+        let code =
+            before.len().checked_sub(*length).and_then(|start| before.get(start..)).unwrap_or_default();
+        // mov n(%rsp),%r9; mov %reg,%reg ...
+        let Some(([0x4c, 0x8b, 0x4c, 0x24, _], moves)) = code.split_first_chunk() else { return false };
+        moves.chunks(3).all(|code| matches!(code, [0x48..=0x4f, 0x89, 0xc0..=0xff]))
+    })
 }
 
 /// Where the code right before the call loads its number, and the number.
@@ -176,6 +190,25 @@ mod tests {
         assert_eq!(sites(&by_number), [Site { anchor: 0, call: 5, number: None }]);
         let from_stack = [0x48, 0x8b, 0x44, 0x24, 0x20, 0x0f, 0x05, 0x5b, 0xc3];
         assert_eq!(sites(&from_stack), [Site { anchor: 0, call: 5, number: None }]);
+    }
+
+    #[test]
+    fn calls_that_are_handed_on_are_taken_over() {
+        for (before, code) in [
+            // musl 1.2.2 and 1.2.3 of Debian: mov 0x30(%rsp),%r9; mov %r14,%rsi
+            (&[][..], &[0x4c, 0x8b, 0x4c, 0x24, 0x30, 0x4c, 0x89, 0xf6][..]),
+            // musl 1.2.5 of Debian: mov %rbx,%rax; mov %r9,%r8; mov 0x20(%rsp),%r9
+            (&[0x48, 0x89, 0xd8, 0x4d, 0x89, 0xc8], &[0x4c, 0x8b, 0x4c, 0x24, 0x20]),
+            // musl 1.2.5 of Alpine: mov 0x20(%rsp),%r9; mov %r12,%r8; mov %rbp,%rax
+            (&[], &[0x4c, 0x8b, 0x4c, 0x24, 0x20, 0x4d, 0x89, 0xe0, 0x48, 0x89, 0xe8]),
+        ] {
+            // A function before it has another number in the register that is moved into rax; a branch leads behind the call.
+            let other =
+                [0x41, 0xbc, 0xca, 0, 0, 0, 0xeb, u8::try_from(before.len() + code.len() + 2).unwrap()];
+            let text = [&other, before, code, &SYSCALL, &[0x5b, 0x5d, 0x41, 0x5c, 0xc3]].concat();
+            let anchor = other.len() + before.len();
+            assert_eq!(sites(&text), [Site { anchor, call: anchor + code.len(), number: None }], "{code:x?}");
+        }
     }
 
     #[test]
