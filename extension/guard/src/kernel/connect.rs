@@ -254,7 +254,7 @@ impl Supervisor<'_> {
         let bind = || match socket::bind(socket.file.as_fd(), address) {
             Err(Errno(libc::EADDRINUSE)) => {
                 // The address may be held by a socket that only the registry still knows.
-                self.registry().sweep();
+                self.registry().sweep_now_and_then();
                 socket::bind(socket.file.as_fd(), address)
             }
             bound => bound,

@@ -105,18 +105,26 @@ impl Registry {
         self.connected.contains(&inode)
     }
 
-    /// Lets go what no process but the guard holds any more. Not again before a while, if that took long: the function
-    /// decides how many descriptors there are to look at, and how often it asks for what makes a sweep necessary.
-    pub fn sweep(&mut self) {
+    /// Lets go what no process but the guard holds any more, for a call that may have failed because of it. Not again
+    /// before a while, if that took long: the function decides how many descriptors there are to look at, and how often it
+    /// makes such calls.
+    pub fn sweep_now_and_then(&mut self) {
         let begun = Instant::now();
-        if self.kept.is_empty() || self.rests_until.is_some_and(|until| begun < until) {
+        if self.rests_until.is_some_and(|until| begun < until) {
+            return;
+        }
+        self.sweep();
+        let took = begun.elapsed();
+        self.rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
+    }
+
+    fn sweep(&mut self) {
+        if self.kept.is_empty() {
             return;
         }
         let held = inodes_in_use();
         self.kept.retain(|kept| held.contains(&kept.inode));
         self.swept_at = self.kept.len();
-        let took = begun.elapsed();
-        self.rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
     }
 }
 

@@ -126,7 +126,7 @@ impl Supervisor<'_> {
         let (domain, kind, protocol) = (low_word(domain), low_word(kind), low_word(protocol));
         let made = socket::create(domain, kind, protocol).or_else(|error| {
             if matches!(error.0, libc::EMFILE | libc::ENFILE) {
-                self.registry().sweep();
+                self.registry().sweep_now_and_then();
             }
             socket::create(domain, kind, protocol)
         });
