@@ -18,7 +18,7 @@ import tempfile
 CALLS = '''import os, socket, time
 
 def opened():
-    os.close(os.open(__file__, os.O_RDONLY))
+    os.close(os.open(os.__file__, os.O_RDONLY))
 
 def opened_in_proc():
     os.close(os.open("/proc/self/comm", os.O_RDONLY))
