@@ -1,7 +1,6 @@
 //! Real processes, sockets and mappings, found by looking. The test is the runtime; no plane is in its way.
 
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -156,8 +155,9 @@ fn a_program_from_a_writable_place_is_found_and_one_that_was_deleted() {
     let mut world = World::new(POLICY);
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let path = folder.path().join("tool");
-    std::fs::copy("/bin/sleep", &path).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    // A process of its own writes it: what another test forks meanwhile would hold it open for writing (ETXTBSY).
+    let copy = Command::new("install").args(["-m", "0755", "/bin/sleep"]).arg(&path).status().unwrap();
+    assert!(copy.success());
     let child = start(path.to_str().unwrap(), &["600"]);
     assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessFromWritable), false)]);
     let child = start(path.to_str().unwrap(), &["600"]);

@@ -260,7 +260,10 @@ mod tests {
 
     fn laid_out() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        fs::copy("/bin/true", folder.path().join("program")).unwrap();
+        // A process of its own writes it: what another test forks meanwhile would hold it open for writing (ETXTBSY).
+        let copy =
+            std::process::Command::new("cp").arg("/bin/true").arg(folder.path().join("program")).status();
+        assert!(copy.unwrap().success());
         fs::create_dir(folder.path().join("other")).unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
         folder
