@@ -118,7 +118,7 @@ def tried(what, *arguments):
 def bound(name, kind): return tried(socket.socket(socket.AF_UNIX, kind).bind, b'\\0' + name.encode())
 print('exec', tried(subprocess.run, ['/usr/bin/id']))
 print('connect', tried(socket.socket().connect, ('127.0.0.2', 9)))
-print('listen', tried(socket.socket().bind, ('0.0.0.0', 45678)))
+print('listen', tried(socket.socket().bind, ('0.0.0.0', 24680)))
 print('control', bound('ringfence-control-' + sys.argv[1], socket.SOCK_SEQPACKET))
 print('report', bound('ringfence-report-' + 32 * 'a', socket.SOCK_DGRAM))
 print('own', bound('own-%d' % os.getpid(), socket.SOCK_DGRAM))
