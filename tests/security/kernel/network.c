@@ -254,7 +254,8 @@ static int listen_at(int family, void *address, socklen_t length) {
     if (fd < 0) return ABSENT;
     return address && bind(fd, address, length) ? errno : OUTCOME(listen(fd, 1));
 }
-static int any_port(void) { return 20000 + getpid() % 20000; }
+// None that the kernel gives to connections (ip_local_port_range(7) is from 32768): one in TIME-WAIT would keep it.
+static int any_port(void) { return 12768 + getpid() % 20000; }
 static int listen_four(void) { return listen_at(AF_INET, 0, 0); }
 static int listen_six(void) { return listen_at(AF_INET6, 0, 0); }
 #define LISTENS(name, family, type, make) static int name(void) { type at_all = make; return listen_at(family, &at_all, sizeof at_all); }
