@@ -1,21 +1,36 @@
 //! Threads that the supervisor has looked into before, so that it need not find out again who they are and what they run.
 //!
 //! An acquaintance cannot come to mean another thread: a descriptor of it is kept, which says so when its own is gone
-//! (`ESRCH`), and the process's next exec ends the acquaintance. `kernel` decides who becomes one and asks for them;
-//! `sockets` and `send` fetch descriptors through it.
+//! (`ESRCH`), and the process's next exec ends the acquaintance. `callers` decides who becomes one and asks for
+//! them; `sockets` fetches descriptors through them.
 
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::target::Caller;
+use super::workers::lock;
 use crate::sys::{Errno, descriptor, process};
 
 /// Threads that are remembered, each in the slot that its number gives; a newcomer takes the place of the former.
 const SLOTS: usize = 128;
 
-#[derive(Debug)]
-struct Known {
-    caller: Caller,
-    pidfd: OwnedFd,
+/// A thread that was looked into, and a descriptor of it or of its process.
+#[derive(Debug, Clone)]
+pub struct Acquaintance {
+    /// Who it is.
+    pub caller: Caller,
+    pidfd: Arc<OwnedFd>,
+}
+
+impl Acquaintance {
+    /// A duplicate of one of its descriptors.
+    ///
+    /// # Errors
+    /// Those of `pidfd_getfd(2)`: `ESRCH` where the thread or process is gone.
+    pub fn fetch(&self, number: i32) -> Result<OwnedFd, Errno> {
+        descriptor::fetch(self.pidfd.as_raw_fd(), number)
+    }
 }
 
 /// Whom a kept descriptor stands for.
@@ -27,108 +42,108 @@ pub enum Grain {
     Process,
 }
 
-/// The acquaintances.
+/// The acquaintances of all threads that answer calls. Nobody holds their lock while a target is asked for anything.
 #[derive(Debug)]
 pub struct Acquaintances {
-    slots: Vec<Option<Known>>,
+    slots: Mutex<Vec<Option<Acquaintance>>>,
+    /// Whether the runtime's process was looked at and has not been let exec since. Written under the lock.
+    runtime: AtomicBool,
     grain: Grain,
+}
+
+fn slot(slots: &mut [Option<Acquaintance>], thread: u32) -> Option<&mut Option<Acquaintance>> {
+    slots.get_mut(usize::try_from(thread).ok()? % SLOTS)
 }
 
 impl Acquaintances {
     /// None yet.
     #[must_use]
     pub fn new(grain: Grain) -> Self {
-        Self { slots: std::iter::repeat_with(|| None).take(SLOTS).collect(), grain }
+        let slots = std::iter::repeat_with(|| None).take(SLOTS).collect();
+        Self { slots: Mutex::new(slots), runtime: AtomicBool::new(false), grain }
     }
 
-    fn slot(&mut self, thread: u32) -> Option<&mut Option<Known>> {
-        self.slots.get_mut(usize::try_from(thread).ok()? % SLOTS)
+    /// Whether all threads of the runtime's process are known.
+    pub fn include_runtime(&self) -> bool {
+        self.runtime.load(Ordering::Acquire)
     }
 
-    fn known(&mut self, thread: u32) -> Option<&Known> {
-        self.slot(thread)?.as_ref().filter(|known| known.caller.thread == thread)
+    /// Who is known by this number: that it is still the same one shows by [`Self::is_the_same`], or, where threads
+    /// themselves are known, when [`Acquaintance::fetch`] succeeds.
+    pub fn find(&self, thread: u32) -> Option<Acquaintance> {
+        let mut slots = lock(&self.slots);
+        slot(&mut slots, thread)?.as_ref().filter(|known| known.caller.thread == thread).cloned()
     }
 
-    /// Who `thread` is, where it is the very one that is known by this number.
-    pub fn recognise(&mut self, thread: u32) -> Option<Caller> {
-        let grain = self.grain;
-        let known = self.known(thread)?;
-        let caller = known.caller;
+    /// Whether somebody is known as one thread and not only as one of a process.
+    #[must_use]
+    pub fn are_threads(&self) -> bool {
+        self.grain == Grain::Thread
+    }
+
+    /// Whether the thread that has the number now is the very one that is known.
+    pub fn is_the_same(&self, known: &Acquaintance) -> bool {
         // First that the number is one of the process's threads, then that the process is still the known one, which
         // it then was all the time.
-        let same = (grain == Grain::Thread || process::kill_thread(caller.process, thread, 0).is_ok())
-            && descriptor::is_alive(known.pidfd.as_raw_fd());
-        if !same {
-            self.part(thread);
-        }
-        same.then_some(caller)
+        let Caller { process, thread, .. } = known.caller;
+        (self.grain == Grain::Thread || process::kill_thread(process, thread, 0).is_ok())
+            && descriptor::is_alive(known.pidfd.as_raw_fd())
     }
 
-    /// Who `thread` is, if it is the one that is known by this number. That it is shows when [`Self::fetch`] succeeds.
-    /// Only where threads themselves are known.
-    pub fn presume(&mut self, thread: u32) -> Option<Caller> {
-        if self.grain == Grain::Process {
-            return self.recognise(thread);
-        }
-        self.known(thread).map(|known| known.caller)
-    }
-
-    /// Whether `thread` is known.
-    pub fn knows(&mut self, thread: u32) -> bool {
-        self.known(thread).is_some()
-    }
-
-    /// Makes the acquaintance of `caller`. It must be checked afterwards that it still waits: only then is the
-    /// descriptor that was opened by its number its own.
+    /// Opens a descriptor of `caller`, by its number. Whether that is its own shows by the caller's still waiting
+    /// afterwards.
     ///
     /// # Errors
     /// Those of `pidfd_open(2)`.
-    pub fn meet(&mut self, caller: Caller) -> Result<(), Errno> {
-        let pidfd = self.open(&caller)?;
-        if let Some(slot) = self.slot(caller.thread) {
-            *slot = Some(Known { caller, pidfd });
-        }
-        Ok(())
-    }
-
-    fn open(&self, caller: &Caller) -> Result<OwnedFd, Errno> {
-        match self.grain {
+    pub fn open(&self, caller: &Caller) -> Result<Acquaintance, Errno> {
+        let pidfd = match self.grain {
             Grain::Thread => descriptor::pidfd(caller.thread, true),
             Grain::Process => descriptor::pidfd(caller.process, false),
+        };
+        Ok(Acquaintance { caller: *caller, pidfd: Arc::new(pidfd?) })
+    }
+
+    /// Remembers somebody, if `settled` still says that what runs there cannot become something else; that is asked under
+    /// the lock, so that who is let exec meanwhile is parted from afterwards.
+    pub fn keep(&self, known: &Acquaintance, settled: impl FnOnce() -> bool) -> bool {
+        let mut slots = lock(&self.slots);
+        let keeps = settled();
+        if let (true, Some(slot)) = (keeps, slot(&mut slots, known.caller.thread)) {
+            *slot = Some(known.clone());
+        }
+        keeps
+    }
+
+    /// Remembers all threads of the runtime's process, if `settled`, as for [`Self::keep`].
+    pub fn keep_runtime(&self, settled: impl FnOnce() -> bool) {
+        let _slots = lock(&self.slots);
+        if settled() {
+            self.runtime.store(true, Ordering::Release);
         }
     }
 
     /// Ends an acquaintance.
-    pub fn part(&mut self, thread: u32) {
-        if self.knows(thread)
-            && let Some(slot) = self.slot(thread)
+    pub fn part(&self, known: &Acquaintance) {
+        let mut slots = lock(&self.slots);
+        let is_it = |kept: &Acquaintance| Arc::ptr_eq(&kept.pidfd, &known.pidfd);
+        if let Some(slot) = slot(&mut slots, known.caller.thread)
+            && slot.as_ref().is_some_and(is_it)
         {
             *slot = None;
         }
     }
 
     /// Ends the acquaintance of every thread of a process: it is about to become something else.
-    pub fn part_from_process(&mut self, process: u32) {
-        for slot in &mut self.slots {
+    pub fn part_from_process(&self, process: u32, is_runtime: bool) {
+        let mut slots = lock(&self.slots);
+        if is_runtime {
+            self.runtime.store(false, Ordering::Release);
+        }
+        for slot in slots.iter_mut() {
             if slot.as_ref().is_some_and(|known| known.caller.process == process) {
                 *slot = None;
             }
         }
-    }
-
-    /// A duplicate of descriptor `number` of a caller. An acquaintance that turns out to be gone is none any more.
-    ///
-    /// # Errors
-    /// Those of `pidfd_open(2)` and `pidfd_getfd(2)`: `ESRCH` where the thread or process is gone.
-    pub fn fetch(&mut self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
-        let Some(known) = self.known(caller.thread).filter(|known| known.caller == *caller) else {
-            return descriptor::fetch(self.open(caller)?.as_raw_fd(), number);
-        };
-        let fetched = descriptor::fetch(known.pidfd.as_raw_fd(), number);
-        if matches!(fetched, Err(Errno(libc::ESRCH))) {
-            self.part(caller.thread);
-        }
-        fetched
     }
 }
 
@@ -155,28 +170,29 @@ mod tests {
 
     /// A kernel before 6.9 knows processes only.
     fn met(grain: Grain, child: &Child) -> Option<Acquaintances> {
-        let mut acquaintances = Acquaintances::new(grain);
-        match acquaintances.meet(caller(child.id())) {
-            Err(Errno(libc::EINVAL)) if grain == Grain::Thread => None,
-            met => met.map(|()| Some(acquaintances)).unwrap(),
+        let acquaintances = Acquaintances::new(grain);
+        match acquaintances.open(&caller(child.id())) {
+            Err(Errno(libc::EINVAL)) if grain == Grain::Thread => return None,
+            opened => assert!(acquaintances.keep(&opened.unwrap(), || true)),
         }
+        Some(acquaintances)
     }
 
     #[test]
-    fn who_was_met_is_recognised_and_its_descriptors_are_had() {
+    fn who_was_met_is_found_and_its_descriptors_are_had() {
         for grain in GRAINS {
             let child = cat();
-            let Some(mut acquaintances) = met(grain, &child) else { continue };
-            let known = caller(child.id());
-            assert_eq!(acquaintances.recognise(child.id()), Some(known), "{grain:?}");
-            assert_eq!(acquaintances.presume(child.id()), Some(known));
-            assert!(acquaintances.fetch(&known, 0).is_ok());
-            assert_eq!(acquaintances.fetch(&known, 99).unwrap_err(), Errno(libc::EBADF));
-            assert_eq!(acquaintances.recognise(std::process::id()), None);
-            acquaintances.part_from_process(child.id() + 1);
-            assert!(acquaintances.knows(child.id()));
-            acquaintances.part_from_process(child.id());
-            assert!(!acquaintances.knows(child.id()));
+            let Some(acquaintances) = met(grain, &child) else { continue };
+            let known = acquaintances.find(child.id()).unwrap();
+            assert_eq!(known.caller, caller(child.id()));
+            assert!(acquaintances.is_the_same(&known), "{grain:?}");
+            assert!(known.fetch(0).is_ok());
+            assert_eq!(known.fetch(99).unwrap_err(), Errno(libc::EBADF));
+            assert!(acquaintances.find(std::process::id()).is_none());
+            acquaintances.part_from_process(child.id() + 1, false);
+            assert!(acquaintances.find(child.id()).is_some());
+            acquaintances.part_from_process(child.id(), false);
+            assert!(acquaintances.find(child.id()).is_none());
             end(child);
         }
     }
@@ -185,34 +201,58 @@ mod tests {
     fn another_thread_by_the_number_of_one_that_is_gone_is_a_stranger() {
         for grain in GRAINS {
             let (gone, number) = (cat(), std::process::id());
-            let Some(mut acquaintances) = met(grain, &gone) else { continue };
+            let Some(acquaintances) = met(grain, &gone) else { continue };
             // As if the number had come to be ours.
-            let slot = usize::try_from(number).unwrap() % SLOTS;
-            let mut known = acquaintances.slots.iter_mut().find_map(Option::take).unwrap();
+            let mut known = acquaintances.find(gone.id()).unwrap();
             known.caller = caller(number);
-            acquaintances.slots[slot] = Some(known);
+            assert!(acquaintances.keep(&known, || true));
             end(gone);
-            if grain == Grain::Thread {
-                assert_eq!(acquaintances.presume(number), Some(caller(number)), "not known yet");
-                let fetched = acquaintances.fetch(&caller(number), 0);
-                assert_eq!(fetched.unwrap_err(), Errno(libc::ESRCH), "but seen when it matters");
-            }
-            assert_eq!(acquaintances.recognise(number), None, "{grain:?}");
-            assert!(!acquaintances.knows(number));
-            assert!(acquaintances.fetch(&caller(number), 0).is_ok(), "by its own descriptor");
+            let found = acquaintances.find(number).unwrap();
+            assert_eq!(found.fetch(0).unwrap_err(), Errno(libc::ESRCH), "{grain:?}: seen when it matters");
+            assert!(!acquaintances.is_the_same(&found));
+            acquaintances.part(&found);
+            assert!(acquaintances.find(number).is_none());
+            assert!(acquaintances.open(&caller(number)).unwrap().fetch(0).is_ok(), "by its own descriptor");
         }
+    }
+
+    #[test]
+    fn who_took_the_place_of_another_is_not_parted_from_in_its_stead() {
+        let child = cat();
+        let acquaintances = met(Grain::Process, &child).unwrap();
+        let former = acquaintances.find(child.id()).unwrap();
+        assert!(acquaintances.keep(&acquaintances.open(&caller(child.id())).unwrap(), || true));
+        acquaintances.part(&former);
+        assert!(acquaintances.find(child.id()).is_some());
+        end(child);
+    }
+
+    #[test]
+    fn who_may_become_something_else_is_not_kept() {
+        let acquaintances = Acquaintances::new(Grain::Process);
+        let own = caller(std::process::id());
+        assert!(!acquaintances.keep(&acquaintances.open(&own).unwrap(), || false));
+        assert!(acquaintances.find(own.thread).is_none());
+        acquaintances.keep_runtime(|| false);
+        assert!(!acquaintances.include_runtime());
+        acquaintances.keep_runtime(|| true);
+        acquaintances.part_from_process(own.process, false);
+        assert!(acquaintances.include_runtime());
+        acquaintances.part_from_process(own.process, true);
+        assert!(!acquaintances.include_runtime());
     }
 
     #[test]
     fn newcomers_take_the_places_of_the_former() {
         let child = cat();
-        let mut acquaintances = Acquaintances::new(Grain::Process);
+        let acquaintances = Acquaintances::new(Grain::Process);
         for nth in 0..1000 {
-            let thread = child.id() + nth;
-            acquaintances.meet(Caller { thread, ..caller(child.id()) }).unwrap();
+            let known = acquaintances.open(&caller(child.id())).unwrap();
+            let caller = Caller { thread: child.id() + nth, ..known.caller };
+            assert!(acquaintances.keep(&Acquaintance { caller, ..known }, || true));
         }
-        assert_eq!(acquaintances.slots.iter().flatten().count(), SLOTS);
-        assert!(!acquaintances.knows(child.id()));
+        assert_eq!(lock(&acquaintances.slots).iter().flatten().count(), SLOTS);
+        assert!(acquaintances.find(child.id()).is_none());
         end(child);
     }
 }

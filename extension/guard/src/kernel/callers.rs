@@ -2,6 +2,7 @@
 //!
 //! It decides whether a call is looked at at all; what may come of it is for others to say. `kernel` calls it.
 
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use ringfence_policy::Role;
@@ -9,7 +10,7 @@ use ringfence_policy::Role;
 use super::Supervisor;
 use super::answer::ExpectedExec;
 use super::target::{self, Caller};
-use super::verify::Finding;
+use super::verify::{self, Expected, Finding, Seen};
 use crate::launch::probe::Reach;
 use crate::sys::descriptor::Identity;
 use crate::sys::seccomp::Notification;
@@ -26,26 +27,40 @@ pub(super) enum Standing {
     Refused,
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// The caller, where it was looked at before and can have become nothing else since: who it is and what it runs
     /// need not be found out again, which costs more than all the rest.
     pub(super) fn recognise(&mut self, notification: &Notification) -> Option<Caller> {
         let thread = notification.thread;
-        // The runtime is our child: its number stays its own until it is reaped, and then everything ends.
-        if self.runtime_known && (thread == self.runtime || self.is_thread_of_runtime(thread)) {
-            return Some(Caller { thread, process: self.runtime, role: Role::Runtime });
-        }
-        match libc::c_long::from(notification.number) {
-            _ if self.reach == Reach::Registry => None,
-            // These start with a descriptor of the caller, fetched from nobody else.
+        // These start with a descriptor of the caller, fetched from nobody else.
+        let takes_descriptor = matches!(
+            libc::c_long::from(notification.number),
             libc::SYS_connect
-            | libc::SYS_bind
-            | libc::SYS_listen
-            | libc::SYS_sendto
-            | libc::SYS_sendmsg
-            | libc::SYS_sendmmsg => self.acquaintances.presume(thread),
-            _ => self.acquaintances.recognise(thread),
+                | libc::SYS_bind
+                | libc::SYS_listen
+                | libc::SYS_sendto
+                | libc::SYS_sendmsg
+                | libc::SYS_sendmmsg
+        );
+        let find = || self.acquaintances.find(thread).filter(|_| self.reach != Reach::Registry);
+        // The runtime is our child: its number stays its own until it is reaped, and then everything ends.
+        if self.acquaintances.include_runtime()
+            && (thread == self.runtime || self.is_thread_of_runtime(thread))
+        {
+            let caller = Caller { thread, process: self.runtime, role: Role::Runtime };
+            self.known_as = if takes_descriptor { find() } else { None };
+            self.known_as.take_if(|known| known.caller != caller);
+            return Some(caller);
         }
+        let known = find()?;
+        let presumed = takes_descriptor && self.acquaintances.are_threads();
+        if !presumed && !self.acquaintances.is_the_same(&known) {
+            self.acquaintances.part(&known);
+            return None;
+        }
+        let caller = known.caller;
+        self.known_as = Some(known);
+        Some(caller)
     }
 
     /// Where there are no descriptors of threads, the runtime's are asked for by number.
@@ -54,38 +69,57 @@ impl Supervisor<'_> {
     }
 
     /// Whether the caller is still known after a descriptor of it was to be fetched.
-    pub(super) fn is_known(&mut self, caller: &Caller) -> bool {
-        caller.thread == self.runtime
-            || self.reach == Reach::Registry
-            || self.acquaintances.knows(caller.thread)
+    pub(super) const fn is_known(&self, caller: &Caller) -> bool {
+        caller.thread == self.runtime || matches!(self.reach, Reach::Registry) || self.known_as.is_some()
     }
 
     /// Whether what was read by the caller's number, and after that its descriptor fetched, came from the caller itself:
     /// a descriptor that was kept from before proves that the thread was there all the time.
-    pub(super) fn was_read_of(&mut self, caller: &Caller) -> bool {
-        self.reach == Reach::FetchByThread && self.acquaintances.knows(caller.thread)
+    pub(super) const fn was_read_of_caller(&self) -> bool {
+        matches!(self.reach, Reach::FetchByThread) && self.known_as.is_some()
+    }
+
+    /// Any descriptor of the caller, where `pidfd_getfd(2)` is there. An acquaintance that turns out to be gone is none any
+    /// more.
+    pub(super) fn fetch(&mut self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
+        if self.reach == Reach::Registry {
+            return Err(Errno::EPERM);
+        }
+        let Some(known) = &self.known_as else {
+            return self.acquaintances.open(caller)?.fetch(number);
+        };
+        let fetched = known.fetch(number);
+        if matches!(fetched, Err(Errno(libc::ESRCH))) {
+            self.acquaintances.part(known);
+            self.known_as = None;
+        }
+        fetched
     }
 
     /// Remembers a caller that runs what it may.
     pub(super) fn get_acquainted(&mut self, notification: &Notification, caller: Caller) {
-        let runs_for_good = self.launched && self.verifier().is_settled(caller.process);
-        if !runs_for_good {
+        let runs_for_good = || self.facts.launched() && self.verifier().is_settled(caller.process);
+        if !runs_for_good() {
             return;
         }
-        self.runtime_known |= caller.process == self.runtime;
-        if self.reach != Reach::Registry
-            && self.acquaintances.meet(caller).is_ok()
-            && !self.listener.still_waits(notification.id)
-        {
+        if caller.process == self.runtime {
+            self.acquaintances.keep_runtime(runs_for_good);
+        }
+        if self.reach == Reach::Registry {
+            return;
+        }
+        if let Ok(known) = self.acquaintances.open(&caller)
             // The number may have been another's already when the descriptor was opened.
-            self.acquaintances.part(caller.thread);
+            && self.listener.still_waits(notification.id)
+            && self.acquaintances.keep(&known, runs_for_good)
+        {
+            self.known_as = Some(known);
         }
     }
 
     /// What `process` runs is about to change, or was found to be what it may not.
-    pub(super) fn part_from(&mut self, process: u32) {
-        self.runtime_known &= process != self.runtime;
-        self.acquaintances.part_from_process(process);
+    pub(super) fn part_from(&self, process: u32) {
+        self.acquaintances.part_from_process(process, process == self.runtime);
     }
 
     /// Who a thread is. On Managed Instances the runtime's own workers count as the runtime.
@@ -103,12 +137,12 @@ impl Supervisor<'_> {
 
     /// Whether the caller, who waits for an answer, runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
-        let finding = self.verifier().look(caller.process, Some(caller.thread));
-        self.act_upon(finding, caller)
+        let seen = verify::look(&self.verifier, caller.process, Some(caller.thread));
+        self.act_upon(seen, caller)
     }
 
-    fn act_upon(&mut self, finding: Finding, caller: &Caller) -> Standing {
-        let goes_on = match finding {
+    fn act_upon(&mut self, seen: Seen, caller: &Caller) -> Standing {
+        let goes_on = match seen.finding {
             Finding::Unexpected(file) => self.judge_running(caller, file),
             Finding::Hidden => self.judge_hidden(caller),
             Finding::Expected => {
@@ -117,7 +151,7 @@ impl Supervisor<'_> {
             }
             // A zombie must not fill the table of execs under way. Nobody who waits for an answer is gone.
             Finding::Gone => {
-                self.verifier().forget(caller.process);
+                self.verifier().forget_seen(caller.process, seen);
                 return Standing::Refused;
             }
             // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
@@ -129,7 +163,7 @@ impl Supervisor<'_> {
             }
         };
         if goes_on {
-            self.verifier().forget(caller.process);
+            self.verifier().forget_seen(caller.process, seen);
             return Standing::Tolerated;
         }
         self.verifier().condemn(caller.process);
@@ -140,9 +174,9 @@ impl Supervisor<'_> {
     }
 
     /// The wrappers are through as soon as the runtime's process runs the runtime's file.
-    fn note_launch(&mut self) {
-        if !self.launched && target::executable(self.runtime) == Ok(self.runtime_file) {
-            self.launched = true;
+    fn note_launch(&self) {
+        if !self.facts.launched() && target::executable(self.runtime) == Ok(self.runtime_file) {
+            self.facts.note_launch();
             self.state.publish(true);
         }
     }
@@ -154,7 +188,9 @@ impl Supervisor<'_> {
         file: Identity,
         readable: bool,
     ) -> Result<ExpectedExec, Errno> {
-        let noted = self.verifier().expect(caller.process, caller.thread, file, readable);
+        let before = target::executable(caller.process)?;
+        let expected = Expected { thread: caller.thread, file, readable };
+        let noted = self.verifier().expect(caller.process, before, expected);
         if noted != Err(Errno(libc::EAGAIN)) {
             return noted;
         }
@@ -162,32 +198,26 @@ impl Supervisor<'_> {
         for process in under_way {
             self.look_again(process);
         }
-        self.verifier().expect(caller.process, caller.thread, file, readable)
+        self.verifier().expect(caller.process, before, expected)
     }
 
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => {
-                let finding = self.verifier().look(process, None);
-                self.act_upon(finding, &caller);
+                let seen = verify::look(&self.verifier, process, None);
+                self.act_upon(seen, &caller);
             }
             Err(_) => self.verifier().forget(process),
         }
     }
 
-    /// Looks at every process whose time has come.
+    /// Looks at every process whose time has come, and whom nobody else looks at.
     pub(super) fn look_at_due(&mut self) {
         loop {
             let due = self.verifier().due(Instant::now());
             let Some(process) = due else { return };
             self.look_again(process);
+            self.verifier().looked_at(process);
         }
-    }
-
-    /// Judges a process that was stopped because it runs what nobody expected, and lets it go on where it may.
-    pub(super) fn judge_held(&mut self, process: u32) {
-        self.look_again(process);
-        // To one that was killed it means nothing.
-        let _ = process::kill(process, libc::SIGCONT);
     }
 }

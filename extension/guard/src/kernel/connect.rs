@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
+use std::sync::Arc;
 
 use ringfence_policy::{Action, Decision, Destination, Phase, Role, Transport, Verdict};
 use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report, is_agents_name};
@@ -18,7 +19,7 @@ use super::local_bind;
 use super::rights;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
-use super::workers::Task;
+use super::workers::{Task, lock};
 use crate::sys::limit::Limit;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, memory, socket};
@@ -64,7 +65,7 @@ impl GivenAddress {
 /// An address as the kernel takes it, longest of all families.
 pub(super) type KernelAddress = Text<MAX_ADDRESS>;
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides and carries out connect(2).
     pub(super) fn connect(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         let [number, address, length, ..] = notification.arguments;
@@ -78,7 +79,7 @@ impl Supervisor<'_> {
             Err(Missing::Connected) => return Answer::Fail(Errno(libc::EISCONN)),
             Err(Missing::Foreign) => return Answer::Fail(Errno::EPERM),
         };
-        if !self.was_read_of(caller) && !self.listener.still_waits(notification.id) {
+        if !self.was_read_of_caller() && !self.listener.still_waits(notification.id) {
             return Answer::Elsewhere;
         }
         match self.judge_connect(caller, number, &socket, given.as_bytes()) {
@@ -136,6 +137,13 @@ impl Supervisor<'_> {
         let mut names = [0; MAX_NAMES];
         let found =
             page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
+        // Held until this one is counted, or two threads could make a second one at once.
+        let api_connections = Arc::clone(&self.api_connections);
+        let mut api_connections = runtime_api.then(|| lock(&api_connections));
+        let second_connection = match &api_connections {
+            Some(known) => known.are_there(caller, socket.inode()?),
+            None => false,
+        };
         let destination = Destination {
             address: target.ip(),
             port: target.port(),
@@ -143,19 +151,20 @@ impl Supervisor<'_> {
             names: names.get(..found).unwrap_or_default(),
             runtime_api,
             own_service: self.resolver == Some(target),
-            second_connection: runtime_api && self.api_connections.are_there(caller, socket.inode()?),
+            second_connection,
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
         self.note_internet(caller, action, target, verdict)?;
-        if runtime_api && caller.role == Role::Runtime {
-            if !self.invoked || self.published().0 == Phase::Init {
-                self.api_connections.take_stock(caller.process);
+        let Some(api_connections) = &mut api_connections else { return Ok(encoded) };
+        if caller.role == Role::Runtime {
+            if !self.facts.invoked() || self.published().0 == Phase::Init {
+                api_connections.take_stock(caller.process);
             }
             // Its first request is for an event. The agent hears of the first invocation a little later.
-            self.invoked = true;
+            self.facts.note_invocation();
         }
-        if runtime_api && socket.is_stream() {
-            self.api_connections.remember(caller, number, socket.inode()?);
+        if socket.is_stream() {
+            api_connections.remember(caller, number, socket.inode()?);
         }
         Ok(encoded)
     }
@@ -262,7 +271,8 @@ impl Supervisor<'_> {
         if !local_bind::is_path(address) {
             return bind();
         }
-        local_bind::in_place_of(caller, address, || self.listener.still_waits(call.id), bind)
+        let place = (socket.file.as_fd(), address);
+        local_bind::in_place_of(caller, place, || self.listener.still_waits(call.id), bind)
     }
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {

@@ -72,7 +72,7 @@ pub fn low_word(argument: u64) -> i32 {
     i32::from_le_bytes([a, b, c, d])
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides an exec; `at` for execveat(2).
     pub(super) fn exec(&mut self, notification: &Notification, caller: &Caller, at: bool) -> Answer {
         let request = match Request::read(notification, at) {
@@ -150,10 +150,11 @@ impl Supervisor<'_> {
         if !self.child_filter || caller.role == Role::Runtime || !context.launched {
             return;
         }
-        let base = *self.base_filters.get_or_insert_with(|| target::filters_of(self.runtime).unwrap_or(0));
+        let base = self.facts.base_filters(|| target::filters_of(self.runtime).unwrap_or(0));
         // Before 5.9 the kernel does not tell; then nothing is said.
-        if target::filters_of(caller.thread).is_some_and(|filters| filters <= base) {
-            self.child_filter = false;
+        let misses = target::filters_of(caller.thread).is_some_and(|filters| filters <= base);
+        self.child_filter = !misses;
+        if misses && self.facts.misses_first_filter() {
             self.reporter.degraded(
                 "process.syscalls: a child is started without its filter; is the preload library in it?",
             );

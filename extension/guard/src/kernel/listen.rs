@@ -17,7 +17,7 @@ use super::target::Caller;
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, socket};
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides and carries out listen(2).
     pub(super) fn listen(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         let [number, backlog, ..] = notification.arguments;

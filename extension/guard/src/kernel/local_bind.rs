@@ -1,16 +1,22 @@
 //! bind(2) of an AF_UNIX socket to a path: as the caller would make it, in the caller's folder and with the caller's umask.
 //!
 //! The kernel keeps the path as it was given and shows it by getsockname(2) and to peers, so a relative one cannot be written
-//! another way. The guard goes to the caller's folder for the call: it uses no relative path otherwise, in no thread. What
-//! may be bound is decided elsewhere; `connect` calls it.
+//! another way. The guard goes to the caller's folder for the call: it uses no relative path otherwise, in no thread. The
+//! umask comes by way of the socket, whose permissions its node gets. What may be bound is decided elsewhere; `connect` calls
+//! it.
 
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Mutex;
 
 use super::address::family;
-use super::open::take_mask;
+use super::open::masked;
 use super::target::{Caller, ProcPath};
+use super::workers::lock;
 use crate::sys::{Errno, descriptor, file};
+
+/// The working folder of all threads, while one of them uses it.
+static WORKING_FOLDER: Mutex<()> = Mutex::new(());
 
 /// Whether an address is an AF_UNIX path.
 pub(super) fn is_path(address: &[u8]) -> bool {
@@ -22,23 +28,37 @@ pub(super) fn is_relative(address: &[u8]) -> bool {
     is_path(address) && address.get(2) != Some(&b'/')
 }
 
-/// Lets `bind` bind to the path `address` in the caller's place. `waits` says whether the caller is still there, once what
-/// is its own was found by its number.
+/// Lets `bind` bind `socket` to the path `address` in the caller's place. `waits` says whether the caller is still there,
+/// once what is its own was found by its number.
 pub(super) fn in_place_of(
     caller: &Caller,
-    address: &[u8],
+    (socket, address): (BorrowedFd<'_>, &[u8]),
     waits: impl FnOnce() -> bool,
     bind: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let folder = if is_relative(address) { Some(working_folder(caller)?) } else { None };
-    take_mask(caller)?;
+    let mode = descriptor::status(socket)?.mode;
+    let masked = masked(caller, mode)?;
     if !waits() {
         return Err(Errno(libc::EINTR));
     }
-    let Some(folder) = folder else { return bind() };
-    file::enter(folder.as_fd())?;
-    let bound = bind();
-    file::leave();
+    if masked != mode {
+        file::set_mode(socket, masked)?;
+    }
+    let bound = match folder {
+        None => bind(),
+        Some(folder) => {
+            let _alone = lock(&WORKING_FOLDER);
+            file::enter(folder.as_fd()).and_then(|()| {
+                let bound = bind();
+                file::leave();
+                bound
+            })
+        }
+    };
+    if masked != mode {
+        let _ = file::set_mode(socket, mode);
+    }
     bound
 }
 

@@ -1,7 +1,7 @@
 //! The kernel plane: the guard as the runtime's parent and the supervisor of its system calls.
 //!
-//! One thread receives notifications, decides each on a copy of what the call asks for, and answers; workers carry
-//! out what may wait. Parse, verdict and execution are separate modules: [`target`] and [`address`] read,
+//! One thread at a time receives notifications, decides each on a copy of what the call asks for, and answers; another one
+//! takes its place where a target holds it up; workers carry out what may wait. Parse, verdict and execution are separate modules: [`target`] and [`address`] read,
 //! `CompiledPolicy::verdict` decides, [`exec`], [`connect`], [`send`] and [`others`] carry out. Whatever fails ends in
 //! an error for the caller, never in a call that goes ahead. `launch` calls [`supervise`].
 
@@ -14,7 +14,9 @@ mod callers;
 pub mod child;
 mod claims;
 mod connect;
+mod crew;
 mod exec;
+mod facts;
 mod listen;
 mod local_bind;
 mod lookup;
@@ -57,12 +59,13 @@ use crate::sys::file;
 use crate::sys::limit::Limit;
 use crate::sys::process;
 use crate::sys::seccomp::{self, Listener, Notification};
-use acquaintances::{Acquaintances, Grain};
+use acquaintances::{Acquaintance, Acquaintances, Grain};
 use answer::Answer;
 use api_connections::ApiConnections;
 use beside::Beside;
 use callers::Standing;
 use child::Child;
+use facts::Facts;
 use open::Files;
 use registry::Registry;
 use report::Reporter;
@@ -113,6 +116,8 @@ pub fn supervise(
     process::forbid_core_dumps();
     process::raise_descriptor_limit();
     file::lift_length_limit();
+    // What is made for the function gets the function's mask, of each caller its own; one of the guard would be all threads'.
+    file::set_mask(0);
     workers::prepare();
     // It is needed until the process ends, by every thread.
     let compiled: &'static [u8] = Vec::leak(plan.policy.compiled.clone());
@@ -133,53 +138,50 @@ pub fn supervise(
     threads::run(supervisor, beside)
 }
 
-/// Everything that decisions need.
+/// Everything that decisions need: of each thread that decides its own, and what all share behind handles. Nobody holds a
+/// lock of what is shared while he asks a target for anything, or that target could hold up everybody.
 #[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the launch")]
-struct Supervisor<'p> {
+struct Supervisor {
     listener: Arc<Listener>,
     /// The process id of the witness; 0 without one.
     witness: u32,
-    alarm: Option<Alarm>,
-    policy: CompiledPolicy<'p>,
-    state: State,
+    alarm: Option<Arc<Alarm>>,
+    policy: CompiledPolicy<'static>,
+    state: Arc<State>,
     reporter: Reporter,
-    /// Behind a lock of its own, which nobody holds while a target's memory is copied.
     verifier: Arc<Mutex<Verifier>>,
     workers: Workers,
     registry: Arc<Mutex<Registry>>,
+    /// This thread's own.
     scratch: Scratch,
-    api_connections: ApiConnections,
+    api_connections: Arc<Mutex<ApiConnections>>,
     reach: Reach,
-    acquaintances: Acquaintances,
+    acquaintances: Arc<Acquaintances>,
+    /// The caller of this thread's call, if it was known before.
+    known_as: Option<Acquaintance>,
     /// For calls that must not wait; of the thread that makes them.
     limit: Option<Limit>,
-    /// Whether the runtime's process was looked at and has not been let exec since.
-    runtime_known: bool,
     undelivered: Undelivered,
     /// Whether only the end of a caller takes it out of its wait (5.19), so that no call is made twice.
     waits_killable: bool,
+    /// This thread's own.
     files: Files,
     runtime: u32,
     runtime_file: Identity,
-    launched: bool,
-    own_code: bool,
+    facts: Arc<Facts>,
     concurrent: bool,
-    /// Whether the runtime has turned to its API: init is over, even where the agent has not written so yet.
-    invoked: bool,
     child_filter: bool,
-    base_filters: Option<u32>,
     guard: u32,
     agent: u32,
     runtime_api: Option<SocketAddr>,
     resolver: Option<SocketAddr>,
-    name_servers: Vec<SocketAddr>,
+    name_servers: Arc<[SocketAddr]>,
 }
 
-impl<'p> Supervisor<'p> {
+impl Supervisor {
     fn new(
         plan: &Plan,
-        policy: CompiledPolicy<'p>,
+        policy: CompiledPolicy<'static>,
         (runtime, listener): (u32, Listener),
         witness: u32,
         agent: Option<Agent>,
@@ -193,7 +195,7 @@ impl<'p> Supervisor<'p> {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
             witness,
-            alarm: Alarm::new().ok(),
+            alarm: Alarm::new().ok().map(Arc::new),
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),
             resolver: agent.as_ref().and_then(launch::resolver),
@@ -203,32 +205,66 @@ impl<'p> Supervisor<'p> {
                 plan.policy.digest.clone(),
                 runtime,
             ),
-            state,
+            state: Arc::new(state),
             verifier: Arc::new(Mutex::new(Verifier::new(runtime, plan.runtime.identity))),
             registry,
             scratch: Scratch::default(),
-            api_connections: ApiConnections::new(plan.runtime.is_node(), plan.settings.concurrent),
+            api_connections: Arc::new(Mutex::new(ApiConnections::new(
+                plan.runtime.is_node(),
+                plan.settings.concurrent,
+            ))),
             reach: plan.capabilities.reach,
-            acquaintances: Acquaintances::new(match plan.capabilities.reach {
+            acquaintances: Arc::new(Acquaintances::new(match plan.capabilities.reach {
                 Reach::FetchByThread => Grain::Thread,
                 Reach::FetchByProcess | Reach::Registry => Grain::Process,
-            }),
+            })),
+            known_as: None,
             limit: None,
-            runtime_known: false,
             undelivered,
             waits_killable: seccomp::waits_killable(),
             files: Files::default(),
             runtime,
             runtime_file: plan.runtime.identity,
-            launched: false,
-            own_code: true,
+            facts: Arc::new(Facts::default()),
             concurrent: plan.settings.concurrent,
-            invoked: false,
             child_filter: !plan.child_filter.is_empty(),
-            base_filters: None,
             guard: process::own(),
             runtime_api: plan.settings.runtime_api,
-            name_servers: plan.name_servers.clone(),
+            name_servers: plan.name_servers.as_slice().into(),
+        }
+    }
+
+    /// The same for one more thread.
+    fn another(&self) -> Self {
+        Self {
+            listener: Arc::clone(&self.listener),
+            witness: self.witness,
+            alarm: self.alarm.clone(),
+            policy: self.policy,
+            state: Arc::clone(&self.state),
+            reporter: self.reporter.clone(),
+            verifier: Arc::clone(&self.verifier),
+            workers: self.workers.clone(),
+            registry: Arc::clone(&self.registry),
+            scratch: Scratch::default(),
+            api_connections: Arc::clone(&self.api_connections),
+            reach: self.reach,
+            acquaintances: Arc::clone(&self.acquaintances),
+            known_as: None,
+            limit: None,
+            undelivered: self.undelivered.clone(),
+            waits_killable: self.waits_killable,
+            files: self.files.another(),
+            runtime: self.runtime,
+            runtime_file: self.runtime_file,
+            facts: Arc::clone(&self.facts),
+            concurrent: self.concurrent,
+            child_filter: self.child_filter,
+            guard: self.guard,
+            agent: self.agent,
+            runtime_api: self.runtime_api,
+            resolver: self.resolver,
+            name_servers: Arc::clone(&self.name_servers),
         }
     }
 
@@ -251,9 +287,9 @@ impl<'p> Supervisor<'p> {
     }
 
     fn decide(&mut self, notification: &Notification) -> Answer {
-        if self.own_code && notification.thread == self.runtime {
+        self.known_as = None;
+        if notification.thread == self.runtime && self.facts.take_own_code() {
             // The guard's file may be unreadable, and then this copy of it cannot be looked into.
-            self.own_code = false;
             return Answer::ContinueExec(Verifier::expect_own());
         }
         if let Some(caller) = self.recognise(notification) {
@@ -337,8 +373,9 @@ impl<'p> Supervisor<'p> {
     /// The circumstances of a call by `caller`, as the state page tells them now.
     fn context(&self, caller: &Caller) -> Context {
         let (phase, launched) = self.published();
-        let phase = if phase == Phase::Init && self.invoked { Phase::Invoke } else { phase };
-        Context { phase, role: caller.role, strongest: Plane::Kernel, launched: launched || self.launched }
+        let phase = if phase == Phase::Init && self.facts.invoked() { Phase::Invoke } else { phase };
+        let launched = launched || self.facts.launched();
+        Context { phase, role: caller.role, strongest: Plane::Kernel, launched }
     }
 
     /// Phase and launch state as the agent knows them.
@@ -346,7 +383,7 @@ impl<'p> Supervisor<'p> {
         page::View::new(self.state.page.words()).map_or((Phase::Invoke, false), |view| view.phase())
     }
 
-    fn report(&mut self, caller: &Caller, mut report: Report<'_>, rule: Rule) {
+    fn report(&self, caller: &Caller, mut report: Report<'_>, rule: Rule) {
         report.rule = rule;
         report.plane = Plane::Kernel;
         self.reporter.send(caller, &report);

@@ -11,7 +11,7 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::exec::low_word;
 use super::lookup::{Found, Lookup, Place, Slot};
-use super::open::{directory, take_mask, unsigned};
+use super::open::{directory, masked, unsigned};
 use super::target::{Caller, TargetPath};
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, c_path, file, process};
@@ -138,7 +138,7 @@ impl Paths {
     }
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides and carries out a change of names.
     pub(super) fn change_names(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         let Some(change) = Change::of(notification) else { return Answer::Fail(Errno(libc::ENOSYS)) };
@@ -180,13 +180,11 @@ impl Supervisor<'_> {
             }
             Change::MakeFolder { at, mode } => {
                 let slot = self.judged_slot(caller, at, paths.first())?;
-                take_mask(caller)?;
-                file::make_folder(slot.folder.as_fd(), &slot.name, mode)
+                file::make_folder(slot.folder.as_fd(), &slot.name, masked(caller, mode)?)
             }
             Change::MakeNode { at, mode, device } => {
                 let slot = self.judged_slot(caller, at, paths.first())?;
-                take_mask(caller)?;
-                file::make_node(slot.folder.as_fd(), &slot.name, mode, device)
+                file::make_node(slot.folder.as_fd(), &slot.name, masked(caller, mode)?, device)
             }
         }
     }

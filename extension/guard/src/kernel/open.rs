@@ -43,6 +43,12 @@ impl Default for Files {
 }
 
 impl Files {
+    /// The same for one more thread.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self { rights: self.rights.clone(), asked: Vec::new() }
+    }
+
     /// The paths of the last call, to know it again.
     #[must_use]
     pub fn asked(&self) -> &[u8] {
@@ -119,7 +125,7 @@ impl Request {
     }
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides and carries out an open.
     pub(super) fn open(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         Request::read(notification)
@@ -201,9 +207,9 @@ impl Supervisor<'_> {
             return Err(Errno(libc::EISDIR));
         }
         self.judge_write(caller, &slot.path()?)?;
-        take_mask(caller)?;
         let flags = request.flags | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NOCTTY;
-        let made = file::open(Some(slot.folder.as_fd()), &slot.name, flags, request.mode)?;
+        let permissions = masked(caller, request.mode)?;
+        let made = file::open(Some(slot.folder.as_fd()), &slot.name, flags, permissions)?;
         self.hand_over(notification, made, request, true)
     }
 
@@ -217,8 +223,8 @@ impl Supervisor<'_> {
         let mut path = folder.path()?;
         path.push(b"/(unnamed)");
         self.judge_write(caller, &path)?;
-        take_mask(caller)?;
-        let made = file::open(None, &folder.door(), request.flags & !libc::O_NOFOLLOW, request.mode)?;
+        let permissions = masked(caller, request.mode)?;
+        let made = file::open(None, &folder.door(), request.flags & !libc::O_NOFOLLOW, permissions)?;
         self.hand_over(notification, made, request, true)
     }
 
@@ -316,10 +322,9 @@ impl Supervisor<'_> {
     }
 }
 
-/// From now on files are made as the caller would make them.
-pub fn take_mask(caller: &Caller) -> Result<(), Errno> {
-    file::set_mask(target::mask_of(caller.thread).ok_or(Errno(libc::ESRCH))?);
-    Ok(())
+/// The permissions that a file gets which the caller makes with `mode`. The guard's own umask(2) is 0.
+pub fn masked(caller: &Caller, mode: u32) -> Result<u32, Errno> {
+    Ok(mode & !target::mask_of(caller.thread).ok_or(Errno(libc::ESRCH))?)
 }
 
 /// What the kernel says before it opens anything.

@@ -25,7 +25,7 @@ const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
 /// The last version of Landlock that has rules on files only (6.2).
 const LANDLOCK_FOR_FILES: u32 = 3;
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides a call whose first argument names a process, a thread, or (`groups`) a process group.
     pub(super) fn act_on_other(
         &mut self,

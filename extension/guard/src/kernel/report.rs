@@ -4,7 +4,8 @@
 //! error is bounded by a budget that refills, since log lines are money. It decides nothing.
 
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use ringfence_records::message::{Kind, Report};
@@ -13,6 +14,7 @@ use ringfence_records::record::Moment;
 use ringfence_records::wire;
 
 use super::target::{self, Caller};
+use super::workers::lock;
 use crate::notice;
 use crate::sys::Errno;
 use crate::sys::map::StatePage;
@@ -26,13 +28,18 @@ const REFILL: u128 = 100;
 /// Processes that a chain names.
 const MAX_CHAIN: usize = 8;
 
-/// Sends reports.
-#[derive(Debug)]
+/// Sends reports; a handle, of which each thread has one.
+#[derive(Debug, Clone)]
 pub struct Reporter {
+    outlet: Arc<Mutex<Outlet>>,
+    runtime: u32,
+}
+
+#[derive(Debug)]
+struct Outlet {
     agent: Option<OwnedFd>,
     state: StatePage,
     policy: String,
-    runtime: u32,
     dropped: u32,
     budget: u32,
     refilled: Instant,
@@ -42,17 +49,45 @@ impl Reporter {
     /// A reporter; without an agent it prints.
     #[must_use]
     pub fn new(agent: Option<OwnedFd>, state: StatePage, policy: String, runtime: u32) -> Self {
-        Self { agent, state, policy, runtime, dropped: 0, budget: BURST, refilled: Instant::now() }
+        let outlet = Outlet { agent, state, policy, dropped: 0, budget: BURST, refilled: Instant::now() };
+        Self { outlet: Arc::new(Mutex::new(outlet)), runtime }
     }
 
-    /// The agent's connection, to see its end.
+    /// The number of the agent's connection, to see its end.
     #[must_use]
-    pub const fn agent(&self) -> Option<&OwnedFd> {
-        self.agent.as_ref()
+    pub fn agent(&self) -> Option<RawFd> {
+        lock(&self.outlet).agent.as_ref().map(AsRawFd::as_raw_fd)
     }
 
     /// Takes what the agent says, which is nothing but its end: from then on standard error.
-    pub fn listen(&mut self) {
+    pub fn listen(&self) {
+        lock(&self.outlet).listen();
+    }
+
+    /// Sends a report about `caller`, with who it is filled in.
+    pub fn send(&self, caller: &Caller, report: &Report<'_>) {
+        let mut exe = [0; 256];
+        let exe = target::link(caller.process, format_args!("exe"), &mut exe).unwrap_or_default();
+        let mut line = [0; MAX_CHAIN];
+        let chain = chain(caller.process, self.runtime, &mut line);
+        let mut full = *report;
+        full.pid = caller.process;
+        full.thread = caller.thread;
+        full.parent = target::parent_of(caller.process).unwrap_or(0);
+        full.exe = exe;
+        full.chain = chain.as_bytes();
+        full.ancestors.iter_mut().zip(line.iter().skip(1)).for_each(|(slot, pid)| *slot = *pid);
+        lock(&self.outlet).send(&mut full);
+    }
+
+    /// Says that a protection does not hold.
+    pub fn degraded(&self, detail: &str) {
+        lock(&self.outlet).degraded(detail);
+    }
+}
+
+impl Outlet {
+    fn listen(&mut self) {
         let Some(agent) = &self.agent else { return };
         match socket::receive(agent.as_fd(), &mut [0; 64]) {
             Ok((1.., _)) | Err(Errno(libc::EAGAIN | libc::EINTR)) => {}
@@ -65,29 +100,16 @@ impl Reporter {
         notice::degraded("the agent closed its connection");
     }
 
-    /// Sends a report about `caller`, with who it is filled in.
-    pub fn send(&mut self, caller: &Caller, report: &Report<'_>) {
-        let mut exe = [0; 256];
-        let exe = target::link(caller.process, format_args!("exe"), &mut exe).unwrap_or_default();
-        let mut line = [0; MAX_CHAIN];
-        let chain = chain(caller.process, self.runtime, &mut line);
-        let mut full = *report;
-        full.pid = caller.process;
-        full.thread = caller.thread;
-        full.parent = target::parent_of(caller.process).unwrap_or(0);
-        full.exe = exe;
-        full.chain = chain.as_bytes();
-        full.ancestors.iter_mut().zip(line.iter().skip(1)).for_each(|(slot, pid)| *slot = *pid);
-        full.dropped = self.dropped;
-        if self.deliver(&full) {
+    fn send(&mut self, report: &mut Report<'_>) {
+        report.dropped = self.dropped;
+        if self.deliver(report) {
             self.dropped = 0;
         } else {
             self.dropped = self.dropped.saturating_add(1);
         }
     }
 
-    /// Says that a protection does not hold.
-    pub fn degraded(&mut self, detail: &str) {
+    fn degraded(&mut self, detail: &str) {
         let mut report = Report::new(Kind::Degraded, ringfence_records::message::ActionKind::Dangerous);
         report.plane = ringfence_policy::Plane::Kernel;
         report.detail = detail.as_bytes();

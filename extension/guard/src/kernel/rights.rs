@@ -12,7 +12,7 @@ use super::target;
 const ALIKE: [&[u8]; 4] = [b"Uid:", b"Gid:", b"Groups:", b"CapEff:"];
 
 /// The guard's own rights.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Rights(Option<[String; 4]>);
 
 impl Rights {

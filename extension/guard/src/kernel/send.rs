@@ -151,7 +151,7 @@ fn control_messages(bytes: &[u8]) -> impl Iterator<Item = (i32, i32, std::ops::R
     })
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Decides and carries out sendto(2) with an address.
     pub(super) fn send_to(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         let [number, data, length, flags, address, address_length] = notification.arguments;

@@ -79,7 +79,7 @@ impl Pinned {
     }
 }
 
-impl Supervisor<'_> {
+impl Supervisor {
     /// Pins descriptor `number` of the caller.
     ///
     /// # Errors
@@ -89,14 +89,6 @@ impl Supervisor<'_> {
             return self.find_registered(caller, number);
         }
         Ok(Pinned::new(self.fetch(caller, number)?, None)?)
-    }
-
-    /// Any descriptor of the caller, where `pidfd_getfd(2)` is there.
-    pub(super) fn fetch(&mut self, caller: &Caller, number: i32) -> Result<OwnedFd, Errno> {
-        match self.reach {
-            Reach::Registry => Err(Errno::EPERM),
-            Reach::FetchByThread | Reach::FetchByProcess => self.acquaintances.fetch(caller, number),
-        }
     }
 
     fn find_registered(&self, caller: &Caller, number: i32) -> Result<Pinned, Missing> {

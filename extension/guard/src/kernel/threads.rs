@@ -1,131 +1,224 @@
-//! The supervisor's two threads: one takes calls and answers them, the other waits for everything else.
+//! The supervisor's threads: one takes calls and answers them, one waits for everything else, and others stand by.
 //!
-//! The first does nothing but that, so it needs not ask whether there is a call before it takes one. The other forwards
-//! signals, hears of the runtime's end and of the agent's, and looks at processes and workers when it is time. What both
-//! need is behind one lock; what must not wait for it is in `beside`. Where there can be no second thread the one does
-//! it all. `kernel` calls it.
+//! The first does nothing but that, so it needs not ask whether there is a call before it takes one. The one that waits
+//! forwards signals, hears of the runtime's end and of the agent's, and sees to it that there is always a thread that takes
+//! calls and one that looks at processes ([`super::crew`]); it asks no target for anything. Where there can be no second thread
+//! the one does it all. `kernel` calls it.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use super::answer::Answer;
 use super::beside::Beside;
+use super::crew::{Crew, Place, Ticket, Work};
 use super::shares::Account;
-use super::target::Caller;
+use super::target::{Caller, ProcPath};
 use super::undelivered::digest;
-use super::workers::{CALL_OFF, Job, Task, lock};
+use super::workers::{CALL_OFF, Job, LOOK, Task};
 use crate::sys::Errno;
-use crate::sys::descriptor::{Alarm, Wait, poll};
+use crate::sys::descriptor::{Alarm, Timer, Wait, poll};
 use crate::sys::limit::Limit;
 use crate::sys::process;
-use crate::sys::seccomp::{Listener, Notification};
+use crate::sys::seccomp::Notification;
 
-/// Bytes of stack of the thread that answers; what it does not touch costs nothing.
+/// Bytes of stack of the threads that answer; what they do not touch costs nothing.
 const STACK: usize = 512 * 1024;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
-pub(super) fn run(supervisor: Supervisor<'static>, mut beside: Beside) -> i32 {
-    let shared = Arc::new(Mutex::new(supervisor));
-    let alone = start(&shared).is_err();
+pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {
+    let crew = Arc::new(Crew::new());
+    // Without an alarm this thread could not be told that there is something to look at.
+    let alone = supervisor.alarm.is_none() || !start(&crew, &supervisor);
+    crew.appoint_receiver();
+    let mut watch = Watch { supervisor, crew, beside, alone, looked_at_workers: Instant::now() };
     if alone {
-        lock(&shared).answers_from_now_on();
+        watch.supervisor.answers_from_now_on();
     }
     loop {
-        if attend_once(&shared, &mut beside, alone).is_none()
-            && let Some(status) = beside.status()
-        {
+        if let Some(status) = watch.attend_once() {
             return status;
         }
     }
 }
 
-/// Waits until there is something to do, and does it. `None` where the runtime has ended.
-fn attend_once(shared: &Mutex<Supervisor<'_>>, beside: &mut Beside, alone: bool) -> Option<()> {
-    let (mut waits, patience) = beside.wait_for(shared)?.waits(alone, beside.number());
-    if poll(&mut waits, patience).is_err() {
-        return Some(());
-    }
-    let [calls, signals, agent, alarm] = waits;
-    if signals.ready() {
-        beside.handle_signals();
-    }
-    let mut supervisor = beside.wait_for(shared)?;
-    let held = beside.take_held();
-    supervisor.attend([calls, agent, alarm], held);
-    drop(supervisor);
-    beside.status().is_none().then_some(())
+/// What the thread that waits for everything but calls needs for that.
+struct Watch {
+    supervisor: Supervisor,
+    crew: Arc<Crew>,
+    beside: Beside,
+    /// Whether there is no other thread, so that this one takes calls too.
+    alone: bool,
+    looked_at_workers: Instant,
 }
 
-/// Starts the thread that takes calls.
-fn start(shared: &Arc<Mutex<Supervisor<'static>>>) -> Result<(), Errno> {
-    let listener = {
-        let supervisor = lock(shared);
-        // Without an alarm the other thread could not be told that there is something to look at.
-        supervisor.alarm.as_ref().ok_or(Errno(libc::EMFILE))?;
-        Arc::clone(&supervisor.listener)
-    };
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new().stack_size(STACK).spawn(move || answer_all(&listener, &shared))?;
-    Ok(())
-}
-
-fn answer_all(listener: &Listener, shared: &Mutex<Supervisor<'_>>) {
-    lock(shared).answers_from_now_on();
-    loop {
-        match listener.receive() {
-            Ok(notification) => lock(shared).answer(&notification),
-            Err(_) if may_receive(listener) => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// Waits for the next call after one was gone before it could be taken. False where nobody is left who could make one.
-fn may_receive(listener: &Listener) -> bool {
-    let mut waits = [Wait::readable(listener.number())];
-    while poll(&mut waits, -1).is_ok() {
-        let [wait] = waits;
-        if wait.ready() || wait.closed() {
-            return wait.ready();
-        }
-    }
-    true
-}
-
-impl Supervisor<'_> {
-    /// What to wait for besides calls (or with them, where this thread takes them too), and how long in milliseconds.
-    fn waits(&self, alone: bool, signals: RawFd) -> ([Wait; 4], i32) {
-        let listener = if alone { self.listener.number() } else { -1 };
-        let agent = self.reporter.agent().map_or(-1, std::os::fd::AsRawFd::as_raw_fd);
-        let alarm = self.alarm.as_ref().map_or(-1, Alarm::number);
-        let patience = match (self.verifier().patience(Instant::now()), self.workers.patience()) {
-            (Some(one), Some(other)) => one.min(other),
-            (one, other) => one.or(other).unwrap_or(-1),
-        };
-        ([listener, signals, agent, alarm].map(Wait::readable), patience)
-    }
-
-    /// Does what there is to do besides calls; `held` are processes that wait to be judged.
-    fn attend(&mut self, [calls, agent, alarm]: [Wait; 3], held: Vec<u32>) {
-        if calls.ready()
-            && let Ok(notification) = self.listener.receive()
-        {
-            self.answer(&notification);
+impl Watch {
+    /// Waits until there is something to do, and does it. The status to end with, once the runtime has ended.
+    fn attend_once(&mut self) -> Option<i32> {
+        let supervisor = &self.supervisor;
+        let calls = if self.alone { supervisor.listener.number() } else { -1 };
+        let agent = supervisor.reporter.agent().unwrap_or(-1);
+        let alarm = supervisor.alarm.as_deref().map_or(-1, Alarm::number);
+        let timer = self.crew.timer().map_or(-1, Timer::number);
+        let mut waits = [calls, self.beside.number(), agent, alarm, timer].map(Wait::readable);
+        poll(&mut waits, self.patience()).ok()?;
+        let [calls, signals, agent, alarm, timer] = waits;
+        if signals.ready() {
+            self.beside.handle_signals();
+            if let Some(status) = self.beside.status() {
+                return Some(status);
+            }
         }
         if agent.ready() || agent.closed() {
-            self.reporter.listen();
+            supervisor.reporter.listen();
         }
-        if let (true, Some(alarm)) = (alarm.ready(), &self.alarm) {
+        if let (true, Some(alarm)) = (alarm.ready(), &supervisor.alarm) {
             alarm.reset();
         }
-        for process in held {
-            self.judge_held(process);
+        if let (true, Some(timer)) = (timer.ready(), self.crew.timer()) {
+            timer.reset();
         }
-        self.look_at_due();
-        self.workers.interrupt_abandoned();
+        if calls.ready()
+            && let Ok(notification) = self.supervisor.listener.receive()
+        {
+            self.supervisor.answer(&notification);
+        }
+        self.look();
+        None
+    }
+
+    /// How long to wait, in milliseconds.
+    fn patience(&self) -> i32 {
+        const TICK_MILLISECONDS: i32 = 5;
+        let now = Instant::now();
+        // Whoever looks at processes does so for all whose time has come.
+        let looks = if self.crew.is_looking() { None } else { self.supervisor.verifier().patience(now) };
+        let ticks = (self.crew.needs_clock() || self.crew.is_looking()).then_some(TICK_MILLISECONDS);
+        [looks, ticks, self.supervisor.workers.patience()].into_iter().flatten().min().unwrap_or(-1)
+    }
+
+    fn look(&mut self) {
+        let supervisor = &self.supervisor;
+        let staff = || start(&self.crew, supervisor);
+        if !self.alone {
+            self.crew.look(|thread| supervisor.account_of(thread), waits_for_something, staff);
+        }
+        let now = Instant::now();
+        if now.duration_since(self.looked_at_workers) >= Duration::from_millis(LOOK.unsigned_abs().into()) {
+            self.looked_at_workers = now;
+            supervisor.workers.interrupt_abandoned();
+        }
+        let is_due = supervisor.verifier().is_due(now);
+        if is_due && (self.alone || !self.crew.have_processes_looked_at(staff)) {
+            self.supervisor.look_at_due();
+        }
+    }
+}
+
+/// Whether a thread of the guard waits for something else than a processor (proc(5), `stat`).
+fn waits_for_something(thread: u32) -> bool {
+    let mut path = ProcPath::new();
+    let _ = write!(path, "/proc/self/task/{thread}/stat");
+    let mut bytes = [0; 128];
+    let read = std::fs::File::open(path.as_str()).and_then(|mut file| file.read(&mut bytes));
+    let line = bytes.get(..read.unwrap_or(0)).unwrap_or_default();
+    // The name before it is the guard's own.
+    let state = line.iter().rposition(|byte| *byte == b')').and_then(|at| line.get(at + 2));
+    state != Some(&b'R')
+}
+
+/// Starts one more thread, which finds out what there is to do.
+fn start(crew: &Arc<Crew>, supervisor: &Supervisor) -> bool {
+    let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another() };
+    std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve()).is_ok()
+}
+
+/// A thread that answers.
+struct Member {
+    crew: Arc<Crew>,
+    supervisor: Supervisor,
+}
+
+impl Member {
+    fn serve(&mut self) {
+        self.supervisor.answers_from_now_on();
+        let mut done = None;
+        while let Some(work) = self.crew.next(done.take()) {
+            match work {
+                Work::Receive => match self.receive() {
+                    Some(ticket) => done = Some(ticket),
+                    None => return,
+                },
+                Work::Answer(call, ticket) => {
+                    done = Some(ticket);
+                    if self.supervisor.listener.still_waits(call.id) {
+                        self.supervisor.answer(&call);
+                    }
+                }
+                Work::Look => {
+                    // A panic is a bug of ours; the process is looked at again by its next call.
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.look_at_due()));
+                    self.crew.have_looked();
+                }
+            }
+        }
+    }
+
+    /// Takes calls until another thread does; the last call then. `None` where nobody is left who could make one.
+    fn receive(&mut self) -> Option<Ticket> {
+        self.crew.receives(process::thread_id());
+        loop {
+            let call = match self.supervisor.listener.receive() {
+                Ok(call) => call,
+                Err(_) if self.may_receive() => continue,
+                Err(_) => return None,
+            };
+            if self.crew.is_careful() && self.hands_on(&call) {
+                continue;
+            }
+            let ticket = self.crew.begin(call.thread, self.supervisor.alarm.as_deref());
+            self.supervisor.answer(&call);
+            if !self.crew.end(ticket) {
+                return Some(ticket);
+            }
+        }
+    }
+
+    /// Whether somebody else sees to a call.
+    fn hands_on(&self, call: &Notification) -> bool {
+        let account = self.supervisor.account_of(call.thread);
+        match self.crew.place(call, account, || start(&self.crew, &self.supervisor)) {
+            Place::Here => false,
+            Place::Elsewhere => true,
+            Place::Nowhere => {
+                let _ = self.supervisor.listener.fail(call.id, Errno(libc::EAGAIN));
+                true
+            }
+        }
+    }
+
+    /// Waits for the next call after one was gone before it could be taken. False where nobody is left who could make one.
+    fn may_receive(&self) -> bool {
+        let mut waits = [Wait::readable(self.supervisor.listener.number())];
+        while poll(&mut waits, -1).is_ok() {
+            let [wait] = waits;
+            if wait.ready() || wait.closed() {
+                return wait.ready();
+            }
+        }
+        true
+    }
+}
+
+impl Supervisor {
+    /// Whose share a call of this thread takes. That is told without waiting for anybody, so a worker on Managed Instances
+    /// counts as a child here: what it runs is not looked at.
+    fn account_of(&self, thread: u32) -> Account {
+        let caller = Caller::identify(thread, self.runtime);
+        caller.map_or(Account::Tree(0), |caller| Account::of(&caller, self.runtime))
     }
 
     /// Has the other thread look again what there is to wait for.
@@ -183,7 +276,7 @@ impl Supervisor<'_> {
         Answer::Elsewhere
     }
 
-    /// Says that the calling thread is the one that answers. Where it can have no limit, workers do what might wait.
+    /// Says that the calling thread is one that answers. Where it can have no limit, workers do what might wait.
     fn answers_from_now_on(&mut self) {
         self.limit = Limit::for_this_thread(CALL_OFF).ok();
     }

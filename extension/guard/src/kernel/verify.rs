@@ -6,10 +6,12 @@
 //! first look forbidden code can compute, but reaches no supervised call. The mark stays until the exec has taken place or
 //! has failed, however long the kernel takes: somebody else's lease on the file alone is three quarters of a minute.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::answer::ExpectedExec;
 use super::target;
+use super::workers::lock;
 use crate::sys::Errno;
 use crate::sys::descriptor::Identity;
 
@@ -25,8 +27,21 @@ const MAX_KNOWN: usize = 256;
 const MAX_IMAGES: usize = 64;
 /// How long a process may be closed to looks for being in the middle of its exec.
 const HIDDEN_AFTER: Duration = Duration::from_millis(900);
+/// Looks without the lock, of which none counts where something else is expected by then.
+const MAX_LOOKS: u32 = 4;
 /// When a process is looked at after its exec, in milliseconds; then again after as long as the last.
 const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
+
+/// An exec that was judged: by which thread, and of which file, which its user may read or not.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// The thread that makes the call.
+    pub thread: u32,
+    /// The file that was judged.
+    pub file: Identity,
+    /// Whether the user may read it, so that what runs it can be looked at.
+    pub readable: bool,
+}
 
 /// What a thread may run.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +63,10 @@ struct Pending {
     /// When it was first found to be closed to looks.
     closed_since: Option<Instant>,
     condemned: bool,
+    /// What is expected is this change of all that were made.
+    changed: u64,
+    /// Whether somebody is looking at it.
+    watched: bool,
 }
 
 /// What a look at a process found.
@@ -67,9 +86,67 @@ pub enum Finding {
     Condemned,
 }
 
+/// What a look found, and of what.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// What was found.
+    pub finding: Finding,
+    changed: Option<u64>,
+}
+
+/// What was expected of a process when it was looked at.
+#[derive(Debug)]
+struct Asked {
+    changed: Option<u64>,
+    threads: Vec<u32>,
+}
+
+/// What a process shows of itself.
+#[derive(Debug)]
+struct Sight {
+    /// Where its stack starts, if an exec of it is under way.
+    stack: u64,
+    runs: Result<Identity, Errno>,
+    /// The threads that are back from their exec, or gone, so that it has failed if the process runs what it ran before.
+    returned: Vec<u32>,
+}
+
+impl Sight {
+    fn of(process: u32, calling: Option<u32>, asked: &Asked) -> Self {
+        let is_back = |thread: &&u32| match calling {
+            Some(calling) => **thread == calling,
+            None => target::is_back_from_exec(process, **thread),
+        };
+        // Before what it runs is looked at: a thread whose exec takes place in between has not failed, and has a new stack.
+        let returned = asked.threads.iter().filter(is_back).copied().collect();
+        let stack = asked.changed.map_or(0, |_| target::stack_start(process));
+        Self { stack, runs: target::executable(process), returned }
+    }
+}
+
+/// Looks at what `process` runs; `calling` is the thread of it that waits for an answer, if one does.
+///
+/// A process can make looks at it take as long as it likes, and nobody else must wait for that: it is looked at without the
+/// lock, and once more where something else is expected by then. In the end with the lock, so that it ends.
+pub fn look(verifier: &Mutex<Verifier>, process: u32, calling: Option<u32>) -> Seen {
+    for _ in 0..MAX_LOOKS {
+        let asked = lock(verifier).asked(process);
+        let sight = Sight::of(process, calling, &asked);
+        if let Some(seen) = lock(verifier).judge(process, &asked, &sight) {
+            return seen;
+        }
+    }
+    let mut verifier = lock(verifier);
+    let asked = verifier.asked(process);
+    let sight = Sight::of(process, calling, &asked);
+    let finding = verifier.judge(process, &asked, &sight).map_or(Finding::Closed, |seen| seen.finding);
+    Seen { finding, changed: asked.changed }
+}
+
 /// The execs under way.
 #[derive(Debug)]
 pub struct Verifier {
+    changes: u64,
     runtime: u32,
     runtime_file: Identity,
     pending: Vec<Pending>,
@@ -84,34 +161,41 @@ impl Verifier {
         let mut known = Vec::with_capacity(MAX_KNOWN);
         known.push(runtime_file);
         let (pending, images) = (Vec::with_capacity(MAX_PENDING), Vec::with_capacity(MAX_IMAGES));
-        Self { runtime, runtime_file, pending, known, images }
+        Self { changes: 0, runtime, runtime_file, pending, known, images }
     }
 
-    /// Notes that `process` may now become `file`, which its user may read or not, by a call of its `thread`.
+    /// Notes that `process`, which runs `before`, may now become what is expected.
     ///
     /// # Errors
-    /// `EAGAIN` where too many execs are under way, and the error of looking at what the process runs now.
+    /// `EAGAIN` where too many execs are under way.
     pub fn expect(
         &mut self,
         process: u32,
-        thread: u32,
-        file: Identity,
-        readable: bool,
+        before: Identity,
+        expected: Expected,
     ) -> Result<ExpectedExec, Errno> {
-        let before = target::executable(process)?;
-        self.know(file);
+        self.know(expected.file);
+        self.changes += 1;
+        let changes = self.changes;
         if let Some(known) = self.pending.iter_mut().find(|pending| pending.process == process) {
-            known.allow(thread, file)?;
-            known.readable &= readable;
+            known.allow(expected)?;
             (known.noted, known.looks, known.closed_since) = (Instant::now(), 0, None);
+            known.changed = changes;
             return Ok(ExpectedExec::noted());
         }
         if self.pending.len() >= MAX_PENDING {
             return Err(Errno(libc::EAGAIN));
         }
+        let Expected { thread, file, readable } = expected;
         let allowed = vec![Allowed { thread, file }];
         let stack_before = target::stack_start(process);
-        self.pending.push(Pending { before, stack_before, allowed, readable, ..Pending::new(process) });
+        self.pending.push(Pending {
+            before,
+            stack_before,
+            allowed,
+            readable,
+            ..Pending::new(process, changes)
+        });
         Ok(ExpectedExec::noted())
     }
 
@@ -140,12 +224,30 @@ impl Verifier {
         !self.pending.iter().any(|pending| pending.process == process)
     }
 
-    /// Looks at what `process` runs; `calling` is the thread of it that waits for an answer, if one does.
-    pub fn look(&mut self, process: u32, calling: Option<u32>) -> Finding {
-        let at = self.pending.iter().position(|pending| pending.process == process);
-        // Before what it runs is looked at: a thread whose exec takes place in between has not failed.
-        let returned = at.and_then(|at| self.pending.get(at)).map(|pending| pending.returned(calling));
-        let now = match target::executable(process) {
+    fn position(&self, process: u32) -> Option<usize> {
+        self.pending.iter().position(|pending| pending.process == process)
+    }
+
+    /// What is expected of `process` now.
+    fn asked(&self, process: u32) -> Asked {
+        let pending = self.position(process).and_then(|at| self.pending.get(at));
+        Asked {
+            changed: pending.map(|pending| pending.changed),
+            threads: pending
+                .map(|pending| pending.allowed.iter().map(|allowed| allowed.thread).collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// What a sight of `process` means. `None` where something else is expected of it by now than when it was taken.
+    fn judge(&mut self, process: u32, asked: &Asked, sight: &Sight) -> Option<Seen> {
+        let at = self.position(process);
+        let changed = at.and_then(|at| self.pending.get(at)).map(|pending| pending.changed);
+        (changed == asked.changed).then(|| Seen { finding: self.find(process, at, sight), changed })
+    }
+
+    fn find(&mut self, process: u32, at: Option<usize>, sight: &Sight) -> Finding {
+        let now = match sight.runs {
             Ok(now) => now,
             Err(Errno::ENOENT | Errno(libc::ESRCH)) => return Finding::Gone,
             Err(_) => return self.judge_closed(process),
@@ -158,9 +260,8 @@ impl Verifier {
             return Finding::Condemned;
         }
         // Every exec makes a new stack, so one of the same file shows too.
-        if now == pending.before && target::stack_start(process) == pending.stack_before {
-            let returned = returned.unwrap_or_default();
-            pending.allowed.retain(|allowed| !returned.contains(&allowed.thread));
+        if now == pending.before && sight.stack == pending.stack_before {
+            pending.allowed.retain(|allowed| !sight.returned.contains(&allowed.thread));
             if pending.allowed.is_empty() {
                 self.forget(process);
             }
@@ -236,12 +337,18 @@ impl Verifier {
         {
             self.pending.remove(oldest);
         }
-        self.pending.push(Pending { condemned: true, ..Pending::new(process) });
+        self.changes += 1;
+        self.pending.push(Pending { condemned: true, ..Pending::new(process, self.changes) });
     }
 
     /// Forgets a process: it is gone, or was judged anew.
     pub fn forget(&mut self, process: u32) {
         self.pending.retain(|pending| pending.process != process);
+    }
+
+    /// Forgets a process, unless something else is expected of it than when it was seen.
+    pub fn forget_seen(&mut self, process: u32, seen: Seen) {
+        self.pending.retain(|pending| pending.process != process || Some(pending.changed) != seen.changed);
     }
 
     /// The processes whose exec is under way, as far as is known.
@@ -250,36 +357,46 @@ impl Verifier {
         self.pending.iter().map(|pending| pending.process).collect()
     }
 
-    /// A process whose time for a look has come.
+    /// A process whose time for a look has come, and at whom nobody else looks until [`Self::looked_at`].
     pub fn due(&mut self, now: Instant) -> Option<u32> {
-        let due = self.pending.iter_mut().find(|pending| pending.next_look() <= now)?;
+        let due = self.pending.iter_mut().find(|pending| pending.is_due(now))?;
         due.looks += 1;
         if due.looks >= LOOKS.len() {
             (due.noted, due.looks) = (now, LOOKS.len() - 1);
         }
+        due.watched = true;
         Some(due.process)
     }
 
-    /// The processes whose time for a look has come; it stays so.
+    /// Notes that nobody looks at a process any more.
+    pub fn looked_at(&mut self, process: u32) {
+        if let Some(pending) = self.pending.iter_mut().find(|pending| pending.process == process) {
+            pending.watched = false;
+        }
+    }
+
+    /// Whether the time for a look has come.
     #[must_use]
-    pub fn overdue(&self, now: Instant) -> Vec<u32> {
-        let is_due = |pending: &&Pending| pending.next_look() <= now;
-        self.pending.iter().filter(is_due).map(|pending| pending.process).collect()
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.pending.iter().any(|pending| pending.is_due(now))
     }
 
     /// How long until the next look, in milliseconds; `None` where no exec is under way.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Option<i32> {
-        let next = self.pending.iter().map(Pending::next_look).min()?;
+        let unwatched = self.pending.iter().filter(|pending| !pending.watched);
+        let next = unwatched.map(Pending::next_look).min()?;
         let wait = next.saturating_duration_since(now).as_micros().div_ceil(1000);
         Some(i32::try_from(wait).unwrap_or(i32::MAX))
     }
 }
 
 impl Pending {
-    fn new(process: u32) -> Self {
+    fn new(process: u32, changed: u64) -> Self {
         Self {
             process,
+            changed,
+            watched: false,
             before: Identity::default(),
             stack_before: 0,
             allowed: Vec::new(),
@@ -292,24 +409,19 @@ impl Pending {
     }
 
     /// Notes what one more thread may run. One that asks again has not become what it asked for before.
-    fn allow(&mut self, thread: u32, file: Identity) -> Result<(), Errno> {
+    fn allow(&mut self, expected: Expected) -> Result<(), Errno> {
+        let Expected { thread, file, readable } = expected;
         self.allowed.retain(|allowed| allowed.thread != thread);
         if self.allowed.len() >= MAX_ALLOWED {
             return Err(Errno(libc::EAGAIN));
         }
         self.allowed.push(Allowed { thread, file });
+        self.readable &= readable;
         Ok(())
     }
 
-    /// The threads that are back from their exec, or gone, so that it has failed if the process runs what it ran before.
-    fn returned(&self, calling: Option<u32>) -> Vec<u32> {
-        let threads = self.allowed.iter().map(|allowed| allowed.thread);
-        threads
-            .filter(|thread| match calling {
-                Some(calling) => *thread == calling,
-                None => target::is_back_from_exec(self.process, *thread),
-            })
-            .collect()
+    fn is_due(&self, now: Instant) -> bool {
+        !self.watched && self.next_look() <= now
     }
 
     fn next_look(&self) -> Instant {
@@ -326,6 +438,26 @@ mod tests {
 
     /// A thread that is not there.
     const NOBODY: u32 = u32::MAX / 2;
+
+    impl Verifier {
+        fn look(&mut self, process: u32, calling: Option<u32>) -> Finding {
+            let asked = self.asked(process);
+            let sight = Sight::of(process, calling, &asked);
+            self.judge(process, &asked, &sight).unwrap().finding
+        }
+
+        /// Somebody has looked whose time had come.
+        fn look_if_due(&mut self, now: Instant) -> Option<u32> {
+            let process = self.due(now)?;
+            assert!(!self.is_due(now) || self.pending.len() > 1, "one at a time");
+            self.looked_at(process);
+            Some(process)
+        }
+    }
+
+    const fn exec(thread: u32) -> Expected {
+        Expected { thread, file: OTHER, readable: true }
+    }
 
     fn verifier() -> Verifier {
         Verifier::new(u32::MAX - 1, RUNTIME_FILE)
@@ -369,7 +501,7 @@ mod tests {
         let own = std::process::id();
         let mut verifier = verifier();
         verifier.know(target::executable(own).unwrap());
-        verifier.expect(own, NOBODY, OTHER, true).unwrap();
+        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY)).unwrap();
         (own, verifier)
     }
 
@@ -391,7 +523,7 @@ mod tests {
         let mut now = Instant::now();
         for _ in 0..100 {
             now += Duration::from_secs(6);
-            assert_eq!(verifier.due(now), Some(own));
+            assert_eq!(verifier.look_if_due(now), Some(own));
             assert_eq!(verifier.look(own, Some(own)), Finding::Expected);
         }
         assert!(!verifier.is_settled(own));
@@ -403,13 +535,16 @@ mod tests {
     fn looks_grow_rare_and_the_table_is_bounded() {
         let (own, mut verifier) = in_the_middle();
         let later = Instant::now() + Duration::from_mins(1);
-        assert_eq!((0..100).map_while(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!((0..100).map_while(|_| verifier.look_if_due(later)).count(), LOOKS.len());
         assert_eq!(verifier.patience(later), Some(5000));
         for thread in (NOBODY + 1..).take(MAX_ALLOWED - 1) {
-            verifier.expect(own, thread, OTHER, true).unwrap();
+            verifier.expect(own, target::executable(own).unwrap(), exec(thread)).unwrap();
         }
-        verifier.expect(own, NOBODY, OTHER, true).unwrap();
-        assert_eq!(verifier.expect(own, 1, OTHER, true).unwrap_err(), Errno(libc::EAGAIN));
+        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY)).unwrap();
+        assert_eq!(
+            verifier.expect(own, target::executable(own).unwrap(), exec(1)).unwrap_err(),
+            Errno(libc::EAGAIN)
+        );
     }
 
     #[test]
@@ -418,9 +553,9 @@ mod tests {
         verifier.condemn(own);
         assert_eq!(verifier.look(own, Some(own)), Finding::Condemned);
         let later = Instant::now() + Duration::from_mins(1);
-        assert_eq!((0..10).map_while(|_| verifier.due(later)).count(), LOOKS.len());
+        assert_eq!((0..10).map_while(|_| verifier.look_if_due(later)).count(), LOOKS.len());
         assert_eq!(verifier.look(own, None), Finding::Condemned);
-        assert_eq!(verifier.due(later + Duration::from_secs(6)), Some(own));
+        assert_eq!(verifier.look_if_due(later + Duration::from_secs(6)), Some(own));
         verifier.forget(own);
         assert_eq!(verifier.look(own, None), Finding::Expected);
         (0..1000).for_each(|process| verifier.condemn(process));
@@ -430,7 +565,7 @@ mod tests {
     #[test]
     fn a_process_is_unsettled_until_each_of_its_execs_was_seen_or_has_failed() {
         let (own, mut verifier) = in_the_middle();
-        verifier.expect(own, NOBODY + 1, OTHER, true).unwrap();
+        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY + 1)).unwrap();
         assert!(!verifier.is_settled(own) && verifier.is_settled(NOBODY));
         assert_eq!(verifier.look(own, Some(NOBODY)), Finding::Expected, "one is back with another call");
         assert!(!verifier.is_settled(own));
@@ -452,6 +587,27 @@ mod tests {
         }
         drop(child.stdin.take());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_expected_since_it_was_seen_is_neither_judged_by_that_nor_forgotten() {
+        let (own, mut verifier) = in_the_middle();
+        let asked = verifier.asked(own);
+        let sight = Sight::of(own, Some(NOBODY), &asked);
+        let seen = verifier.judge(own, &asked, &sight).unwrap();
+        assert!(verifier.is_settled(own), "the exec has failed");
+        let runs = target::executable(own).unwrap();
+        verifier.expect(own, runs, exec(NOBODY)).unwrap();
+        assert_eq!(verifier.judge(own, &asked, &sight), None, "the same thread has asked again");
+        verifier.forget_seen(own, seen);
+        assert!(!verifier.is_settled(own));
+        let asked = verifier.asked(own);
+        let seen = verifier.judge(own, &asked, &Sight::of(own, None, &asked)).unwrap();
+        verifier.expect(own, runs, exec(NOBODY + 1)).unwrap();
+        verifier.forget_seen(own, seen);
+        assert!(!verifier.is_settled(own), "another thread has asked");
+        verifier.forget(own);
+        assert!(verifier.is_settled(own));
     }
 
     #[test]

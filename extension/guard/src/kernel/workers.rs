@@ -26,7 +26,7 @@ const STACK: usize = 64 * 1024;
 /// the guard.
 pub const CALL_OFF: i32 = libc::SIGURG;
 /// How often it is looked whether somebody still waits for the workers, in milliseconds.
-const LOOK: i32 = 100;
+pub const LOOK: i32 = 100;
 
 /// What a worker does.
 #[derive(Debug)]

@@ -290,6 +290,44 @@ impl Alarm {
     }
 }
 
+/// Something that rings once, a while after it was set (`timerfd_create(2)`).
+#[derive(Debug)]
+pub struct Timer(OwnedFd);
+
+impl Timer {
+    /// One that is not set.
+    ///
+    /// # Errors
+    /// The error of `timerfd_create(2)`.
+    pub fn new() -> Result<Self, Errno> {
+        // SAFETY: timerfd_create(2) takes two integers.
+        check_int(unsafe {
+            libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK)
+        })
+        .map(|number| Self(owned(number)))
+    }
+
+    /// The number to wait on.
+    #[must_use]
+    pub fn number(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
+    /// Has it ring after a while, of less than a second.
+    pub fn set(&self, after: std::time::Duration) {
+        let once = libc::timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().into() };
+        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let times = libc::itimerspec { it_interval: never, it_value: once };
+        // SAFETY: the kernel reads one structure and writes none.
+        unsafe { libc::timerfd_settime(self.0.as_raw_fd(), 0, &raw const times, std::ptr::null_mut()) };
+    }
+
+    /// Stops ringing.
+    pub fn reset(&self) {
+        let _ = read_fully(self.0.as_fd(), &mut [0; 8]);
+    }
+}
+
 /// Writes all of `bytes`, at once: for pipes.
 ///
 /// # Errors

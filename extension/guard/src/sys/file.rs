@@ -154,6 +154,15 @@ pub fn set_mask(mask: u32) {
     unsafe { libc::umask(mask as libc::mode_t) };
 }
 
+/// Changes the permissions of an open file (fchmod(2)).
+///
+/// # Errors
+/// The error of the call.
+pub fn set_mode(file: BorrowedFd<'_>, mode: u32) -> Result<(), Errno> {
+    // SAFETY: takes two integers and touches no memory of ours.
+    check_int(unsafe { libc::fchmod(file.as_raw_fd(), mode as libc::mode_t) }).map(drop)
+}
+
 /// mkdirat(2).
 ///
 /// # Errors
