@@ -12,9 +12,10 @@ static const size_t SLICE = 2 << 20;         /* of the one file that is mapped a
 /* What the processes tell each other. */
 static struct board {
     volatile int ready, go;
-    volatile double worst;             /* of the honest calls, in seconds */
-    const char *volatile slowest;      /* its name */
-    volatile double since, held_up_to; /* when what is held was taken last, and for how long at most */
+    volatile double worst;        /* of the honest calls, in seconds */
+    const char *volatile slowest; /* its name */
+    volatile double since[64];    /* when each hostile process took what it holds */
+    volatile double held_up_to;   /* the longest that one held it */
 } *board;
 static pid_t hostile[64];
 static int hostiles;
@@ -84,11 +85,12 @@ static void let_go(void) {
     board->go = 1;
 }
 /* The holder says that it takes what is held; what it took before it has let go by then. */
-static void take(void) {
-    double at = now();
-    if (board->since && at - board->since > board->held_up_to) board->held_up_to = at - board->since;
-    board->since = at;
+static void take_as(int process) {
+    double at = now(), since = board->since[process];
+    if (since && at - since > board->held_up_to) board->held_up_to = at - since;
+    board->since[process] = at;
 }
+static void take(void) { take_as(hostiles); }
 /* Those that take the time are the first to go, so that the others have some to end in. */
 static void end_all(void) {
     for (int i = 0; i < hostiles; i++) kill(hostile[i], SIGKILL);
@@ -108,7 +110,8 @@ static int measure(enum honest_one who) {
     if (!child) be_honest();
     if (who == CHILD && !child) _exit(0);
     if (child) waitpid(child, 0, 0);
-    take(), end_all();
+    for (int i = 0; i < hostiles; i++) take_as(i);
+    end_all();
     return outcome();
 }
 
@@ -168,7 +171,7 @@ static size_t width;
 static void *call_again(void *unused) {
     pin(0);
     while (!held) usleep(1000);
-    for (;;) stalled();
+    for (;;) stalled(), usleep(10000);
     return unused;
 }
 static void call_from_held_memory(void) {
@@ -188,9 +191,18 @@ static int at_connect(void) { return memory_held(stalled_connect, 1, 1, RUNTIME)
 static int at_open(void) { return memory_held(stalled_open, 1, 1, RUNTIME); }
 static int at_send(void) { return memory_held(stalled_send, 1, 1, RUNTIME); }
 static int at_exec(void) { return memory_held(stalled_exec, 1, 1, RUNTIME); }
+/* The same of more than the guard can have threads for, unless it lets nobody have all. */
+static int by_processes(void) { return memory_held(stalled_connect, 40, 1, RUNTIME); }
+static int by_processes_child(void) { return memory_held(stalled_connect, 40, 1, CHILD); }
+static int by_threads(void) { return memory_held(stalled_connect, 1, 200, RUNTIME); }
+static int by_threads_child(void) { return memory_held(stalled_connect, 1, 200, CHILD); }
 
 const struct attack stalls[] = {
     {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
     {"memory-that-is-held-at-send", at_send, STALL}, {"memory-that-is-held-at-exec", at_exec, STALL},
+    {"memory-of-forty-processes-that-is-held", by_processes, STALL},
+    {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
+    {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
+    {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
     {0},
 };
