@@ -11,7 +11,7 @@ static const size_t SLICE = 2 << 20;         /* of the one file that is mapped a
 
 /* What the processes tell each other. */
 static struct board {
-    volatile int ready, go;
+    volatile int ready, go, held;
     volatile double worst;        /* of the honest calls, in seconds */
     const char *volatile slowest; /* its name */
     volatile double since[64];    /* when each hostile process took what it holds */
@@ -196,6 +196,54 @@ static int by_processes(void) { return memory_held(stalled_connect, 40, 1, RUNTI
 static int by_processes_child(void) { return memory_held(stalled_connect, 40, 1, CHILD); }
 static int by_threads(void) { return memory_held(stalled_connect, 1, 200, RUNTIME); }
 static int by_threads_child(void) { return memory_held(stalled_connect, 1, 200, CHILD); }
+/* Who is in the middle of an exec is locked against looks, and is so for as long as somebody else who shares his memory
+   holds that. The look at what he has become waits, with what it has locked itself. */
+static volatile pid_t executing;
+static char much[15][120 << 10]; /* takes the kernel some time to copy, between the verdict and the lock */
+static int become_slowly(void *unused) {
+    static char *arguments[17] = {there_path};
+    for (int i = 0; i < 15; i++) memset(much[i], 'x', sizeof much[i] - 1), arguments[i + 1] = much[i];
+    pin(0), syscall(SYS_execve, there_path, arguments, arguments + 16);
+    return unused != 0;
+}
+/* Until the verdict is there: a call that waits for it has a number in proc(5), one that goes on has none for a moment. */
+static void wait_for_verdict(int call) {
+    char text[32] = "";
+    int asked = 0;
+    for (double begun = now(); now() - begun < 0.1;) {
+        ssize_t length = pread(call, text, sizeof text - 1, 0);
+        text[length < 0 ? 0 : length] = 0;
+        if (atoi(text) == SYS_execve) asked = 1;
+        else if (asked) return;
+    }
+}
+static void *hold_memory_in_exec(void *unused) {
+    static char path[64];
+    pin(1);
+    while (!executing) {}
+    snprintf(path, sizeof path, "/proc/%d/syscall", executing);
+    int call = open(path, O_RDONLY);
+    wait_for_verdict(call), be_idle(), board->held = 1;
+    return hold_memory(unused);
+}
+static void exec_with_held_memory(void) {
+    static char stack[16384];
+    lay_out(width), begin(hold_memory_in_exec), wait_for_all();
+    executing = clone(become_slowly, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+}
+/* Sleeps until somebody holds something, and wakes on his processor. */
+static void take_all_time_then(void) {
+    pin(1), wait_for_all();
+    while (!board->held) usleep(100);
+    for (;;) {}
+}
+static int exec_held(void) {
+    prepare();
+    width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
+    for (int i = 0; i < 2; i++) start(take_all_time_then);
+    start(exec_with_held_memory);
+    return measure(RUNTIME);
+}
 
 const struct attack stalls[] = {
     {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
@@ -204,5 +252,6 @@ const struct attack stalls[] = {
     {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
     {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
     {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
+    {"exec-that-is-held", exec_held, STALL},
     {0},
 };
