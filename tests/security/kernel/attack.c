@@ -91,7 +91,7 @@ static int say_without_leader(void) {
 }
 
 static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens,
-                                             floods, races, review, review2, architecture};
+                                             floods, races, review, review2, stalls, architecture};
 
 int main(int argc, char **argv) {
     self = argv[0];
@@ -115,7 +115,7 @@ int main(int argc, char **argv) {
         for (unsigned t = 0; t < sizeof tables / sizeof *tables; t++)
             for (const struct attack *attack = tables[t]; attack->name; attack++) {
                 if (!strcmp(argv[i], "--list")) {
-                    printf("%s %s\n", attack->name, (const char *[]){"plain", "race", "guard"}[attack->kind]);
+                    printf("%s %s\n", attack->name, (const char *[]){"plain", "race", "guard", "stall"}[attack->kind]);
                 } else if (!strcmp(argv[i], attack->name)) {
                     int outcome = attack->run();
                     if (outcome == WORKED) return puts("worked"), 0;

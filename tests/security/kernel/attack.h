@@ -35,6 +35,7 @@ enum kind {
     PLAIN,    /* must work without the guard and fail with it */
     RACE,     /* the same, by many tries */
     ON_GUARD, /* aims at the supervision itself: there is nothing to attack without it; must fail with it */
+    STALL,    /* keeps an honest call waiting: neither without the guard nor with it */
 };
 
 struct attack {
@@ -44,7 +45,7 @@ struct attack {
 };
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
-    review2[], architecture[];
+    review2[], stalls[], architecture[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;

@@ -1,5 +1,6 @@
-"""The attack table of the kernel plane: each attack once without the guard, where it must work, and behind it, where it
-must not, in profiles `open` (what the kernel has) and `nested` (a platform's own filter around it).
+"""The attack table of the kernel plane: each attack once without the guard, where it must work (of stalls, which keep an
+honest call waiting, that call must be quick there), and behind it, where it must not, in profiles `open` (what the
+kernel has) and `nested` (a platform's own filter around it).
 
 `run.py --guard PROGRAM [--quick] [NAME…]`. Needs gcc. What a kernel does not have is listed as absent, and is no
 success of the guard. Ends with "N passed, M failed".
@@ -18,7 +19,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
-SOURCES += ["review", "review2", "architecture"]
+SOURCES += ["review", "review2", "stalls", "architecture"]
 PROFILES = ["open", "nested"]
 LINKAGE = {"attack": "static", "attack-dynamic": "dynamic", "attackers.py": "Python"}
 PYTHON = ["/usr/bin/python3", "-I"]
@@ -86,7 +87,12 @@ def attack(bench: Bench, name: str, kind: str, pinned: bool = False) -> tuple[li
     """What passed and what failed, each in a line, and whether the kernel lacks what the attack needs."""
     label, absent = f"{name} (pinned)" if pinned else name, False
     own = "attackers.py" if kind == "python" else "attack"
-    if kind != "guard":
+    if kind == "stall":
+        # The other way round: nobody waits for anybody there.
+        control = bench.run(name, "open", False, own)
+        if not control.startswith("refused"):
+            return [], [f"{label}: without the guard an honest call must be quick: {control}"], False
+    elif kind != "guard":
         control = bench.run(name, "open", False, own, pinned)
         absent = control == "absent"
         if control != "worked" and not absent:
@@ -131,7 +137,7 @@ def main() -> int:
             quiet = [case for case in table if case[1] in ("plain", "python")]
             jobs = {pool.submit(attack, bench, *case): case[0] for case in quiet}
             results = [(jobs[job], job.result()) for job in concurrent.futures.as_completed(jobs)]
-        # Races and floods want the machine for themselves.
+        # Races, floods and stalls want the machine for themselves.
         for name, kind in (case for case in table if case[1] not in ("plain", "python")):
             results.append((name, attack(bench, name, kind)))
             if kind == "race":

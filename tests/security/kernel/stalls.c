@@ -1,0 +1,257 @@
+/* Attacks on the guard's time by what the kernel keeps locked: a hostile process brings it about that the kernel takes
+   long over something that the guard does for one of its calls, and an honest process measures how long its own calls
+   wait meanwhile. Without the guard they do not wait at all.
+
+   What is held is held by a thread at idle priority on a processor that others have for themselves: it has next to no
+   time, and lets go only when it is done. The honest process is on the other processor. */
+#include "attack.h"
+
+static const double WHILE = 2, TOO_LONG = 1; /* seconds */
+static const size_t SLICE = 2 << 20;         /* of the one file that is mapped again and again: pages cost nothing then */
+
+/* What the processes tell each other. */
+static struct board {
+    volatile int ready, go, held;
+    volatile double worst;        /* of the honest calls, in seconds */
+    const char *volatile slowest; /* its name */
+    volatile double since[64];    /* when each hostile process took what it holds */
+    volatile double held_up_to;   /* the longest that one held it */
+} *board;
+static pid_t hostile[64];
+static int hostiles;
+static int port;
+static char folder[128], honest_file[160], held_folder[160], held_file[192];
+
+static void prepare(void) {
+    board = mmap(0, sizeof *board, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    receiver(SOCK_DGRAM, ALLOWED, &port);
+    snprintf(folder, sizeof folder, "/tmp/ringfence-open-%s", strrchr(getenv("RINGFENCE_DENIED"), '-') + 1);
+    snprintf(honest_file, sizeof honest_file, "%s/honest", folder);
+    snprintf(held_folder, sizeof held_folder, "%s/held", folder);
+    snprintf(held_file, sizeof held_file, "%s/file", held_folder);
+    if (mkdir(folder, 0700) || mkdir(held_folder, 0700)) exit(3);
+    close(open(held_file, O_WRONLY | O_CREAT, 0600));
+}
+
+/* The honest calls. */
+static void connect_once(void) {
+    struct sockaddr_in to = inet(ALLOWED, port);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    connect(fd, (void *)&to, sizeof to);
+    close(fd);
+}
+static void open_once(void) { close(open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600)); }
+static void exec_once(void) {
+    pid_t child = fork();
+    if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(1);
+    waitpid(child, 0, 0);
+}
+static const struct { const char *name; void (*make)(void); } honest[] = {
+    {"connect", connect_once}, {"open", open_once}, {"exec", exec_once},
+};
+static void be_honest(void) {
+    pin(0);
+    for (double begun = now(); now() - begun < WHILE && board->worst <= TOO_LONG; usleep(1000))
+        for (int i = 0; i < 3; i++) {
+            double one = now();
+            honest[i].make();
+            one = now() - one;
+            if (one > board->worst) board->worst = one, board->slowest = honest[i].name;
+        }
+}
+
+/* Hostile processes: they begin when all are there, and none outlives the attack. */
+static void start(void (*run)(void)) {
+    pid_t child = fork();
+    if (!child) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        alarm(60), run();
+        for (;;) pause();
+    }
+    hostile[hostiles++] = child;
+}
+static void wait_for_all(void) {
+    __atomic_add_fetch(&board->ready, 1, __ATOMIC_SEQ_CST);
+    while (!board->go) usleep(1000);
+    alarm(4);
+}
+static void take_all_time(void) {
+    pin(1), wait_for_all();
+    for (;;) {}
+}
+static void let_go(void) {
+    double begun = now();
+    while (board->ready < hostiles && now() - begun < 30) usleep(1000);
+    board->go = 1;
+}
+/* The holder says that it takes what is held; what it took before it has let go by then. */
+static void take_as(int process) {
+    double at = now(), since = board->since[process];
+    if (since && at - since > board->held_up_to) board->held_up_to = at - since;
+    board->since[process] = at;
+}
+static void take(void) { take_as(hostiles); }
+/* Those that take the time are the first to go, so that the others have some to end in. */
+static void end_all(void) {
+    for (int i = 0; i < hostiles; i++) kill(hostile[i], SIGKILL);
+    for (int i = 0; i < hostiles; i++) waitpid(hostile[i], 0, 0);
+    hostiles = 0;
+}
+static int outcome(void) {
+    /* That honest calls were quick says nothing then. */
+    if (board->held_up_to <= TOO_LONG) fprintf(stderr, "held for %.2f s only\n", board->held_up_to), exit(3);
+    fprintf(stderr, "an honest %s took %.2f s\n", board->slowest, board->worst);
+    return board->worst > TOO_LONG ? WORKED : EAGAIN;
+}
+enum honest_one { RUNTIME, CHILD };
+static int measure(enum honest_one who) {
+    let_go();
+    pid_t child = who == CHILD ? fork() : 0;
+    if (!child) be_honest();
+    if (who == CHILD && !child) _exit(0);
+    if (child) waitpid(child, 0, 0);
+    for (int i = 0; i < hostiles; i++) take_as(i);
+    end_all();
+    return outcome();
+}
+
+/* A process holds the lock of its own memory: a thread of it changes gigabytes of mappings. */
+static char *range;
+static size_t spread;
+static volatile int held;
+static void lay_out(size_t size) {
+    int file = (int)syscall(SYS_memfd_create, "large", 0);
+    range = mmap(0, spread = size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (range == MAP_FAILED || ftruncate(file, (off_t)SLICE)) _exit(1);
+    for (size_t at = 0; at < size; at += SLICE)
+        mmap(range + at, SLICE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0);
+}
+static void be_idle(void) {
+    struct sched_param none = {0};
+    pin(1), sched_setscheduler(0, SCHED_IDLE, &none);
+}
+static void *hold_memory(void *unused) {
+    be_idle();
+    for (int i = 0;; i++) held = 1, take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_NONE);
+    return unused;
+}
+static void begin(void *(*run)(void *)) {
+    static pthread_attr_t small;
+    pthread_t id;
+    pthread_attr_init(&small), pthread_attr_setstacksize(&small, 64 << 10);
+    if (pthread_create(&id, &small, run, 0)) _exit(1);
+}
+
+/* What the guard has to read there for one of its calls. */
+static struct sockaddr_in there;
+static char there_path[160];
+static char *const there_arguments[] = {there_path, 0};
+static void stalled_connect(void) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    connect(fd, (void *)&there, sizeof there), close(fd);
+}
+static void stalled_open(void) { close(open(there_path, O_WRONLY | O_CREAT, 0600)); }
+static void stalled_send(void) {
+    static struct iovec piece = {"x", 1};
+    struct msghdr message = {.msg_name = &there, .msg_namelen = sizeof there, .msg_iov = &piece, .msg_iovlen = 1};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    sendmsg(fd, &message, 0), close(fd);
+}
+static int become(void *unused) {
+    syscall(SYS_execve, there_path, there_arguments, there_arguments + 1);
+    return unused != 0;
+}
+static void stalled_exec(void) {
+    static char stack[16384];
+    waitpid(clone(become, stack + sizeof stack, CLONE_VM | SIGCHLD, 0), 0, 0);
+}
+static void (*stalled)(void);
+static int callers;
+static size_t width;
+static void *call_again(void *unused) {
+    pin(0);
+    while (!held) usleep(1000);
+    for (;;) stalled(), usleep(10000);
+    return unused;
+}
+static void call_from_held_memory(void) {
+    lay_out(width);
+    for (int i = 0; i < callers; i++) begin(call_again);
+    wait_for_all(), begin(hold_memory);
+}
+static int memory_held(void (*call)(void), int processes, int threads, enum honest_one who) {
+    prepare();
+    stalled = call, callers = threads, width = processes > 1 ? 512ul << 20 : 2048ul << 20, there = inet(ALLOWED, port);
+    strcpy(there_path, call == stalled_exec ? "/usr/bin/true" : held_file);
+    for (int i = 0; i < 2; i++) start(take_all_time);
+    for (int i = 0; i < processes; i++) start(call_from_held_memory);
+    return measure(who);
+}
+static int at_connect(void) { return memory_held(stalled_connect, 1, 1, RUNTIME); }
+static int at_open(void) { return memory_held(stalled_open, 1, 1, RUNTIME); }
+static int at_send(void) { return memory_held(stalled_send, 1, 1, RUNTIME); }
+static int at_exec(void) { return memory_held(stalled_exec, 1, 1, RUNTIME); }
+/* The same of more than the guard can have threads for, unless it lets nobody have all. */
+static int by_processes(void) { return memory_held(stalled_connect, 40, 1, RUNTIME); }
+static int by_processes_child(void) { return memory_held(stalled_connect, 40, 1, CHILD); }
+static int by_threads(void) { return memory_held(stalled_connect, 1, 200, RUNTIME); }
+static int by_threads_child(void) { return memory_held(stalled_connect, 1, 200, CHILD); }
+/* Who is in the middle of an exec is locked against looks, and is so for as long as somebody else who shares his memory
+   holds that. The look at what he has become waits, with what it has locked itself. */
+static volatile pid_t executing;
+static char much[15][120 << 10]; /* takes the kernel some time to copy, between the verdict and the lock */
+static int become_slowly(void *unused) {
+    static char *arguments[17] = {there_path};
+    for (int i = 0; i < 15; i++) memset(much[i], 'x', sizeof much[i] - 1), arguments[i + 1] = much[i];
+    pin(0), syscall(SYS_execve, there_path, arguments, arguments + 16);
+    return unused != 0;
+}
+/* Until the verdict is there: a call that waits for it has a number in proc(5), one that goes on has none for a moment. */
+static void wait_for_verdict(int call) {
+    char text[32] = "";
+    int asked = 0;
+    for (double begun = now(); now() - begun < 0.1;) {
+        ssize_t length = pread(call, text, sizeof text - 1, 0);
+        text[length < 0 ? 0 : length] = 0;
+        if (atoi(text) == SYS_execve) asked = 1;
+        else if (asked) return;
+    }
+}
+static void *hold_memory_in_exec(void *unused) {
+    static char path[64];
+    pin(1);
+    while (!executing) {}
+    snprintf(path, sizeof path, "/proc/%d/syscall", executing);
+    int call = open(path, O_RDONLY);
+    wait_for_verdict(call), be_idle(), board->held = 1;
+    return hold_memory(unused);
+}
+static void exec_with_held_memory(void) {
+    static char stack[16384];
+    lay_out(width), begin(hold_memory_in_exec), wait_for_all();
+    executing = clone(become_slowly, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+}
+/* Sleeps until somebody holds something, and wakes on his processor. */
+static void take_all_time_then(void) {
+    pin(1), wait_for_all();
+    while (!board->held) usleep(100);
+    for (;;) {}
+}
+static int exec_held(void) {
+    prepare();
+    width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
+    for (int i = 0; i < 2; i++) start(take_all_time_then);
+    start(exec_with_held_memory);
+    return measure(RUNTIME);
+}
+
+const struct attack stalls[] = {
+    {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
+    {"memory-that-is-held-at-send", at_send, STALL}, {"memory-that-is-held-at-exec", at_exec, STALL},
+    {"memory-of-forty-processes-that-is-held", by_processes, STALL},
+    {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
+    {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
+    {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
+    {"exec-that-is-held", exec_held, STALL},
+    {0},
+};
