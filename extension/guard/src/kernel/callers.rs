@@ -157,6 +157,8 @@ impl Supervisor {
             // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
             // the middle of an exec, and an exec that is forgotten then may have become anything known.
             Finding::Closed => return Standing::Tolerated,
+            // No program does that but to confuse.
+            Finding::Restless => return Standing::Refused,
             Finding::Condemned => {
                 let _ = process::kill(caller.process, libc::SIGKILL);
                 return Standing::Refused;

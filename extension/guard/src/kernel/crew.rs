@@ -18,9 +18,11 @@ use crate::sys::descriptor::{Alarm, Timer};
 use crate::sys::seccomp::Notification;
 
 /// How often it is looked whether the thread that answers is still at the same call.
-pub(super) const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(5);
+/// The same while somebody holds up a thread: who has one that does may have many.
+const QUICK_TICK: Duration = Duration::from_millis(1);
 /// Threads that may be held up at one time.
-const MAX_APART: usize = 16;
+const MAX_APART: usize = 128;
 /// Calls that wait for a thread. A function has fewer threads that could make one.
 const MAX_PARKED: usize = 2048;
 /// How long somebody who has held up a thread is suspected.
@@ -32,6 +34,8 @@ const MAX_LOOKERS: usize = 8;
 const MAX_IDLE: usize = 2;
 /// Ticks after which one that has work to do, and gets no processor for it, counts as held up.
 const MAX_PATIENCE: u32 = 20;
+/// Sweeps of kept sockets at one time: one that is held up does not keep the next from being made.
+const MAX_SWEEPS: usize = 8;
 
 /// What a thread does next.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +46,8 @@ pub(super) enum Work {
     Answer(Notification, Ticket),
     /// Looks at processes whose time has come.
     Look,
+    /// Looks which of the sockets that the guard keeps are still used.
+    Sweep,
 }
 
 /// The number of a call that is answered by a thread which does not take calls.
@@ -73,6 +79,8 @@ struct State {
     last_tick: Option<Instant>,
     lookers: usize,
     last_look: Option<Instant>,
+    sweeps: usize,
+    last_sweep: Option<Instant>,
 }
 
 impl State {
@@ -261,7 +269,9 @@ impl Crew {
         }
         let mut state = lock(&self.state);
         let now = Instant::now();
-        if state.last_tick.is_some_and(|last| now.duration_since(last) < TICK / 2) {
+        let tick = if self.is_careful() { QUICK_TICK } else { TICK };
+        if state.last_tick.is_some_and(|last| now.duration_since(last) < tick / 2) {
+            self.set_timer(tick);
             return;
         }
         state.last_tick = Some(now);
@@ -289,8 +299,12 @@ impl Crew {
                 self.there_is_work.notify_one();
             }
         }
+        self.set_timer(tick);
+    }
+
+    fn set_timer(&self, after: Duration) {
         if let Some(timer) = &self.timer {
-            timer.set(TICK);
+            timer.set(after);
         }
     }
 
@@ -317,6 +331,24 @@ impl Crew {
     pub(super) fn have_looked(&self) {
         let mut state = lock(&self.state);
         state.lookers = state.lookers.saturating_sub(1);
+    }
+
+    /// Has somebody sweep the sockets that are kept, unless somebody has just begun to. `staff` as for [`Self::look`].
+    pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) {
+        let now = Instant::now();
+        let mut state = lock(&self.state);
+        let has_time = state.last_sweep.is_none_or(|last| now.duration_since(last) >= 4 * TICK);
+        if state.sweeps < MAX_SWEEPS && (state.sweeps == 0 || has_time) && state.is_staffed(staff) {
+            state.sweeps += 1;
+            state.last_sweep = Some(now);
+            self.give(&mut state, Work::Sweep);
+        }
+    }
+
+    /// Notes that somebody has swept.
+    pub(super) fn have_swept(&self) {
+        let mut state = lock(&self.state);
+        state.sweeps = state.sweeps.saturating_sub(1);
     }
 
     /// What a thread does next, which has answered call `done` if that was not one of many. `None` where there are enough
@@ -462,11 +494,11 @@ mod tests {
     fn a_tree_that_holds_up_all_that_it_may_waits_and_gets_its_turn() {
         let crew = Crew::new();
         crew.takes_over(CHILD).unwrap();
-        let placed: Vec<_> = (1..=100).map(|id| crew.places(id, CHILD)).collect();
+        let placed: Vec<_> = (1..=200).map(|id| crew.places(id, CHILD)).collect();
         assert!(placed.iter().all(|place| *place == Place::Elsewhere));
         let begun: Vec<_> = crew.work().into_iter().filter(|work| matches!(work, Work::Answer(..))).collect();
-        assert_eq!(begun.len(), 5, "with the first one half of what the runtime leaves");
-        assert_eq!(crew.places(101, RUNTIME), Place::Here);
+        assert_eq!(begun.len(), 47, "with the first one half of what the runtime leaves");
+        assert_eq!(crew.places(201, RUNTIME), Place::Here);
         let mut answered: Vec<u64> = Vec::new();
         let mut next = begun.into_iter().collect::<VecDeque<_>>();
         while let Some(Work::Answer(call, ticket)) = next.pop_front() {
@@ -474,7 +506,7 @@ mod tests {
             lock(&crew.state).idle = MAX_IDLE;
             next.extend(crew.next(Some(ticket)));
         }
-        assert_eq!(answered, (1..=100).collect::<Vec<_>>());
+        assert_eq!(answered, (1..=200).collect::<Vec<_>>());
     }
 
     #[test]
@@ -482,7 +514,7 @@ mod tests {
         let crew = Crew::new();
         crew.takes_over(CHILD).unwrap();
         let placed = (0..10_000).map(|id| crew.places(id, CHILD)).filter(|place| *place == Place::Elsewhere);
-        assert_eq!(placed.count(), 5 + MAX_PARKED);
+        assert_eq!(placed.count(), 47 + MAX_PARKED);
         assert_eq!(crew.places(1, CHILD), Place::Nowhere);
         assert_eq!(crew.places(1, RUNTIME), Place::Here);
     }

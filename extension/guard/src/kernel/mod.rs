@@ -151,7 +151,7 @@ struct Supervisor {
     reporter: Reporter,
     verifier: Arc<Mutex<Verifier>>,
     workers: Workers,
-    registry: Arc<Mutex<Registry>>,
+    registry: Arc<Registry>,
     /// This thread's own.
     scratch: Scratch,
     api_connections: Arc<Mutex<ApiConnections>>,
@@ -189,7 +189,7 @@ impl Supervisor {
     ) -> Self {
         let listener = Arc::new(listener);
         let _ = listener.wake_on_same_cpu();
-        let registry = Arc::new(Mutex::new(Registry::default()));
+        let registry = Arc::new(Registry::default());
         let undelivered = Undelivered::default();
         Self {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
@@ -270,10 +270,6 @@ impl Supervisor {
 
     fn verifier(&self) -> MutexGuard<'_, Verifier> {
         workers::lock(&self.verifier)
-    }
-
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        workers::lock(&self.registry)
     }
 
     /// A send that was carried out while a signal took its caller away must not be carried out again.

@@ -5,12 +5,16 @@
 //! the target's table says meanwhile. A duplicate of a connected stream would hide the end of the connection from the
 //! peer, so those are let go. It must not know addresses or policy.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::shares::Account;
+use super::target;
+use super::workers::lock;
 use crate::sys::{Errno, descriptor};
 
 /// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.
@@ -21,7 +25,7 @@ const SWEEP_FROM: usize = 32;
 const SWEEPS_IN_VAIN: u32 = 20;
 /// Connected streams that are remembered.
 const MAX_CONNECTED: usize = 512;
-/// Processes and descriptors that a sweep looks at, so that it ends whatever the function does.
+/// Descriptors that a sweep looks at, so that it ends whatever the function does.
 const MAX_LOOKS: usize = 65_536;
 /// A sweep that took as long as this is not made again for so many times as long as it took.
 const LONG: Duration = Duration::from_millis(20);
@@ -32,117 +36,185 @@ struct Kept {
     inode: u64,
     account: Account,
     socket: OwnedFd,
+    /// The sweep that was the last to begin when the target got it; none may have seen it while it has not.
+    since: Option<u64>,
 }
 
-/// The registry.
+/// The sockets, for all threads that answer. Nobody holds their lock while a target is asked for anything.
 #[derive(Debug, Default)]
 pub struct Registry {
+    sockets: Mutex<Sockets>,
+    wants_sweep: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Sockets {
     kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
+    sweeps: u64,
     swept_at: usize,
     rests_until: Option<Instant>,
     in_vain_until: Option<Instant>,
 }
 
-impl Registry {
-    /// Keeps a socket that `account` has made.
-    ///
-    /// # Errors
-    /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
-    pub fn keep(&mut self, socket: OwnedFd, account: Account) -> Result<(), Errno> {
-        let inode = descriptor::status(socket.as_fd())?.identity.inode;
-        if !self.has_room_for(account) {
-            self.make_room_for(account)?;
-        } else if self.kept.len() >= SWEEP_FROM.max(self.swept_at.saturating_mul(2)) {
-            self.sweep();
-        }
-        self.connected.retain(|known| *known != inode);
-        self.kept.push_back(Kept { inode, account, socket });
-        Ok(())
-    }
-
-    /// Sweeps for somebody whose share is full. That takes its time, and who holds on to what he has must not have it done
-    /// again and again.
-    fn make_room_for(&mut self, account: Account) -> Result<(), Errno> {
-        let begun = Instant::now();
-        let again = self.in_vain_until.is_some_and(|until| begun < until);
-        if again && !account.is_runtime() {
-            return Err(Errno(libc::EMFILE));
-        }
-        self.sweep();
-        if self.has_room_for(account) {
-            return Ok(());
-        }
-        self.in_vain_until = Some(Instant::now() + begun.elapsed() * SWEEPS_IN_VAIN);
-        Err(Errno(libc::EMFILE))
-    }
-
+impl Sockets {
     fn has_room_for(&self, account: Account) -> bool {
         account.may_take_one(self.kept.iter().map(|kept| kept.account), MAX_KEPT)
     }
 
-    /// A duplicate of the socket with this inode.
+    fn find(&self, inode: u64) -> Option<&Kept> {
+        self.kept.iter().find(|kept| kept.inode == inode)
+    }
+}
+
+impl Registry {
+    fn sockets(&self) -> MutexGuard<'_, Sockets> {
+        lock(&self.sockets)
+    }
+
+    /// Keeps a socket that `account` has made, and that its target is about to get: [`Self::note_received`] says when it has,
+    /// or will not.
+    ///
+    /// # Errors
+    /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
+    pub fn keep(&self, socket: OwnedFd, account: Account, runtime: u32) -> Result<u64, Errno> {
+        let inode = descriptor::status(socket.as_fd())?.identity.inode;
+        if !self.sockets().has_room_for(account) {
+            self.make_room_for(account, runtime)?;
+        }
+        let mut sockets = self.sockets();
+        if sockets.kept.len() >= SWEEP_FROM.max(sockets.swept_at.saturating_mul(2)) {
+            self.wants_sweep.store(true, Ordering::Release);
+        }
+        sockets.connected.retain(|known| *known != inode);
+        sockets.kept.push_back(Kept { inode, account, socket, since: None });
+        Ok(inode)
+    }
+
+    /// Whether somebody should make a [`Self::sweep`] that no call waits for; once.
+    pub fn takes_wish_for_sweep(&self) -> bool {
+        self.wants_sweep.load(Ordering::Acquire) && self.wants_sweep.swap(false, Ordering::AcqRel)
+    }
+
+    /// Notes that the target has got a socket, or will not get it.
+    pub fn note_received(&self, inode: u64) {
+        let mut sockets = self.sockets();
+        let sweeps = sockets.sweeps;
+        if let Some(kept) = sockets.kept.iter_mut().find(|kept| kept.inode == inode) {
+            kept.since = Some(sweeps);
+        }
+    }
+
+    /// Sweeps for somebody whose share is full. That takes its time, and who holds on to what he has must not have it done
+    /// again and again.
+    fn make_room_for(&self, account: Account, runtime: u32) -> Result<(), Errno> {
+        let begun = Instant::now();
+        let again = self.sockets().in_vain_until.is_some_and(|until| begun < until);
+        if again && !account.is_runtime() {
+            return Err(Errno(libc::EMFILE));
+        }
+        self.sweep(runtime);
+        let mut sockets = self.sockets();
+        if sockets.has_room_for(account) {
+            return Ok(());
+        }
+        sockets.in_vain_until = Some(Instant::now() + begun.elapsed() * SWEEPS_IN_VAIN);
+        Err(Errno(libc::EMFILE))
+    }
+
+    /// A duplicate of the socket with this inode; `None` for a stream that was let go because it was connected.
     ///
     /// # Errors
     /// `ENOENT` for a socket that is not kept, `EMFILE` where the guard has no descriptor left.
-    pub fn find(&self, inode: u64) -> Result<OwnedFd, Errno> {
-        let kept = self.kept.iter().find(|kept| kept.inode == inode).ok_or(Errno::ENOENT)?;
-        kept.socket.try_clone().map_err(Errno::from)
+    pub fn find(&self, inode: u64) -> Result<Option<OwnedFd>, Errno> {
+        let sockets = self.sockets();
+        match sockets.find(inode) {
+            Some(kept) => Ok(Some(kept.socket.try_clone()?)),
+            None if sockets.connected.contains(&inode) => Ok(None),
+            None => Err(Errno::ENOENT),
+        }
     }
 
     /// Lets a stream go that is, or is about to be, connected.
-    pub fn release(&mut self, inode: u64) {
-        self.kept.retain(|kept| kept.inode != inode);
-        if self.connected.len() >= MAX_CONNECTED {
-            self.connected.pop_front();
+    pub fn release(&self, inode: u64) {
+        let mut sockets = self.sockets();
+        sockets.kept.retain(|kept| kept.inode != inode);
+        if sockets.connected.len() >= MAX_CONNECTED {
+            sockets.connected.pop_front();
         }
-        self.connected.push_back(inode);
-    }
-
-    /// Whether a stream was let go because it was connected.
-    #[must_use]
-    pub fn was_connected(&self, inode: u64) -> bool {
-        self.connected.contains(&inode)
+        sockets.connected.push_back(inode);
     }
 
     /// Lets go what no process but the guard holds any more, for a call that may have failed because of it. Not again
     /// before a while, if that took long: the function decides how many descriptors there are to look at, and how often it
     /// makes such calls.
-    pub fn sweep_now_and_then(&mut self) {
+    pub fn sweep_now_and_then(&self, runtime: u32) {
         let begun = Instant::now();
-        if self.rests_until.is_some_and(|until| begun < until) {
+        if self.sockets().rests_until.is_some_and(|until| begun < until) {
             return;
         }
-        self.sweep();
+        self.sweep(runtime);
         let took = begun.elapsed();
-        self.rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
+        self.sockets().rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
     }
 
-    fn sweep(&mut self) {
-        if self.kept.is_empty() {
-            return;
-        }
-        let held = inodes_in_use();
-        self.kept.retain(|kept| held.contains(&kept.inode));
-        self.swept_at = self.kept.len();
+    /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
+    /// sweep began.
+    pub fn sweep(&self, runtime: u32) {
+        let this = {
+            let mut sockets = self.sockets();
+            if sockets.kept.is_empty() {
+                return;
+            }
+            sockets.sweeps += 1;
+            sockets.sweeps
+        };
+        let held = Holders::look(runtime);
+        let mut sockets = self.sockets();
+        sockets.kept.retain(|kept| {
+            kept.since.is_none_or(|since| since >= this)
+                || held.inodes.contains(&kept.inode)
+                || held.unasked.contains(&kept.account)
+        });
+        sockets.swept_at = sockets.kept.len();
     }
 }
 
-/// Inodes of the sockets that other processes hold, as far as they may be seen; sorted is not needed for so few.
-fn inodes_in_use() -> std::collections::HashSet<u64> {
-    let own = std::process::id().to_string();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let processes = processes.filter(|entry| {
-        let name = entry.file_name();
-        name.as_encoded_bytes().iter().all(u8::is_ascii_digit) && name.to_str() != Some(&own)
-    });
-    let descriptors =
-        processes.flat_map(|process| fs::read_dir(process.path().join("fd")).into_iter().flatten());
-    descriptors
-        .take(MAX_LOOKS)
-        .flatten()
-        .filter_map(|entry| socket_inode(fs::read_link(entry.path()).ok()?.as_os_str().as_encoded_bytes()))
-        .collect()
+/// Who holds sockets.
+#[derive(Debug, Default)]
+struct Holders {
+    inodes: HashSet<u64>,
+    /// Trees with a process that was not asked.
+    unasked: Vec<Account>,
+}
+
+impl Holders {
+    /// Asks all processes but the guard, as far as they may be seen. A process that waits uninterruptibly is not asked, since
+    /// one in the middle of its exec can have that take as long as it likes (from Linux 6.12 on its lock is needed to read
+    /// a link): what its tree has made counts as held then.
+    fn look(runtime: u32) -> Self {
+        let own = std::process::id();
+        let mut found = Self::default();
+        let mut looks = 0;
+        let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let processes = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        for process in processes.filter(|process| *process != own) {
+            if target::waits_uninterruptibly(process) {
+                found.unasked.push(Account::of_process(process, runtime));
+                continue;
+            }
+            for entry in fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten() {
+                looks += 1;
+                if looks > MAX_LOOKS {
+                    return found;
+                }
+                let link = fs::read_link(entry.path()).ok();
+                let inode = link.and_then(|link| socket_inode(link.as_os_str().as_encoded_bytes()));
+                found.inodes.extend(inode);
+            }
+        }
+        found
+    }
 }
 
 /// The inode in `socket:[12345]`.
@@ -163,40 +235,77 @@ mod tests {
         socket::create(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()
     }
 
-    #[test]
-    fn a_socket_is_found_by_its_inode() {
-        let mut registry = Registry::default();
-        let socket = udp();
-        let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
-        registry.keep(socket, RUNTIME).unwrap();
-        let found = registry.find(inode).unwrap();
-        assert_eq!(descriptor::status(found.as_fd()).unwrap().identity.inode, inode);
-        assert_eq!(registry.find(inode + 1).unwrap_err(), Errno::ENOENT);
-        registry.release(inode);
-        assert!(registry.find(inode).is_err() && registry.was_connected(inode));
+    impl Registry {
+        fn keeps(&self, socket: OwnedFd) -> u64 {
+            let inode = self.keep(socket, RUNTIME, std::process::id()).unwrap();
+            self.note_received(inode);
+            inode
+        }
     }
 
     #[test]
-    fn what_nobody_holds_is_swept_so_that_it_never_fills() {
-        let mut registry = Registry::default();
+    fn a_socket_is_found_by_its_inode() {
+        let registry = Registry::default();
+        let inode = registry.keeps(udp());
+        let found = registry.find(inode).unwrap().unwrap();
+        assert_eq!(descriptor::status(found.as_fd()).unwrap().identity.inode, inode);
+        assert_eq!(registry.find(inode + 1).unwrap_err(), Errno::ENOENT);
+        registry.release(inode);
+        assert!(registry.find(inode).unwrap().is_none(), "let go because it was connected");
+    }
+
+    #[test]
+    fn what_nobody_holds_is_swept_when_it_is_time() {
+        let registry = Registry::default();
         for _ in 0..MAX_KEPT * 2 {
-            registry.keep(udp(), RUNTIME).unwrap();
+            registry.keeps(udp());
+            if registry.takes_wish_for_sweep() {
+                registry.sweep(std::process::id());
+            }
         }
-        assert!(registry.kept.len() <= SWEEP_FROM);
+        assert!(registry.sockets().kept.len() <= SWEEP_FROM);
+        assert!(!registry.takes_wish_for_sweep());
+    }
+
+    #[test]
+    fn a_share_that_is_full_of_what_nobody_holds_is_swept_at_once() {
+        let registry = Registry::default();
+        for _ in 0..MAX_KEPT * 2 {
+            registry.keeps(udp());
+        }
+        assert!(registry.sockets().kept.len() < MAX_KEPT);
+    }
+
+    #[test]
+    fn a_sweep_leaves_what_has_just_been_made() {
+        let registry = Registry::default();
+        let pending = registry.keep(udp(), RUNTIME, std::process::id()).unwrap();
+        registry.sweep(std::process::id());
+        assert!(registry.find(pending).is_ok(), "its target has it not yet");
+        // As if a sweep had begun before.
+        registry.note_received(pending);
+        registry.sockets().kept[0].since = Some(2);
+        registry.sweep(std::process::id());
+        assert!(registry.find(pending).is_ok());
+        registry.sweep(std::process::id());
+        assert!(registry.find(pending).is_err());
     }
 
     #[test]
     fn sockets_of_others_leave_room_for_the_runtime() {
-        let mut registry = Registry::default();
+        let registry = Registry::default();
+        let mut sockets = registry.sockets();
         for account in (1..100).map(Account::Tree) {
-            while registry.has_room_for(account) {
-                registry.kept.push_back(Kept { inode: 1, account, socket: udp() });
+            while sockets.has_room_for(account) {
+                sockets.kept.push_back(Kept { inode: 1, account, socket: udp(), since: Some(0) });
             }
         }
-        assert_eq!(registry.kept.len(), MAX_KEPT / 4 * 3);
-        registry.in_vain_until = Some(Instant::now() + Duration::from_mins(1));
-        assert_eq!(registry.keep(udp(), Account::Tree(1)), Err(Errno(libc::EMFILE)), "not looked for again");
-        assert!(registry.has_room_for(RUNTIME));
+        assert_eq!(sockets.kept.len(), MAX_KEPT / 4 * 3);
+        assert!(sockets.has_room_for(RUNTIME));
+        sockets.in_vain_until = Some(Instant::now() + Duration::from_mins(1));
+        drop(sockets);
+        let kept = registry.keep(udp(), Account::Tree(1), std::process::id());
+        assert_eq!(kept, Err(Errno(libc::EMFILE)), "not looked for again");
     }
 
     #[test]

@@ -32,6 +32,15 @@ impl Account {
         Self::below(caller.process, runtime, target::parent_of)
     }
 
+    /// The account of a process in the family of `runtime`.
+    #[must_use]
+    pub fn of_process(process: u32, runtime: u32) -> Self {
+        if process == runtime {
+            return Self::Runtime(runtime);
+        }
+        Self::below(process, runtime, target::parent_of)
+    }
+
     /// Whether it is the runtime's, or a worker's.
     #[must_use]
     pub const fn is_runtime(self) -> bool {

@@ -96,10 +96,9 @@ impl Supervisor {
         let link = target::link(caller.thread, format_args!("fd/{number}"), &mut link)
             .map_err(|error| if error == Errno::ENOENT { Errno(libc::EBADF) } else { error })?;
         let inode = socket_inode(link).ok_or(Errno(libc::ENOTSOCK))?;
-        let registry = self.registry();
-        match registry.find(inode) {
-            Ok(file) => Ok(Pinned::new(file, Some(inode))?),
-            Err(Errno::ENOENT) if registry.was_connected(inode) => Err(Missing::Connected),
+        match self.registry.find(inode) {
+            Ok(Some(file)) => Ok(Pinned::new(file, Some(inode))?),
+            Ok(None) => Err(Missing::Connected),
             Err(Errno::ENOENT) => Err(Missing::Foreign),
             Err(error) => Err(Missing::Fails(error)),
         }
@@ -108,7 +107,7 @@ impl Supervisor {
     /// Lets a connected stream go from the registry, where it is kept there.
     pub(super) fn release(&self, socket: &Pinned) {
         if let Some(inode) = socket.kept_as {
-            self.registry().release(inode);
+            self.registry.release(inode);
         }
     }
 
@@ -118,7 +117,7 @@ impl Supervisor {
         let (domain, kind, protocol) = (low_word(domain), low_word(kind), low_word(protocol));
         let made = socket::create(domain, kind, protocol).or_else(|error| {
             if matches!(error.0, libc::EMFILE | libc::ENFILE) {
-                self.registry().sweep_now_and_then();
+                self.registry.sweep_now_and_then(self.runtime);
             }
             socket::create(domain, kind, protocol)
         });
@@ -135,7 +134,14 @@ impl Supervisor {
         file: &OwnedFd,
         close_on_exec: bool,
     ) -> Result<Answer, Errno> {
-        self.registry().keep(file.try_clone()?, Account::of(caller, self.runtime))?;
+        let account = Account::of(caller, self.runtime);
+        let inode = self.registry.keep(file.try_clone()?, account, self.runtime)?;
+        let given = self.give_socket(id, file, close_on_exec);
+        self.registry.note_received(inode);
+        given
+    }
+
+    fn give_socket(&self, id: u64, file: &OwnedFd, close_on_exec: bool) -> Result<Answer, Errno> {
         match self.listener.answer_with_descriptor(id, file.as_fd(), close_on_exec) {
             // Before 5.14 there is no answering in one step; a target interrupted in between keeps the descriptor.
             Err(Errno::EINVAL) => {

@@ -158,6 +158,17 @@ pub fn stack_start(process: u32) -> u64 {
 
 fn read_stack_start(process: u32) -> Option<u64> {
     const FIELD: usize = 28;
+    stat_field(process, FIELD, |field| field.parse().ok())
+}
+
+/// Whether a process waits in a way that not even its end ends (proc(5), `stat`, state D).
+#[must_use]
+pub fn waits_uninterruptibly(process: u32) -> bool {
+    const FIELD: usize = 3;
+    stat_field(process, FIELD, |field| Some(field == "D")).unwrap_or(false)
+}
+
+fn stat_field<T>(process: u32, number: usize, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let mut path = ProcPath::new();
     write!(path, "/proc/{process}/stat").ok()?;
     let mut bytes = [0; 1024];
@@ -165,8 +176,7 @@ fn read_stack_start(process: u32) -> Option<u64> {
     let bytes = bytes.get(..length)?;
     // The second field is a name in parentheses, which may hold anything; the third follows the last of them.
     let after_name = bytes.get(bytes.iter().rposition(|byte| *byte == b')')? + 1..)?;
-    let field = std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(FIELD - 3)?;
-    field.parse().ok()
+    parse(std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(number.checked_sub(3)?)?)
 }
 
 /// What a link under `/proc/<pid>` points to.

@@ -85,6 +85,9 @@ impl Watch {
             && let Ok(notification) = self.supervisor.listener.receive()
         {
             self.supervisor.answer(&notification);
+            if self.supervisor.registry.takes_wish_for_sweep() {
+                self.supervisor.registry.sweep(self.supervisor.runtime);
+            }
         }
         self.look();
         None
@@ -163,6 +166,10 @@ impl Member {
                     let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.look_at_due()));
                     self.crew.have_looked();
                 }
+                Work::Sweep => {
+                    self.supervisor.registry.sweep(self.supervisor.runtime);
+                    self.crew.have_swept();
+                }
             }
         }
     }
@@ -183,6 +190,9 @@ impl Member {
             self.supervisor.answer(&call);
             if !self.crew.end(ticket) {
                 return Some(ticket);
+            }
+            if self.supervisor.registry.takes_wish_for_sweep() {
+                self.crew.have_sockets_swept(|| start(&self.crew, &self.supervisor));
             }
         }
     }

@@ -153,7 +153,7 @@ struct Shared {
     queue: Mutex<Queue>,
     work: Condvar,
     listener: Arc<Listener>,
-    registry: Arc<Mutex<Registry>>,
+    registry: Arc<Registry>,
     undelivered: Undelivered,
     waits_killable: bool,
 }
@@ -170,7 +170,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Workers {
     /// Workers that answer through `listener`; no thread is started yet.
     #[must_use]
-    pub fn new(listener: Arc<Listener>, registry: Arc<Mutex<Registry>>, undelivered: Undelivered) -> Self {
+    pub fn new(listener: Arc<Listener>, registry: Arc<Registry>, undelivered: Undelivered) -> Self {
         let waits_killable = seccomp::waits_killable();
         let queue = Mutex::new(Queue { jobs: VecDeque::with_capacity(MAX_QUEUED), ..Queue::default() });
         Self(Arc::new(Shared {
@@ -295,7 +295,7 @@ impl Shared {
             Task::Connect { address, release } => {
                 let connected = socket::connect(job.socket.as_fd(), &address);
                 if let (Ok(()) | Err(Errno(libc::EISCONN)), Some(inode)) = (connected, release) {
-                    lock(&self.registry).release(inode);
+                    self.registry.release(inode);
                 }
                 connected.map(|()| 0)
             }
