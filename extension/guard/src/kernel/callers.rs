@@ -10,7 +10,7 @@ use ringfence_policy::Role;
 use super::Supervisor;
 use super::answer::ExpectedExec;
 use super::target::{self, Caller};
-use super::verify::{self, Expected, Finding, Seen};
+use super::verify::{self, Expected, Finding, Image, Seen};
 use crate::launch::probe::Reach;
 use crate::sys::descriptor::Identity;
 use crate::sys::seccomp::Notification;
@@ -190,7 +190,7 @@ impl Supervisor {
         file: Identity,
         readable: bool,
     ) -> Result<ExpectedExec, Errno> {
-        let before = target::executable(caller.process)?;
+        let before = Image::of(caller.process)?;
         let expected = Expected { thread: caller.thread, file, readable };
         let noted = self.verifier().expect(caller.process, before, expected);
         if noted != Err(Errno(libc::EAGAIN)) {

@@ -18,6 +18,7 @@ use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, 
 use super::Supervisor;
 use super::answer::Answer;
 use super::target::{self, Caller, MAX_PATH, TargetPath};
+use super::verify::Image;
 use crate::program::Program;
 use crate::sys::descriptor::{self, Identity};
 use crate::sys::seccomp::Notification;
@@ -219,7 +220,7 @@ impl Supervisor {
         };
         let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
         if verdict.decision == Decision::Allow {
-            self.verifier().accept(caller.process, file);
+            self.accept(caller.process, file);
             return true;
         }
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
@@ -229,9 +230,14 @@ impl Supervisor {
         report.outcome = if denied { Outcome::Killed } else { Outcome::Reported };
         self.report(caller, report, verdict.rule);
         if !denied {
-            self.verifier().accept(caller.process, file);
+            self.accept(caller.process, file);
         }
         !denied
+    }
+
+    fn accept(&self, process: u32, file: Identity) {
+        let stack = if file == self.runtime_file { target::stack_start(process) } else { 0 };
+        self.verifier().accept(Image { file, stack });
     }
 }
 

@@ -158,17 +158,6 @@ pub fn stack_start(process: u32) -> u64 {
 
 fn read_stack_start(process: u32) -> Option<u64> {
     const FIELD: usize = 28;
-    stat_field(process, FIELD, |field| field.parse().ok())
-}
-
-/// Whether a process waits in a way that not even its end ends (proc(5), `stat`, state D).
-#[must_use]
-pub fn waits_uninterruptibly(process: u32) -> bool {
-    const FIELD: usize = 3;
-    stat_field(process, FIELD, |field| Some(field == "D")).unwrap_or(false)
-}
-
-fn stat_field<T>(process: u32, number: usize, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
     let mut path = ProcPath::new();
     write!(path, "/proc/{process}/stat").ok()?;
     let mut bytes = [0; 1024];
@@ -176,7 +165,17 @@ fn stat_field<T>(process: u32, number: usize, parse: impl FnOnce(&str) -> Option
     let bytes = bytes.get(..length)?;
     // The second field is a name in parentheses, which may hold anything; the third follows the last of them.
     let after_name = bytes.get(bytes.iter().rposition(|byte| *byte == b')')? + 1..)?;
-    parse(std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(number.checked_sub(3)?)?)
+    let field = std::str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(FIELD - 3)?;
+    field.parse().ok()
+}
+
+/// Whether a process waits in a way that not even its end ends (proc(5), `status`, state D). That is told without waiting.
+#[must_use]
+pub fn waits_uninterruptibly(process: u32) -> bool {
+    let mut bytes = [0; 2048];
+    status(process, &mut bytes)
+        .and_then(|status| field(status, b"State:"))
+        .is_some_and(|state| state.starts_with('D'))
 }
 
 /// What a link under `/proc/<pid>` points to.

@@ -53,8 +53,7 @@ struct Allowed {
 #[derive(Debug)]
 struct Pending {
     process: u32,
-    before: Identity,
-    stack_before: u64,
+    before: Image,
     allowed: Vec<Allowed>,
     noted: Instant,
     looks: usize,
@@ -101,6 +100,29 @@ pub struct Seen {
 struct Asked {
     changed: Option<u64>,
     threads: Vec<u32>,
+    runtime: u32,
+    runtime_file: Identity,
+}
+
+/// What a process runs, and on which stack: another one after each exec.
+#[derive(Debug, Clone, Copy)]
+pub struct Image {
+    /// Its executable.
+    pub file: Identity,
+    /// Where its stack starts; 0 where that may not be seen.
+    pub stack: u64,
+}
+
+impl Image {
+    /// Looks at a process, without any lock: it may take its time.
+    ///
+    /// # Errors
+    /// As [`target::executable`].
+    pub fn of(process: u32) -> Result<Self, Errno> {
+        // In this order: of an exec that takes place in between the file shows, or the same file's old stack.
+        let stack = target::stack_start(process);
+        target::executable(process).map(|file| Self { file, stack })
+    }
 }
 
 /// What a process shows of itself.
@@ -109,6 +131,9 @@ struct Sight {
     /// Where its stack starts, if an exec of it is under way.
     stack: u64,
     runs: Result<Identity, Errno>,
+    /// Where its stack, and the runtime's, start if it runs the runtime's file.
+    image: u64,
+    runtime_image: u64,
     /// The threads that are back from their exec, or gone, so that it has failed if the process runs what it ran before.
     returned: Vec<u32>,
 }
@@ -122,7 +147,12 @@ impl Sight {
         // Before what it runs is looked at: a thread whose exec takes place in between has not failed, and has a new stack.
         let returned = asked.threads.iter().filter(is_back).copied().collect();
         let stack = asked.changed.map_or(0, |_| target::stack_start(process));
-        Self { stack, runs: target::executable(process), returned }
+        let runs = target::executable(process);
+        let is_copy = process != asked.runtime && runs == Ok(asked.runtime_file);
+        let stack_of = |process, matters| if matters { target::stack_start(process) } else { 0 };
+        let image = stack_of(process, runs == Ok(asked.runtime_file));
+        let runtime_image = stack_of(asked.runtime, is_copy);
+        Self { stack, runs, image, runtime_image, returned }
     }
 }
 
@@ -166,12 +196,7 @@ impl Verifier {
     ///
     /// # Errors
     /// `EAGAIN` where too many execs are under way.
-    pub fn expect(
-        &mut self,
-        process: u32,
-        before: Identity,
-        expected: Expected,
-    ) -> Result<ExpectedExec, Errno> {
+    pub fn expect(&mut self, process: u32, before: Image, expected: Expected) -> Result<ExpectedExec, Errno> {
         self.know(expected.file);
         self.changes += 1;
         let changes = self.changes;
@@ -186,14 +211,7 @@ impl Verifier {
         }
         let Expected { thread, file, readable } = expected;
         let allowed = vec![Allowed { thread, file }];
-        let stack_before = target::stack_start(process);
-        self.pending.push(Pending {
-            before,
-            stack_before,
-            allowed,
-            readable,
-            ..Pending::new(process, changes)
-        });
+        self.pending.push(Pending { before, allowed, readable, ..Pending::new(process, changes) });
         Ok(ExpectedExec::noted())
     }
 
@@ -230,6 +248,8 @@ impl Verifier {
     fn asked(&self, process: u32) -> Asked {
         let pending = self.position(process).and_then(|at| self.pending.get(at));
         Asked {
+            runtime: self.runtime,
+            runtime_file: self.runtime_file,
             changed: pending.map(|pending| pending.changed),
             threads: pending
                 .map(|pending| pending.allowed.iter().map(|allowed| allowed.thread).collect())
@@ -251,14 +271,14 @@ impl Verifier {
             Err(_) => return self.judge_closed(process),
         };
         let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) else {
-            return self.judge_settled(process, now);
+            return self.judge_settled(process, now, sight);
         };
         pending.closed_since = None;
         if pending.condemned {
             return Finding::Condemned;
         }
         // Every exec makes a new stack, so one of the same file shows too.
-        if now == pending.before && sight.stack == pending.stack_before {
+        if now == pending.before.file && sight.stack == pending.before.stack {
             pending.allowed.retain(|allowed| !sight.returned.contains(&allowed.thread));
             if pending.allowed.is_empty() {
                 self.forget(process);
@@ -269,7 +289,7 @@ impl Verifier {
             return Finding::Unexpected(now);
         }
         self.forget(process);
-        self.accept(process, now);
+        self.accept(Image { file: now, stack: sight.image });
         Finding::Expected
     }
 
@@ -290,18 +310,18 @@ impl Verifier {
     ///
     /// That it runs the runtime's file is not enough, or one that was swapped in and has forked before the first look
     /// would leave a copy behind that is taken for the runtime's. A fork has the stack of its parent; an exec has not.
-    fn judge_settled(&mut self, process: u32, now: Identity) -> Finding {
+    fn judge_settled(&mut self, process: u32, now: Identity, sight: &Sight) -> Finding {
         if !self.known.contains(&now) {
             return Finding::Unexpected(now);
         }
         if now != self.runtime_file || process == self.runtime {
             return Finding::Expected;
         }
-        match target::stack_start(process) {
+        match sight.image {
             // In the middle of an exec, or gone by now.
             0 => Finding::Closed,
             stack if self.images.contains(&stack) => Finding::Expected,
-            stack if stack == target::stack_start(self.runtime) => {
+            stack if stack == sight.runtime_image => {
                 self.note_image(stack);
                 Finding::Expected
             }
@@ -316,11 +336,11 @@ impl Verifier {
         self.images.push(stack);
     }
 
-    /// Notes that `process` may run `file`, and its copies too.
-    pub fn accept(&mut self, process: u32, file: Identity) {
-        self.know(file);
-        let stack = if file == self.runtime_file { target::stack_start(process) } else { 0 };
-        if stack != 0 && !self.images.contains(&stack) {
+    /// Notes that a process may run this, and its copies too.
+    pub fn accept(&mut self, image: Image) {
+        self.know(image.file);
+        let Image { file, stack } = image;
+        if file == self.runtime_file && stack != 0 && !self.images.contains(&stack) {
             self.note_image(stack);
         }
     }
@@ -395,8 +415,7 @@ impl Pending {
             process,
             changed,
             watched: false,
-            before: Identity::default(),
-            stack_before: 0,
+            before: Image { file: Identity::default(), stack: 0 },
             allowed: Vec::new(),
             noted: Instant::now(),
             looks: 0,
@@ -467,7 +486,7 @@ mod tests {
         let file = target::executable(own).unwrap();
         let mut verifier = Verifier::new(u32::MAX - 1, file);
         assert_eq!(verifier.look(own, None), Finding::Unexpected(file));
-        verifier.accept(own, file);
+        verifier.accept(Image { file, stack: target::stack_start(own) });
         assert_eq!(verifier.look(own, None), Finding::Expected);
         assert_eq!(Verifier::new(own, file).look(own, None), Finding::Expected);
         let mut child =
@@ -499,13 +518,13 @@ mod tests {
         let own = std::process::id();
         let mut verifier = verifier();
         verifier.know(target::executable(own).unwrap());
-        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY)).unwrap();
+        verifier.expect(own, Image::of(own).unwrap(), exec(NOBODY)).unwrap();
         (own, verifier)
     }
 
     /// The same, and it became what it runs now.
     fn became(verifier: &mut Verifier) {
-        verifier.pending[0].before = OTHER;
+        verifier.pending[0].before.file = OTHER;
     }
 
     #[test]
@@ -536,13 +555,10 @@ mod tests {
         assert_eq!((0..100).map_while(|_| verifier.look_if_due(later)).count(), LOOKS.len());
         assert_eq!(verifier.patience(later), Some(5000));
         for thread in (NOBODY + 1..).take(MAX_ALLOWED - 1) {
-            verifier.expect(own, target::executable(own).unwrap(), exec(thread)).unwrap();
+            verifier.expect(own, Image::of(own).unwrap(), exec(thread)).unwrap();
         }
-        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY)).unwrap();
-        assert_eq!(
-            verifier.expect(own, target::executable(own).unwrap(), exec(1)).unwrap_err(),
-            Errno(libc::EAGAIN)
-        );
+        verifier.expect(own, Image::of(own).unwrap(), exec(NOBODY)).unwrap();
+        assert_eq!(verifier.expect(own, Image::of(own).unwrap(), exec(1)).unwrap_err(), Errno(libc::EAGAIN));
     }
 
     #[test]
@@ -563,7 +579,7 @@ mod tests {
     #[test]
     fn a_process_is_unsettled_until_each_of_its_execs_was_seen_or_has_failed() {
         let (own, mut verifier) = in_the_middle();
-        verifier.expect(own, target::executable(own).unwrap(), exec(NOBODY + 1)).unwrap();
+        verifier.expect(own, Image::of(own).unwrap(), exec(NOBODY + 1)).unwrap();
         assert!(!verifier.is_settled(own) && verifier.is_settled(NOBODY));
         assert_eq!(verifier.look(own, Some(NOBODY)), Finding::Expected, "one is back with another call");
         assert!(!verifier.is_settled(own));
@@ -594,7 +610,7 @@ mod tests {
         let sight = Sight::of(own, Some(NOBODY), &asked);
         let seen = verifier.judge(own, &asked, &sight).unwrap();
         assert!(verifier.is_settled(own), "the exec has failed");
-        let runs = target::executable(own).unwrap();
+        let runs = Image::of(own).unwrap();
         verifier.expect(own, runs, exec(NOBODY)).unwrap();
         assert_eq!(verifier.judge(own, &asked, &sight), None, "the same thread has asked again");
         verifier.forget_seen(own, seen);
