@@ -34,8 +34,6 @@ const MAX_LOOKERS: usize = 8;
 const MAX_IDLE: usize = 2;
 /// Ticks after which one that has work to do, and gets no processor for it, counts as held up.
 const MAX_PATIENCE: u32 = 20;
-/// Sweeps of kept sockets at one time: one that is held up does not keep the next from being made.
-const MAX_SWEEPS: usize = 8;
 
 /// What a thread does next.
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +77,6 @@ struct State {
     last_tick: Option<Instant>,
     lookers: usize,
     last_look: Option<Instant>,
-    sweeps: usize,
-    last_sweep: Option<Instant>,
 }
 
 impl State {
@@ -333,22 +329,12 @@ impl Crew {
         state.lookers = state.lookers.saturating_sub(1);
     }
 
-    /// Has somebody sweep the sockets that are kept, unless somebody has just begun to. `staff` as for [`Self::look`].
+    /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`].
     pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) {
-        let now = Instant::now();
         let mut state = lock(&self.state);
-        let has_time = state.last_sweep.is_none_or(|last| now.duration_since(last) >= 4 * TICK);
-        if state.sweeps < MAX_SWEEPS && (state.sweeps == 0 || has_time) && state.is_staffed(staff) {
-            state.sweeps += 1;
-            state.last_sweep = Some(now);
+        if !state.work.iter().any(|work| matches!(work, Work::Sweep)) && state.is_staffed(staff) {
             self.give(&mut state, Work::Sweep);
         }
-    }
-
-    /// Notes that somebody has swept.
-    pub(super) fn have_swept(&self) {
-        let mut state = lock(&self.state);
-        state.sweeps = state.sweeps.saturating_sub(1);
     }
 
     /// What a thread does next, which has answered call `done` if that was not one of many. `None` where there are enough

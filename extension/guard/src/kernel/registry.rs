@@ -30,6 +30,9 @@ const MAX_LOOKS: usize = 65_536;
 /// A sweep that took as long as this is not made again for so many times as long as it took.
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
+/// Sweeps at one time, and how long each may take before there is another one: somebody may keep it waiting.
+const MAX_SWEEPS: usize = 8;
+const MAX_SWEEP: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 struct Kept {
@@ -52,6 +55,8 @@ struct Sockets {
     kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
     sweeps: u64,
+    under_way: usize,
+    last_begun: Option<Instant>,
     swept_at: usize,
     rests_until: Option<Instant>,
     in_vain_until: Option<Instant>,
@@ -64,6 +69,19 @@ impl Sockets {
 
     fn find(&self, inode: u64) -> Option<&Kept> {
         self.kept.iter().find(|kept| kept.inode == inode)
+    }
+
+    /// Begins a sweep, if there is something to sweep and nobody does so already, or `urgent` says not to wait for that one.
+    fn begin_sweep(&mut self, urgent: bool) -> Option<u64> {
+        let is_late = self.last_begun.is_none_or(|begun| begun.elapsed() >= MAX_SWEEP);
+        let may = self.under_way == 0 || (self.under_way < MAX_SWEEPS && (urgent || is_late));
+        if self.kept.is_empty() || !may {
+            return None;
+        }
+        self.last_begun = Some(Instant::now());
+        self.under_way += 1;
+        self.sweeps += 1;
+        Some(self.sweeps)
     }
 }
 
@@ -113,7 +131,7 @@ impl Registry {
         if again && !account.is_runtime() {
             return Err(Errno(libc::EMFILE));
         }
-        self.sweep(runtime);
+        self.sweep(runtime, account.is_runtime());
         let mut sockets = self.sockets();
         if sockets.has_room_for(account) {
             return Ok(());
@@ -153,22 +171,17 @@ impl Registry {
         if self.sockets().rests_until.is_some_and(|until| begun < until) {
             return;
         }
-        self.sweep(runtime);
-        let took = begun.elapsed();
-        self.sockets().rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
+        if self.sweep(runtime, false) {
+            let took = begun.elapsed();
+            self.sockets().rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
+        }
     }
 
     /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
-    /// sweep began.
-    pub fn sweep(&self, runtime: u32) {
-        let this = {
-            let mut sockets = self.sockets();
-            if sockets.kept.is_empty() {
-                return;
-            }
-            sockets.sweeps += 1;
-            sockets.sweeps
-        };
+    /// sweep began. False where somebody else is at it, unless it is `urgent`.
+    pub fn sweep(&self, runtime: u32, urgent: bool) -> bool {
+        let begun = self.sockets().begin_sweep(urgent);
+        let Some(this) = begun else { return false };
         let held = Holders::look(runtime);
         let mut sockets = self.sockets();
         sockets.kept.retain(|kept| {
@@ -177,6 +190,8 @@ impl Registry {
                 || held.unasked.contains(&kept.account)
         });
         sockets.swept_at = sockets.kept.len();
+        sockets.under_way -= 1;
+        true
     }
 }
 
@@ -260,7 +275,7 @@ mod tests {
         for _ in 0..MAX_KEPT * 2 {
             registry.keeps(udp());
             if registry.takes_wish_for_sweep() {
-                registry.sweep(std::process::id());
+                registry.sweep(std::process::id(), false);
             }
         }
         assert!(registry.sockets().kept.len() <= SWEEP_FROM);
@@ -280,15 +295,29 @@ mod tests {
     fn a_sweep_leaves_what_has_just_been_made() {
         let registry = Registry::default();
         let pending = registry.keep(udp(), RUNTIME, std::process::id()).unwrap();
-        registry.sweep(std::process::id());
+        registry.sweep(std::process::id(), false);
         assert!(registry.find(pending).is_ok(), "its target has it not yet");
         // As if a sweep had begun before.
         registry.note_received(pending);
         registry.sockets().kept[0].since = Some(2);
-        registry.sweep(std::process::id());
+        registry.sweep(std::process::id(), false);
         assert!(registry.find(pending).is_ok());
-        registry.sweep(std::process::id());
+        registry.sweep(std::process::id(), false);
         assert!(registry.find(pending).is_err());
+    }
+
+    #[test]
+    fn one_sweep_is_enough_unless_it_is_kept_waiting() {
+        let registry = Registry::default();
+        registry.keeps(udp());
+        let mut sockets = registry.sockets();
+        assert_eq!(sockets.begin_sweep(false), Some(1));
+        assert_eq!(sockets.begin_sweep(false), None);
+        assert_eq!(sockets.begin_sweep(true), Some(2));
+        sockets.last_begun = Instant::now().checked_sub(MAX_SWEEP);
+        assert_eq!(sockets.begin_sweep(false), Some(3));
+        let urgent = (0..100).map_while(|_| sockets.begin_sweep(true));
+        assert_eq!(urgent.count(), MAX_SWEEPS - 3);
     }
 
     #[test]

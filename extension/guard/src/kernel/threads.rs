@@ -86,7 +86,7 @@ impl Watch {
         {
             self.supervisor.answer(&notification);
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.supervisor.registry.sweep(self.supervisor.runtime);
+                self.supervisor.registry.sweep(self.supervisor.runtime, false);
             }
         }
         self.look();
@@ -167,8 +167,7 @@ impl Member {
                     self.crew.have_looked();
                 }
                 Work::Sweep => {
-                    self.supervisor.registry.sweep(self.supervisor.runtime);
-                    self.crew.have_swept();
+                    self.supervisor.registry.sweep(self.supervisor.runtime, false);
                 }
             }
         }
