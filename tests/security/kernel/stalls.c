@@ -313,6 +313,20 @@ static int socket_held(void) {
     if (connect(wanted = socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to)) return errno;
     return locked(send_data, bind_again);
 }
+/* A descriptor is put into a caller by the caller himself, when he next runs: one at idle priority runs when he can. */
+static void *open_idly(void *unused) {
+    be_idle();
+    for (;;) take(), stalled_open();
+    return unused;
+}
+static void ask_idly(void) { wait_for_all(), begin(open_idly); }
+static int idle_caller(void) {
+    prepare();
+    strcpy(there_path, held_file);
+    start_takers(1, 8), start(ask_idly);
+    return measure(RUNTIME);
+}
+
 const struct attack stalls[] = {
     {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
     {"memory-that-is-held-at-send", at_send, STALL}, {"memory-that-is-held-at-exec", at_exec, STALL},
@@ -323,5 +337,6 @@ const struct attack stalls[] = {
     {"exec-that-is-held", exec_held, STALL},
     {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
+    {"answer-to-an-idle-caller", idle_caller, STALL},
     {0},
 };
