@@ -187,12 +187,12 @@ static void stalled_exec(void) {
     waitpid(clone(become, stack + sizeof stack, CLONE_VM | SIGCHLD, 0), 0, 0);
 }
 static void (*stalled)(void);
-static int callers;
+static int callers, pause_between = 10000; /* microseconds */
 static size_t width;
 static void *call_again(void *unused) {
     pin(0);
     while (!held) usleep(1000);
-    for (;;) stalled(), usleep(10000);
+    for (;;) stalled(), usleep(pause_between);
     return unused;
 }
 static void call_from_held_memory(void) {
@@ -327,6 +327,40 @@ static int idle_caller(void) {
     return measure(RUNTIME);
 }
 
+/* Short stalls, but one after the other: who waits for each only as long as it takes gets nothing else done. A few
+   processes hold their memory in turn, each for some milliseconds. */
+enum { HONEST = 200, SHORT = 4 };
+static double connects(void) {
+    double waited = 0;
+    for (int i = 0; i < HONEST && waited < AT_MOST; i++, usleep(1000)) {
+        double one = now();
+        connect_once();
+        waited += now() - one;
+    }
+    return waited;
+}
+static void *hold_memory_shortly(void *unused) {
+    pin(1);
+    for (int i = 0;; i++) held = 1, take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    return unused;
+}
+static void call_from_shortly_held_memory(void) {
+    lay_out(width);
+    for (int i = 0; i < callers; i++) begin(call_again);
+    wait_for_all(), begin(hold_memory_shortly);
+}
+static int short_stalls(void) {
+    prepare(), pin(0);
+    double quiet = connects();
+    stalled = stalled_connect, callers = 4, pause_between = 500, width = 256ul << 20, there = inet(ALLOWED, port);
+    for (holders = 0; holders < SHORT; holders++) start(call_from_shortly_held_memory);
+    let_go(), usleep(200000);
+    double disturbed = connects();
+    end_all();
+    fprintf(stderr, "%d honest connects took %.2f s, and %.3f s without\n", HONEST, disturbed, quiet);
+    return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
+}
+
 const struct attack stalls[] = {
     {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
     {"memory-that-is-held-at-send", at_send, STALL}, {"memory-that-is-held-at-exec", at_exec, STALL},
@@ -338,5 +372,6 @@ const struct attack stalls[] = {
     {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
+    {"short-stalls-again-and-again", short_stalls, STALL},
     {0},
 };
