@@ -7,8 +7,8 @@
 #include "attack.h"
 
 static const double WHILE = 2, AT_MOST = 4, TOO_LONG = 1; /* seconds */
-static const size_t SLICE = 2 << 20;         /* of the one file that is mapped again and again: pages cost nothing then */
-static const size_t FRESH = 64 << 20;        /* of pages that nobody has touched */
+static const size_t SLICE = 2 << 20;  /* of the one file that is mapped again and again: pages cost nothing then */
+static const size_t FRESH = 64 << 20; /* of pages that nobody has touched */
 
 /* What the processes tell each other. */
 static struct board {
@@ -249,7 +249,7 @@ static void *hold_memory_in_exec(void *unused) {
 }
 static void exec_with_held_memory(void) {
     static char stack[16384];
-    lay_out(width), begin(hold_memory_in_exec), wait_for_all();
+    lay_out(width), begin(hold_memory_in_exec), wait_for_all(), usleep(50000);
     executing = clone(become_slowly, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
 }
 static int exec_held(void) {
@@ -259,6 +259,52 @@ static int exec_held(void) {
     start(exec_with_held_memory);
     return measure(RUNTIME);
 }
+/* While nobody looks, what was swapped in runs on: those whose exec was let go ahead just before. */
+static struct beat *pulse;
+static char place[256];
+static void *swap_programs(void *unused) {
+    for (unsigned i = 0;; i++) {
+        strcpy(place, i & 1 ? self : "/usr/bin/true");
+        for (volatile unsigned pause = 0; pause < i * 7 % 3000; pause++) {}
+    }
+    return unused;
+}
+static int become_what_is_there(void *unused) {
+    static char *const arguments[] = {"mark", "beat", 0};
+    return syscall(SYS_execve, place, arguments, arguments + 2) || unused;
+}
+static void *exec_again(void *unused) {
+    char stack[16384];
+    for (;;) {
+        pid_t child = clone(become_what_is_there, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+        if (child > 0) waitpid(child, 0, 0);
+    }
+    return unused;
+}
+static void exec_what_is_swapped(void) {
+    strcpy(place, "/usr/bin/true");
+    begin(swap_programs), wait_for_all();
+    for (int i = 0; i < 6; i++) begin(exec_again);
+}
+static double lives_for(void) {
+    *board = (struct board){0}, *pulse = (struct beat){0};
+    start_takers(1, 2), start(exec_with_held_memory);
+    start(exec_what_is_swapped);
+    let_go(), board->until = now() + 1.4, usleep(1400000), end_all();
+    return pulse->last - pulse->first;
+}
+static int look_held(void) {
+    prepare();
+    int file = (int)syscall(SYS_memfd_create, "beat", 0);
+    if (file < 0 || ftruncate(file, sizeof *pulse) || dup2(file, BEAT) < 0) return errno;
+    pulse = mmap(0, sizeof *pulse, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
+    double lived = 0;
+    for (int i = 0; i < 24 && lived <= TOO_LONG; i++) lived = lives_for();
+    if (lived > TOO_LONG) fprintf(stderr, "it ran for %.1f s\n", lived);
+    return lived > TOO_LONG ? WORKED : NOT_SEEN;
+}
+
 /* What is locked while the kernel copies from or to a process's memory is locked for as long as the memory is. Another
    process, whose own memory is free, asks the guard for something that needs it: to make a file in a folder that is
    being read, to cut a file short that is being written, to bind a socket that is sending. */
@@ -368,7 +414,7 @@ const struct attack stalls[] = {
     {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
     {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
     {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
-    {"exec-that-is-held", exec_held, STALL},
+    {"exec-that-is-held", exec_held, STALL}, {"swapped-in-while-a-look-is-held", look_held, ON_GUARD},
     {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
