@@ -205,8 +205,8 @@ static int many_descriptors(void) {
 /* A program is swapped in while another process holds the guard up: a call of its own, with an address in memory whose
    lock is held by a thread that has next to no time. Nobody looks at the program meanwhile, if the guard has nobody else.
    The program shows by the clock, in memory that it has inherited, how long it ran. */
-enum { BEAT = 109, COPIES = 64 };
-static struct beat { volatile int ready, flag; volatile double first, last; } *pulse;
+enum { COPIES = 64 };
+static struct beat *pulse;
 static char *large, place[256];
 static const size_t copy = 64 << 20;
 static struct beat *inherited(void) { return mmap(0, sizeof *pulse, PROT_READ | PROT_WRITE, MAP_SHARED, BEAT, 0); }

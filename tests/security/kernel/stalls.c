@@ -6,19 +6,21 @@
    time, and lets go only when it is done. The honest process is on the other processor. */
 #include "attack.h"
 
-static const double WHILE = 2, TOO_LONG = 1; /* seconds */
-static const size_t SLICE = 2 << 20;         /* of the one file that is mapped again and again: pages cost nothing then */
+static const double WHILE = 2, AT_MOST = 4, TOO_LONG = 1; /* seconds */
+static const size_t SLICE = 2 << 20;  /* of the one file that is mapped again and again: pages cost nothing then */
+static const size_t FRESH = 64 << 20; /* of pages that nobody has touched */
 
 /* What the processes tell each other. */
 static struct board {
-    volatile int ready, go, held;
+    volatile int ready, go, held; /* how many processes are there, whether they may begin, how many hold something */
+    volatile double until;        /* when the attack ends */
     volatile double worst;        /* of the honest calls, in seconds */
     const char *volatile slowest; /* its name */
     volatile double since[64];    /* when each hostile process took what it holds */
     volatile double held_up_to;   /* the longest that one held it */
 } *board;
 static pid_t hostile[64];
-static int hostiles;
+static int hostiles, holders;
 static int port;
 static char folder[128], honest_file[160], held_folder[160], held_file[192];
 
@@ -49,48 +51,66 @@ static void exec_once(void) {
 static const struct { const char *name; void (*make)(void); } honest[] = {
     {"connect", connect_once}, {"open", open_once}, {"exec", exec_once},
 };
+/* How long something was held at most, or is held yet. */
+static double held_for(void) {
+    double longest = board->held_up_to, at = now();
+    for (int i = 0; i < hostiles; i++)
+        if (board->since[i] && at - board->since[i] > longest) longest = at - board->since[i];
+    return longest;
+}
 static void be_honest(void) {
     pin(0);
-    for (double begun = now(); now() - begun < WHILE && board->worst <= TOO_LONG; usleep(1000))
+    /* Where others take the processors, the hostile ones too need more time. */
+    for (double begun = now(), one = begun; board->worst <= TOO_LONG; usleep(1000)) {
+        if (one - begun > 10 * WHILE || (one - begun > WHILE && held_for() > TOO_LONG)) return;
         for (int i = 0; i < 3; i++) {
-            double one = now();
+            board->until = (one = now()) + AT_MOST;
             honest[i].make();
-            one = now() - one;
-            if (one > board->worst) board->worst = one, board->slowest = honest[i].name;
+            if (now() - one > board->worst) board->worst = now() - one, board->slowest = honest[i].name;
         }
+    }
 }
 
 /* Hostile processes: they begin when all are there, and none outlives the attack. */
+static int is_over(void) { return now() > board->until && board->until; }
 static void start(void (*run)(void)) {
     pid_t child = fork();
     if (!child) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        alarm(60), run();
-        for (;;) pause();
+        /* The first look at the clock fetches its page, for which later somebody may have to wait. */
+        alarm(60), is_over(), run();
+        /* Asking for its end would be a call that waits. */
+        while (!is_over()) usleep(10000);
+        _exit(0);
     }
     hostile[hostiles++] = child;
 }
 static void wait_for_all(void) {
     __atomic_add_fetch(&board->ready, 1, __ATOMIC_SEQ_CST);
     while (!board->go) usleep(1000);
-    alarm(4);
 }
+/* Sleeps until all that is to be held is held: then nobody else on this processor gets on. */
 static void take_all_time(void) {
     pin(1), wait_for_all();
-    for (;;) {}
+    while (board->held < holders) usleep(100);
+    while (!is_over()) {}
+}
+static void start_takers(int for_holders, int takers) {
+    holders = for_holders;
+    for (int i = 0; i < takers; i++) start(take_all_time);
 }
 static void let_go(void) {
     double begun = now();
     while (board->ready < hostiles && now() - begun < 30) usleep(1000);
-    board->go = 1;
+    for (board->go = 1; board->held < holders && now() - begun < 30;) usleep(1000);
 }
 /* The holder says that it takes what is held; what it took before it has let go by then. */
-static void take_as(int process) {
-    double at = now(), since = board->since[process];
-    if (since && at - since > board->held_up_to) board->held_up_to = at - since;
-    board->since[process] = at;
+static void take(void) {
+    double at = now(), since = board->since[hostiles];
+    if (!since) __atomic_add_fetch(&board->held, 1, __ATOMIC_SEQ_CST);
+    else if (at - since > board->held_up_to) board->held_up_to = at - since;
+    board->since[hostiles] = at;
 }
-static void take(void) { take_as(hostiles); }
 /* Those that take the time are the first to go, so that the others have some to end in. */
 static void end_all(void) {
     for (int i = 0; i < hostiles; i++) kill(hostile[i], SIGKILL);
@@ -110,8 +130,7 @@ static int measure(enum honest_one who) {
     if (!child) be_honest();
     if (who == CHILD && !child) _exit(0);
     if (child) waitpid(child, 0, 0);
-    for (int i = 0; i < hostiles; i++) take_as(i);
-    end_all();
+    board->held_up_to = held_for(), end_all();
     return outcome();
 }
 
@@ -119,11 +138,13 @@ static int measure(enum honest_one who) {
 static char *range;
 static size_t spread;
 static volatile int held;
+static void (*locking)(char *);
 static void lay_out(size_t size) {
     int file = (int)syscall(SYS_memfd_create, "large", 0);
     range = mmap(0, spread = size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (range == MAP_FAILED || ftruncate(file, (off_t)SLICE)) _exit(1);
-    for (size_t at = 0; at < size; at += SLICE)
+    mprotect(range, FRESH, PROT_READ | PROT_WRITE);
+    for (size_t at = FRESH; at < size; at += SLICE)
         mmap(range + at, SLICE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0);
 }
 static void be_idle(void) {
@@ -132,7 +153,7 @@ static void be_idle(void) {
 }
 static void *hold_memory(void *unused) {
     be_idle();
-    for (int i = 0;; i++) held = 1, take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_NONE);
+    for (int i = 0;; i++) held = 1, locking ? (void)0 : take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
     return unused;
 }
 static void begin(void *(*run)(void *)) {
@@ -166,12 +187,12 @@ static void stalled_exec(void) {
     waitpid(clone(become, stack + sizeof stack, CLONE_VM | SIGCHLD, 0), 0, 0);
 }
 static void (*stalled)(void);
-static int callers;
+static int callers, pause_between = 10000; /* microseconds */
 static size_t width;
 static void *call_again(void *unused) {
     pin(0);
     while (!held) usleep(1000);
-    for (;;) stalled(), usleep(10000);
+    for (;;) stalled(), usleep(pause_between);
     return unused;
 }
 static void call_from_held_memory(void) {
@@ -183,7 +204,7 @@ static int memory_held(void (*call)(void), int processes, int threads, enum hone
     prepare();
     stalled = call, callers = threads, width = processes > 1 ? 512ul << 20 : 2048ul << 20, there = inet(ALLOWED, port);
     strcpy(there_path, call == stalled_exec ? "/usr/bin/true" : held_file);
-    for (int i = 0; i < 2; i++) start(take_all_time);
+    start_takers(processes, 2);
     for (int i = 0; i < processes; i++) start(call_from_held_memory);
     return measure(who);
 }
@@ -223,26 +244,167 @@ static void *hold_memory_in_exec(void *unused) {
     while (!executing) {}
     snprintf(path, sizeof path, "/proc/%d/syscall", executing);
     int call = open(path, O_RDONLY);
-    wait_for_verdict(call), be_idle(), board->held = 1;
+    wait_for_verdict(call), be_idle();
     return hold_memory(unused);
 }
 static void exec_with_held_memory(void) {
     static char stack[16384];
-    lay_out(width), begin(hold_memory_in_exec), wait_for_all();
+    lay_out(width), begin(hold_memory_in_exec), wait_for_all(), usleep(50000);
     executing = clone(become_slowly, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
-}
-/* Sleeps until somebody holds something, and wakes on his processor. */
-static void take_all_time_then(void) {
-    pin(1), wait_for_all();
-    while (!board->held) usleep(100);
-    for (;;) {}
 }
 static int exec_held(void) {
     prepare();
     width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
-    for (int i = 0; i < 2; i++) start(take_all_time_then);
+    start_takers(1, 2);
     start(exec_with_held_memory);
     return measure(RUNTIME);
+}
+/* While nobody looks, what was swapped in runs on: those whose exec was let go ahead just before. */
+static struct beat *pulse;
+static char place[256];
+static void *swap_programs(void *unused) {
+    for (unsigned i = 0;; i++) {
+        strcpy(place, i & 1 ? self : "/usr/bin/true");
+        for (volatile unsigned pause = 0; pause < i * 7 % 3000; pause++) {}
+    }
+    return unused;
+}
+static int become_what_is_there(void *unused) {
+    static char *const arguments[] = {"mark", "beat", 0};
+    return syscall(SYS_execve, place, arguments, arguments + 2) || unused;
+}
+static void *exec_again(void *unused) {
+    char stack[16384];
+    for (;;) {
+        pid_t child = clone(become_what_is_there, stack + sizeof stack, CLONE_VM | SIGCHLD, 0);
+        if (child > 0) waitpid(child, 0, 0);
+    }
+    return unused;
+}
+static void exec_what_is_swapped(void) {
+    strcpy(place, "/usr/bin/true");
+    begin(swap_programs), wait_for_all();
+    for (int i = 0; i < 6; i++) begin(exec_again);
+}
+static double lives_for(void) {
+    *board = (struct board){0}, *pulse = (struct beat){0};
+    start_takers(1, 2), start(exec_with_held_memory);
+    start(exec_what_is_swapped);
+    let_go(), board->until = now() + 1.4, usleep(1400000), end_all();
+    return pulse->last - pulse->first;
+}
+static int look_held(void) {
+    prepare();
+    int file = (int)syscall(SYS_memfd_create, "beat", 0);
+    if (file < 0 || ftruncate(file, sizeof *pulse) || dup2(file, BEAT) < 0) return errno;
+    pulse = mmap(0, sizeof *pulse, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+    width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
+    double lived = 0;
+    for (int i = 0; i < 24 && lived <= TOO_LONG; i++) lived = lives_for();
+    if (lived > TOO_LONG) fprintf(stderr, "it ran for %.1f s\n", lived);
+    return lived > TOO_LONG ? WORKED : NOT_SEEN;
+}
+
+/* What is locked while the kernel copies from or to a process's memory is locked for as long as the memory is. Another
+   process, whose own memory is free, asks the guard for something that needs it: to make a file in a folder that is
+   being read, to cut a file short that is being written, to bind a socket that is sending. */
+enum { PAGE = 4096 };
+static int wanted = -1;
+static void read_folder(char *page) { lseek(wanted, 0, SEEK_SET), syscall(SYS_getdents64, wanted, page, PAGE); }
+static void write_file(char *page) { if (pwrite(wanted, page, PAGE, 0) < 0) errno = 0; }
+static void send_data(char *page) { send(wanted, page, PAGE, MSG_DONTWAIT | MSG_NOSIGNAL); }
+static void *lock_again(void *unused) {
+    pin(0);
+    while (!held) usleep(1000);
+    for (size_t at = 0;; at += PAGE) take(), locking(range + at % FRESH), usleep(100);
+    return unused;
+}
+static void lock_by_memory(void) {
+    lay_out(width), begin(lock_again), wait_for_all(), begin(hold_memory);
+}
+static void make_file(void) {
+    close(open(there_path, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    unlink(there_path);
+}
+static void cut_file(void) { close(open(there_path, O_WRONLY | O_TRUNC)); }
+static void bind_again(void) { bind(wanted, (void *)&there, sizeof there); }
+static void ask_for_it(void) {
+    wait_for_all(), begin(call_again), held = 1;
+}
+static int locked(void (*by)(char *), void (*call)(void)) {
+    locking = by, stalled = call, width = 2048ul << 20, there = inet(ALLOWED, port);
+    start_takers(1, 2);
+    start(lock_by_memory), start(ask_for_it);
+    return measure(RUNTIME);
+}
+static int folder_held(void) {
+    prepare();
+    char path[200];
+    for (int i = 0; i < 50; i++) snprintf(path, sizeof path, "%s/%d", held_folder, i), mkdir(path, 0700);
+    snprintf(there_path, sizeof there_path, "%s/new", held_folder);
+    wanted = open(held_folder, O_RDONLY | O_DIRECTORY);
+    return locked(read_folder, make_file);
+}
+static int file_held(void) {
+    prepare();
+    strcpy(there_path, held_file);
+    wanted = open(held_file, O_WRONLY);
+    return locked(write_file, cut_file);
+}
+static int socket_held(void) {
+    prepare();
+    int stream = 0;
+    receiver(SOCK_STREAM, ALLOWED, &stream);
+    struct sockaddr_in to = inet(ALLOWED, stream);
+    if (connect(wanted = socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to)) return errno;
+    return locked(send_data, bind_again);
+}
+/* A descriptor is put into a caller by the caller himself, when he next runs: one at idle priority runs when he can. */
+static void *open_idly(void *unused) {
+    be_idle();
+    for (;;) take(), stalled_open();
+    return unused;
+}
+static void ask_idly(void) { wait_for_all(), begin(open_idly); }
+static int idle_caller(void) {
+    prepare();
+    strcpy(there_path, held_file);
+    start_takers(1, 8), start(ask_idly);
+    return measure(RUNTIME);
+}
+
+/* Short stalls, but one after the other: who waits for each only as long as it takes gets nothing else done. A few
+   processes hold their memory in turn, each for some milliseconds. */
+enum { HONEST = 200, SHORT = 4 };
+static double connects(void) {
+    double waited = 0;
+    for (int i = 0; i < HONEST && waited < AT_MOST; i++, usleep(1000)) {
+        double one = now();
+        connect_once();
+        waited += now() - one;
+    }
+    return waited;
+}
+static void *hold_memory_shortly(void *unused) {
+    pin(1);
+    for (int i = 0;; i++) held = 1, take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    return unused;
+}
+static void call_from_shortly_held_memory(void) {
+    lay_out(width);
+    for (int i = 0; i < callers; i++) begin(call_again);
+    wait_for_all(), begin(hold_memory_shortly);
+}
+static int short_stalls(void) {
+    prepare(), pin(0);
+    double quiet = connects();
+    stalled = stalled_connect, callers = 4, pause_between = 500, width = 256ul << 20, there = inet(ALLOWED, port);
+    for (holders = 0; holders < SHORT; holders++) start(call_from_shortly_held_memory);
+    let_go(), usleep(200000);
+    double disturbed = connects();
+    end_all();
+    fprintf(stderr, "%d honest connects took %.2f s, and %.3f s without\n", HONEST, disturbed, quiet);
+    return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
 }
 
 const struct attack stalls[] = {
@@ -252,6 +414,10 @@ const struct attack stalls[] = {
     {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
     {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
     {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
-    {"exec-that-is-held", exec_held, STALL},
+    {"exec-that-is-held", exec_held, STALL}, {"swapped-in-while-a-look-is-held", look_held, ON_GUARD},
+    {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
+    {"socket-that-is-held", socket_held, STALL},
+    {"answer-to-an-idle-caller", idle_caller, STALL},
+    {"short-stalls-again-and-again", short_stalls, STALL},
     {0},
 };
