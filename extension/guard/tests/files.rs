@@ -11,7 +11,7 @@ mod support;
 
 use std::process::Output;
 
-use support::{KERNEL, guarded, text, violations, without};
+use support::{KERNEL, guarded, signals_wait, text, violations, without};
 
 /// Runs `files.py` in a folder of its own; the folder's name is no part of the results.
 fn results(run: impl FnOnce(&str) -> Output, name: &str) -> (String, Output) {
@@ -47,14 +47,6 @@ fn programs_get_the_same_results() {
         );
         assert_eq!(violations(&output), Vec::<String>::new(), "{profile:?}");
     }
-}
-
-/// From Linux 5.19 a signal ends a call only before the guard has taken it up. Earlier ones are in docs/kernel-plane.md.
-fn signals_wait() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
 }
 
 #[test]

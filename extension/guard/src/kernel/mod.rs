@@ -27,6 +27,7 @@ mod report;
 mod rights;
 mod send;
 mod shares;
+mod signals;
 mod sockets;
 mod target;
 mod threads;

@@ -71,6 +71,24 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
     check_int(returned).map(|_| value)
 }
 
+/// Whether calls on a socket wait for room, or for a connection, as long as that takes (`SO_SNDTIMEO`).
+#[must_use]
+pub fn waits_for_ever(socket: BorrowedFd<'_>) -> bool {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::timeval>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of the structure.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw mut time).cast(),
+            &raw mut size,
+        )
+    };
+    returned == 0 && time.tv_sec == 0 && time.tv_usec == 0
+}
+
 /// What is sent in one message on a target's socket.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Parcel<'a> {
