@@ -11,7 +11,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::shares::Account;
-use crate::sys::{Errno, descriptor};
+use crate::sys::{Errno, descriptor, socket};
 
 /// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.
 const MAX_KEPT: usize = 384;
@@ -27,6 +27,11 @@ const MAX_LOOKS: usize = 65_536;
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
 
+/// How long a stream is kept for a connect that a signal broke off and that may be made again after its handler.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// When a stream whose connect was broken off will not connect by itself any more (`tcp_syn_retries`).
+const HOPELESS: Duration = Duration::from_mins(3);
+
 #[derive(Debug)]
 struct Kept {
     inode: u64,
@@ -39,6 +44,8 @@ struct Kept {
 pub struct Registry {
     kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
+    /// Streams whose connect was broken off, and when: they may connect by themselves.
+    broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
     rests_until: Option<Instant>,
     in_vain_until: Option<Instant>,
@@ -93,10 +100,39 @@ impl Registry {
     /// Lets a stream go that is, or is about to be, connected.
     pub fn release(&mut self, inode: u64) {
         self.kept.retain(|kept| kept.inode != inode);
+        self.broken_off.retain(|(known, _)| *known != inode);
         if self.connected.len() >= MAX_CONNECTED {
             self.connected.pop_front();
         }
         self.connected.push_back(inode);
+    }
+
+    /// Notes that the connect of a stream was broken off. It is to be let go as soon as it is connected all the same, but
+    /// not before the call may have been made again.
+    pub fn watch(&mut self, inode: u64) {
+        self.broken_off.retain(|(known, _)| *known != inode);
+        self.broken_off.push((inode, Instant::now()));
+    }
+
+    /// Whether there are streams to look after.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        !self.broken_off.is_empty()
+    }
+
+    /// Lets those go that have connected by themselves.
+    pub fn look_after(&mut self) {
+        let kept = &self.kept;
+        let of = |inode: u64| kept.iter().find(|kept| kept.inode == inode);
+        self.broken_off.retain(|(inode, since)| of(*inode).is_some() && since.elapsed() < HOPELESS);
+        let done = self.broken_off.iter().filter(|(inode, since)| {
+            since.elapsed() >= PATIENCE
+                && of(*inode).is_some_and(|kept| socket::has_peer(kept.socket.as_fd()))
+        });
+        let done: Vec<_> = done.map(|(inode, _)| *inode).collect();
+        for inode in done {
+            self.release(inode);
+        }
     }
 
     /// Whether a stream was let go because it was connected.

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn a_status_is_read() {
         let own = Status::of(process::thread_id()).unwrap();
-        assert!(own.state == b'R' && own.threads >= 1 && own.switches != [0, 0], "{own:?}");
+        assert!(own.state == b'R' && own.threads > 1, "{own:?}");
         let text = b"Name:\tx\nState:\tS (sleeping)\nThreads:\t2\nSigPnd:\t0000000000000000\nShdPnd:\t0000000000002000\n\
                      SigBlk:\t0000000000002000\nvoluntary_ctxt_switches:\t3\nnonvoluntary_ctxt_switches:\t1\n";
         let status = Status::parse(text).unwrap();

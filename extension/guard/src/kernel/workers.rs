@@ -261,13 +261,17 @@ impl Workers {
         }
         let mut queue = lock(&self.0.queue);
         queue.turn = queue.turn.wrapping_add(looked);
+        drop(queue);
+        lock(&self.0.registry).look_after();
     }
 
     /// When to look at the workers again, in milliseconds; `None` while they are idle.
     #[must_use]
     pub fn patience(&self) -> Option<i32> {
         let queue = lock(&self.0.queue);
-        (!queue.busy.is_empty() || !queue.jobs.is_empty()).then_some(LOOK)
+        let somebody_waits = !queue.busy.is_empty() || !queue.jobs.is_empty();
+        drop(queue);
+        (somebody_waits || lock(&self.0.registry).watches()).then_some(LOOK)
     }
 
     fn start(&self) -> bool {
@@ -355,7 +359,12 @@ impl Shared {
     fn see_through(&self, thread: u32, job: &Job) -> Result<i64, Errno> {
         loop {
             match self.at_work_for(thread) {
-                Some((_, Some(why))) => return Err(broken_off(job, why)),
+                Some((_, Some(why))) => {
+                    if let Task::Connect { release: Some(inode), .. } = job.task {
+                        lock(&self.registry).watch(inode);
+                    }
+                    return Err(broken_off(job, why));
+                }
                 Some((call, None)) if self.listener.still_waits(call.id) => {}
                 _ => return Err(Errno(libc::EINTR)),
             }

@@ -54,6 +54,15 @@ pub fn name<'b>(socket: BorrowedFd<'_>, into: &'b mut [u8]) -> Result<&'b [u8], 
     Ok(into.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default())
 }
 
+/// Whether a socket is connected (getpeername(2)).
+#[must_use]
+pub fn has_peer(socket: BorrowedFd<'_>) -> bool {
+    let mut room = [0_u8; 128];
+    let mut size = length(&room);
+    // SAFETY: the kernel writes at most `size` bytes into the buffer, which has as many.
+    unsafe { libc::getpeername(socket.as_raw_fd(), room.as_mut_ptr().cast(), &raw mut size) == 0 }
+}
+
 fn length(address: &[u8]) -> libc::socklen_t {
     libc::socklen_t::try_from(address.len()).unwrap_or(0)
 }

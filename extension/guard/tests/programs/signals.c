@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 static char folder[64];
-static atomic_int handled, handled_in_time, done;
+static atomic_int handled, handled_in_time, helped, done;
 static atomic_long caller;
 static pthread_t caller_thread;
 
@@ -39,7 +39,7 @@ static void rest(double seconds) {
 static void note(int signal) {
     (void)signal;
     handled++;
-    if (!done && syscall(SYS_gettid) == caller) handled_in_time = 1;
+    if (!helped && syscall(SYS_gettid) == caller) handled_in_time = 1;
 }
 
 /* Where a call waits, and how it can go on. */
@@ -152,7 +152,7 @@ enum { PROCESS, THREAD, ALARM };
 struct trial {
     const struct call *call;
     struct place place;
-    int signal, way;
+    int signal, way, quiet;
 };
 
 /* Waits until the calling thread waits: then it has not run for a while. */
@@ -185,7 +185,10 @@ static void *disturb(void *given) {
     if (trial->way == THREAD) pthread_kill(caller_thread, trial->signal);
     if (trial->way == PROCESS) kill(getpid(), trial->signal);
     if (trial->way == ALARM) setitimer(ITIMER_REAL, &(struct itimerval){{0, 0}, {0, 1000}}, 0);
-    rest(0.8);
+    /* One that is not to be handled gets some time to be, wrongly. */
+    for (double end = now() + (trial->quiet ? 0.8 : 10); !handled && now() < end;) rest(0.02);
+    rest(0.2);
+    helped = 1;
     if (!done) trial->call->help(&trial->place);
     return 0;
 }
@@ -229,7 +232,8 @@ static const struct setting {
 };
 
 static void try(const struct call *call, const struct setting *setting) {
-    struct trial trial = {.call = call, .signal = setting->signal, .way = setting->way};
+    struct trial trial = {.call = call, .signal = setting->signal, .way = setting->way,
+                          .quiet = setting->blocked || setting->unhandled};
     struct sigaction action = {.sa_handler = note, .sa_flags = setting->flags};
     sigset_t one;
     pthread_t thread, other;
@@ -376,10 +380,148 @@ static int storm(int family, int flags) {
     return 0;
 }
 
+static int wait_errors[600];
+static atomic_int ended, spoiled;
+
+/* Connects that wait for their turn, over and over. */
+static void *connect_and_wait(void *flags) {
+    while (!done) {
+        int one = socket(AF_UNIX, SOCK_STREAM, 0);
+        if (one < 0) continue;
+        if (connect(one, (void *)&unix_address, sizeof unix_address) == 0) ended++;
+        else if (flags || errno != EINTR) {
+            spoiled++;
+            wait_errors[errno < 600 ? errno : 0]++;
+        }
+        close(one);
+    }
+    return 0;
+}
+
+static void *spin(void *given) {
+    while (!done) {}
+    return given;
+}
+
+static void *nap(void *given) {
+    struct pollfd none;
+    while (!done) poll(&none, 0, 1);
+    return given;
+}
+
+static void *let_in(void *listener) {
+    while (!done) {
+        rest(0.02);
+        close(accept(*(int *)listener, 0, 0));
+    }
+    return 0;
+}
+
+/* Threads that wait in calls, in a process whose signals may as well be taken by others: no call ends in a number that is
+   no error, and one that is to be made again is. */
+static void contend(int flags, void *(*other)(void *)) {
+    struct place at;
+    pthread_t thread, waiting[3];
+    sigset_t both;
+    struct sigaction action = {.sa_handler = note, .sa_flags = flags};
+    lay_unix(&at);
+    sigemptyset(&both), sigaddset(&both, SIGUSR1), sigaddset(&both, SIGUSR2);
+    sigaction(SIGUSR1, &action, 0), sigaction(SIGUSR2, &action, 0);
+    pthread_sigmask(SIG_BLOCK, &both, 0);
+    done = ended = spoiled = 0;
+    pthread_create(&thread, 0, let_in, &at.listener);
+    pthread_sigmask(SIG_UNBLOCK, &both, 0);
+    for (int n = 0; n < 3; n++) pthread_create(&waiting[n], 0, connect_and_wait, flags ? &done : 0);
+    pthread_create(&thread, 0, other, 0);
+    caller_thread = waiting[0];
+    for (double end = now() + 4; now() < end;) {
+        kill(getpid(), SIGUSR2), pthread_kill(waiting[0], SIGUSR1);
+        /* Some of the time the signals come faster than they can be taken, some of the time each is waited for. */
+        if ((long)(now() * 2) % 2) rest(0.0003);
+        else rest(0.03);
+    }
+    done = 1;
+    printf("%d are wrong, %s", spoiled, ended > 20 ? "many" : "few");
+    for (int n = 0; n < 600; n++)
+        if (wait_errors[n]) printf(", %d of %d", wait_errors[n], n);
+    printf("\n");
+    fflush(stdout);
+    _exit(0);
+}
+
+static int contend_all(void) {
+    for (int n = 0; n < 4; n++) {
+        fflush(stdout);
+        pid_t child = fork();
+        if (child == 0) contend(n % 2 ? SA_RESTART : 0, n / 2 ? spin : nap);
+        waitpid(child, 0, 0);
+    }
+    return 0;
+}
+
+static atomic_int broken_off;
+
+static void *connect_once(void *given) {
+    int one = socket(AF_UNIX, SOCK_STREAM, 0);
+    int returned = connect(one, (void *)&unix_address, sizeof unix_address);
+    if (returned < 0 && errno == EINTR) broken_off++;
+    return given;
+}
+
+/* More that wait than the guard has threads for: those whose turn has not come take their signals too. */
+static int crowd(void) {
+    enum { CROWD = 110 };
+    struct place at;
+    pthread_t threads[CROWD];
+    struct sigaction action = {.sa_handler = note};
+    lay_unix(&at);
+    sigaction(SIGUSR1, &action, 0);
+    for (int n = 0; n < CROWD; n++) pthread_create(threads + n, 0, connect_once, 0);
+    rest(1);
+    for (int n = 0; n < CROWD; n++) pthread_kill(threads[n], SIGUSR1);
+    for (double end = now() + 10; broken_off < CROWD && now() < end;) rest(0.05);
+    printf("%d of %d\n", broken_off, CROWD);
+    fflush(stdout);
+    _exit(0);
+}
+
+/* A connect that a signal ends goes on by itself, and the socket is an ordinary one then: its peer hears of its end. */
+static int leave(void) {
+    struct place at;
+    pthread_t thread;
+    struct trial trial = {.call = CALLS, .signal = SIGUSR1, .way = THREAD};
+    struct sigaction action = {.sa_handler = note};
+    char byte;
+    lay_tcp(&at);
+    sigaction(SIGUSR1, &action, 0);
+    caller = syscall(SYS_gettid);
+    caller_thread = pthread_self();
+    trial.place = at, trial.place.listener = -1;
+    pthread_create(&thread, 0, disturb, &trial);
+    int returned = connect_tcp(&at);
+    printf("%s", returned < 0 ? strerrorname_np(errno) : "connected");
+    done = 1;
+    pthread_join(thread, 0);
+    int first = accept(at.listener, 0, 0);
+    struct pollfd out = {at.file, POLLOUT, 0};
+    printf(", %s", poll(&out, 1, 20000) == 1 ? "ready" : "not ready");
+    int second = accept(at.listener, 0, 0);
+    printf(", sent %zd", send(at.file, "x", 1, 0));
+    close(at.file);
+    struct pollfd in = {second, POLLIN, 0};
+    recv(second, &byte, 1, 0);
+    printf(", %s\n", poll(&in, 1, 10000) == 1 && recv(second, &byte, 1, 0) == 0 ? "ended" : "NOT ENDED");
+    close(first);
+    return 0;
+}
+
 int main(int argc, char **argv) {
     snprintf(folder, sizeof folder, "%s", argv[1]);
     if (mkdir(folder, 0700)) return perror(folder), 2;
     if (argc < 3) return all();
+    if (!strcmp(argv[2], "contend")) return contend_all();
+    if (!strcmp(argv[2], "leave")) return leave();
+    if (!strcmp(argv[2], "crowd")) return crowd();
     storm(AF_INET, 0), storm(AF_INET, SA_RESTART), storm(AF_UNIX, 0), storm(AF_UNIX, SA_RESTART);
     return 0;
 }
