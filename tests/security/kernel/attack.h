@@ -44,7 +44,7 @@ struct attack {
 };
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
-    review2[], architecture[];
+    review2[], architecture[], memories[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;

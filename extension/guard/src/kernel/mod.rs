@@ -93,7 +93,7 @@ pub fn binds_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_bind_rules())
 }
 
-/// Whether opens that write and calls that change names are asked about: only where a rule speaks of them.
+/// Whether opens that write and calls that change names are judged: only where a rule speaks of them.
 #[must_use]
 pub fn writes_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_write_rules())
