@@ -36,8 +36,8 @@ fn sets() -> Vec<Vec<&'static str>> {
     alone.chain([OLD.to_vec(), STABLE.to_vec(), FEATURES.to_vec()]).collect()
 }
 
-/// The features that the guard tells the agent of.
-fn told(missing: &[&str]) -> String {
+/// The features that the guard tells the agent of, and all that it found.
+fn told(missing: &[&str]) -> (String, String) {
     let api =
         format!("127.79.{}.{}:9001", std::process::id() % 250 + 1, missing.len() + 10 * missing[0].len());
     let mut agent = Command::new(bench().join("outer"))
@@ -53,26 +53,29 @@ fn told(missing: &[&str]) -> String {
     let mut command = guarded_lacking(missing, "tools", &["/bin/echo", "hello"]);
     let output = command.env("AWS_LAMBDA_RUNTIME_API", &api).output().unwrap();
     assert_eq!(text(&output.stdout), "hello\n", "{missing:?}: {}", text(&output.stderr));
-    let line = lines.find(|line| line.contains("kernel features:")).unwrap();
+    let all: Vec<_> = lines.take_while(|line| !line.contains(r#""pid""#)).collect();
     agent.kill().unwrap();
     agent.wait().unwrap();
-    line
+    let line = all.iter().find(|line| line.contains("kernel features:")).unwrap();
+    (line.clone(), all.join("\n"))
 }
 
 #[test]
 fn what_is_there_is_told_and_what_is_not_is_not() {
     for missing in sets() {
-        let line = told(&missing);
+        let (line, all) = told(&missing);
         for name in FEATURES {
             // The name may also be missing because this kernel does not have the feature.
             let gone =
                 missing.contains(&name) || (name == "PIDFD_THREAD" && missing.contains(&"pidfd_getfd"));
             assert!(!(gone && line.contains(name)), "{missing:?}: {line}");
         }
+        let asks = all.contains("opens that write go through the guard");
+        assert_eq!(asks, missing.contains(&"Landlock"), "{missing:?}: {all}");
     }
-    let here = told(&["nothing"]);
+    let (here, _) = told(&["nothing"]);
     assert!(!here.contains("none"), "{here}");
-    assert!(told(&FEATURES).contains("kernel features: none"));
+    assert!(told(&FEATURES).0.contains("kernel features: none"));
 }
 
 #[test]
@@ -90,6 +93,7 @@ fn programs_notice_nothing() {
     }
 }
 
+/// With rules on writing, and where opens that write are asked about without: nothing else keeps the memory of processes.
 #[test]
 fn files_are_what_they_are_without_the_guard() {
     let run = |mut command: Command, folder: &str| {
@@ -99,12 +103,16 @@ fn files_are_what_they_are_without_the_guard() {
     let folder = |name: usize| format!("/tmp/ringfence-features-{}-{name}", std::process::id());
     let (expected, notes) = run(without(Profile::Open, &["/usr/bin/python3", "@files.py"]), &folder(0));
     assert!(expected.ends_with("end\n"), "{expected}{notes}");
-    for (number, missing) in sets().into_iter().enumerate() {
-        let command = guarded_lacking(&missing, "writes", &["/usr/bin/python3", "@files.py"]);
+    let unruled = sets().into_iter().filter(|missing| missing.contains(&"Landlock"));
+    let unruled = unruled.map(|missing| ("unruled", missing));
+    let runs: Vec<_> = sets().into_iter().map(|missing| ("writes", missing)).chain(unruled).collect();
+    assert_eq!(runs.len(), 13);
+    for (number, (policy, missing)) in runs.into_iter().enumerate() {
+        let command = guarded_lacking(&missing, policy, &["/usr/bin/python3", "@files.py"]);
         let (shown, notes) = run(command, &folder(number + 1));
         let differing: Vec<_> =
             expected.lines().zip(shown.lines()).filter(|(one, other)| one != other).collect();
-        assert!(differing.is_empty(), "{missing:?}: {differing:#?}");
+        assert!(differing.is_empty(), "{policy}, {missing:?}: {differing:#?}");
         assert_eq!(shown.lines().count(), expected.lines().count(), "{missing:?}: {shown}{notes}");
     }
 }

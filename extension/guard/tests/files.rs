@@ -11,7 +11,7 @@ mod support;
 
 use std::process::Output;
 
-use support::{KERNEL, guarded, text, violations, without};
+use support::{KERNEL, Profile, guarded, signals_wait, text, violations, without};
 
 /// Runs `files.py` in a folder of its own; the folder's name is no part of the results.
 fn results(run: impl FnOnce(&str) -> Output, name: &str) -> (String, Output) {
@@ -22,7 +22,10 @@ fn results(run: impl FnOnce(&str) -> Output, name: &str) -> (String, Output) {
 
 #[test]
 fn programs_get_the_same_results() {
-    for profile in KERNEL {
+    // Without rules on writing too where opens that write are asked about all the same.
+    for (profile, policy) in
+        [(Profile::Open, "writes"), (Profile::Nested, "writes"), (Profile::Nested, "unruled")]
+    {
         let words = |folder: &str| ["/usr/bin/python3", "@files.py", folder].map(str::to_owned);
         let bare = |folder: &str| {
             let words = words(folder);
@@ -30,31 +33,23 @@ fn programs_get_the_same_results() {
         };
         let supervised = |folder: &str| {
             let words = words(folder);
-            guarded(profile, "writes", &words.each_ref().map(String::as_str)).output().unwrap()
+            guarded(profile, policy, &words.each_ref().map(String::as_str)).output().unwrap()
         };
-        let name = profile.name();
+        let name = format!("{}-{policy}", profile.name());
         let (expected, control) = results(bare, &format!("{name}-bare"));
         assert!(expected.ends_with("end\n"), "{expected}{}", text(&control.stderr));
         let (shown, output) = results(supervised, &format!("{name}-held"));
         let differing: Vec<_> =
             expected.lines().zip(shown.lines()).filter(|(one, other)| one != other).collect();
-        assert!(differing.is_empty(), "{profile:?}: {differing:#?}");
+        assert!(differing.is_empty(), "{name}: {differing:#?}");
         assert_eq!(
             shown.lines().count(),
             expected.lines().count(),
-            "{profile:?}: {shown}{}",
+            "{name}: {shown}{}",
             text(&output.stderr)
         );
-        assert_eq!(violations(&output), Vec::<String>::new(), "{profile:?}");
+        assert_eq!(violations(&output), Vec::<String>::new(), "{name}");
     }
-}
-
-/// From Linux 5.19 a signal ends a call only before the guard has taken it up. Earlier ones are in docs/kernel-plane.md.
-fn signals_wait() -> bool {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers =
-        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
-    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
 }
 
 #[test]
@@ -63,10 +58,11 @@ fn signals_make_nothing_happen_twice() {
         println!("skipped: WAIT_KILLABLE_RECV is missing here");
         return;
     }
-    for profile in KERNEL {
-        let folder = format!("/tmp/ringfence-interrupted-{}-{}", std::process::id(), profile.name());
+    let runs = KERNEL.into_iter().flat_map(|profile| [(profile, "writes"), (profile, "unruled")]);
+    for (profile, policy) in runs {
+        let folder = format!("/tmp/ringfence-interrupted-{}-{}-{policy}", std::process::id(), profile.name());
         let words = ["/usr/bin/python3", "@interrupted.py", &folder];
-        let output = guarded(profile, "writes", &words).output().unwrap();
-        assert_eq!(text(&output.stdout), "wrong {}\n", "{profile:?}: {}", text(&output.stderr));
+        let output = guarded(profile, policy, &words).output().unwrap();
+        assert_eq!(text(&output.stdout), "wrong {}\n", "{profile:?}, {policy}: {}", text(&output.stderr));
     }
 }

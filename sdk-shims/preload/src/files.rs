@@ -112,7 +112,7 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
             Outcome::Unjudged(opened) => opened,
         }
     } else {
-        let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE);
+        let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE | covers::OPENS_ASKED);
         let call = if asked { sys::pass_whole } else { sys::pass };
         let result = call(open.number, open.arguments);
         let Ok(opened) = sys::check(result) else { return Flow::Done(result) };

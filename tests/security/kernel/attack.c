@@ -91,7 +91,8 @@ static int say_without_leader(void) {
 }
 
 static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens,
-                                             floods, races, review, review2, stalls, architecture};
+                                             floods, races, review, review2, stalls, architecture,
+                                             memories};
 
 int main(int argc, char **argv) {
     self = argv[0];

@@ -45,7 +45,7 @@ struct attack {
 };
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
-    review2[], stalls[], architecture[];
+    review2[], stalls[], architecture[], memories[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;

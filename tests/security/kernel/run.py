@@ -19,7 +19,9 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
-SOURCES += ["review", "review2", "stalls", "architecture"]
+SOURCES += ["review", "review2", "stalls", "architecture", "memory"]
+# Attacks on what is there without rules on files written.
+UNRULED = ("memory-", "race-memory")
 PROFILES = ["open", "nested"]
 LINKAGE = {"attack": "static", "attack-dynamic": "dynamic", "attackers.py": "Python"}
 PYTHON = ["/usr/bin/python3", "-I"]
@@ -55,7 +57,8 @@ class Bench:
         words += ["--pinned"] if pinned else []
         number = f"{os.getpid()}{next(self.numbers)}"
         denied, own = (pathlib.Path(f"/tmp/ringfence-{kind}-{number}") for kind in ("denied", "open"))
-        environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(self.policy), "RINGFENCE_DENIED": str(denied)}
+        policy = self.policy.with_name("unruled.toml") if name.startswith(UNRULED) else self.policy
+        environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(policy), "RINGFENCE_DENIED": str(denied)}
         environment |= {"RINGFENCE_KILLER": "1"} if name.startswith("guard-killed-") else {}
         try:
             return self.say([*words, name], environment)

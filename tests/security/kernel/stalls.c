@@ -408,12 +408,12 @@ static int short_stalls(void) {
 }
 
 const struct attack stalls[] = {
-    {"memory-that-is-held-at-connect", at_connect, STALL}, {"memory-that-is-held-at-open", at_open, STALL},
-    {"memory-that-is-held-at-send", at_send, STALL}, {"memory-that-is-held-at-exec", at_exec, STALL},
-    {"memory-of-forty-processes-that-is-held", by_processes, STALL},
-    {"memory-of-forty-processes-that-is-held-and-a-child", by_processes_child, STALL},
-    {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
-    {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
+    {"held-memory-at-connect", at_connect, STALL}, {"held-memory-at-open", at_open, STALL},
+    {"held-memory-at-send", at_send, STALL}, {"held-memory-at-exec", at_exec, STALL},
+    {"held-memory-of-forty-processes", by_processes, STALL},
+    {"held-memory-of-forty-processes-and-a-child", by_processes_child, STALL},
+    {"held-memory-of-two-hundred-threads", by_threads, STALL},
+    {"held-memory-of-two-hundred-threads-and-a-child", by_threads_child, STALL},
     {"exec-that-is-held", exec_held, STALL}, {"swapped-in-while-a-look-is-held", look_held, ON_GUARD},
     {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},

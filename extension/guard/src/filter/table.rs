@@ -58,6 +58,17 @@ pub struct Rule {
     pub reason: &'static str,
 }
 
+/// Which calls on files are asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writes {
+    /// None.
+    Unasked,
+    /// Opens that write, for what lies in `/proc`: no rule speaks of them.
+    Opens,
+    /// Opens that write, and calls that change names.
+    All,
+}
+
 /// What the filter depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
@@ -69,8 +80,8 @@ pub struct Options {
     pub bind: bool,
     /// How long the addresses of the agent's sockets are: binds of such a length are always asked about.
     pub agent_addresses: [u32; 2],
-    /// Whether opens that write, and calls that change names, are asked about.
-    pub writes: bool,
+    /// Which calls on files are asked about.
+    pub writes: Writes,
 }
 
 const EPERM: Action = Action::Fail(libc::EPERM);
@@ -200,16 +211,16 @@ pub fn rules(options: Options) -> Vec<Rule> {
     rules.extend(signals(options));
     rules.extend(processes());
     rules.extend(descriptors());
-    if options.writes {
-        rules.extend(super::writes::rules());
-    } else {
+    match options.writes {
+        Writes::All => rules.extend(super::writes::opens().into_iter().chain(super::writes::names())),
+        Writes::Opens => rules.extend(super::writes::opens()),
         // LANDLOCK_CREATE_RULESET_VERSION.
-        rules.push(rule(
+        Writes::Unasked => rules.push(rule(
             libc::SYS_landlock_create_ruleset,
             vec![case(vec![Atom::Is(2, 1)], Action::Ask)],
             Action::Allow,
             "a program's own rules on files bind it, those on the network not, since the guard connects: it hears of a version without",
-        ));
+        )),
     }
     rules
 }

@@ -1,20 +1,20 @@
 //! The filter, run by the interpreter.
 
 use super::interpreter::{Call, run};
-use super::table::{Action, Atom, Options, Rule};
+use super::table::{Action, Atom, Options, Rule, Writes};
 use super::{assembler, compile, compile_rules, table};
 use crate::sys::{Errno, call_refused};
 use proptest::prelude::*;
 
 const RUNTIME: u32 = 17;
 
-fn options() -> [Options; 8] {
+fn options() -> [Options; 12] {
     std::array::from_fn(|bits| Options {
         runtime: RUNTIME,
         registry: bits & 1 != 0,
         bind: bits & 2 != 0,
         agent_addresses: [35, 52],
-        writes: bits & 4 != 0,
+        writes: [Writes::Unasked, Writes::All, Writes::Opens][bits / 4],
     })
 }
 
@@ -63,7 +63,10 @@ fn a_program_that_asks_for_landlock_is_answered_and_may_use_it_unless_writes_are
         let program = compile(options).unwrap();
         let create = |flags| run(&program, &call(libc::SYS_landlock_create_ruleset, &[4096, 8, flags])).0;
         let unsupported = Action::Fail(libc::EOPNOTSUPP).number();
-        let expected = if options.writes { [unsupported; 3] } else { [ALLOW, ASK, ASK] };
+        let expected = match options.writes {
+            Writes::Unasked => [ALLOW, ASK, ASK],
+            Writes::Opens | Writes::All => [unsupported; 3],
+        };
         assert_eq!([create(0), create(1), create((1 << 32) + 1)], expected);
     }
 }

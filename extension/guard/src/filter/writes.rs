@@ -1,4 +1,5 @@
-//! The part of the filter that is there only where the policy speaks of files written.
+//! The part of the filter that is there only where the policy speaks of files written; that on opens also where nothing
+//! else keeps a child from writing the runtime's memory.
 //!
 //! Opens are told apart by their flags, which are registers; opens for reading pass unasked. What changes a name or a
 //! length is asked about always: a path is memory. `table` adds these rules.
@@ -28,7 +29,6 @@ const NAMES: &[(c_long, &str)] = &[
 /// Their forms without a directory.
 #[cfg(target_arch = "x86_64")]
 const OLD_NAMES: &[(c_long, &str)] = &[
-    (libc::SYS_creat, "an open that writes"),
     (libc::SYS_rename, "as renameat2"),
     (libc::SYS_link, "as linkat"),
     (libc::SYS_symlink, "as symlinkat"),
@@ -40,26 +40,27 @@ const OLD_NAMES: &[(c_long, &str)] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_NAMES: &[(c_long, &str)] = &[];
 
-/// The rules.
-pub(super) fn rules() -> Vec<Rule> {
-    let names = NAMES.iter().chain(OLD_NAMES);
-    let mut rules: Vec<_> = names.map(|(call, reason)| rule(*call, vec![], Action::Ask, reason)).collect();
-    rules.push(open(libc::SYS_openat, 2));
-    #[cfg(target_arch = "x86_64")]
-    rules.push(open(libc::SYS_open, 1));
-    rules.push(rule(
-        libc::SYS_openat2,
-        vec![],
-        ENOSYS,
-        "its flags are in memory; callers fall back to openat",
-    ));
-    rules.push(rule(
-        libc::SYS_landlock_create_ruleset,
-        vec![],
-        NO_LANDLOCK,
-        "a program's own rules would not bind what the guard opens for it; it must not believe that they do",
-    ));
-    rules
+/// The rules on names.
+pub(super) fn names() -> impl Iterator<Item = Rule> {
+    NAMES.iter().chain(OLD_NAMES).map(|(call, reason)| rule(*call, vec![], Action::Ask, reason))
+}
+
+/// The rules on opens.
+pub(super) fn opens() -> Vec<Rule> {
+    vec![
+        open(libc::SYS_openat, 2),
+        #[cfg(target_arch = "x86_64")]
+        open(libc::SYS_open, 1),
+        #[cfg(target_arch = "x86_64")]
+        rule(libc::SYS_creat, vec![], Action::Ask, "an open that writes"),
+        rule(libc::SYS_openat2, vec![], ENOSYS, "its flags are in memory; callers fall back to openat"),
+        rule(
+            libc::SYS_landlock_create_ruleset,
+            vec![],
+            NO_LANDLOCK,
+            "a program's own rules would not bind what the guard opens for it; it must not believe that they do",
+        ),
+    ]
 }
 
 fn open(call: c_long, flags: u8) -> Rule {
@@ -70,6 +71,6 @@ fn open(call: c_long, flags: u8) -> Rule {
             case(vec![Atom::Any(flags, O_PATH)], Action::Allow),
         ],
         Action::Ask,
-        "tmp.writes, files.deny_write: opens that write or make a file; with O_PATH the other flags mean nothing",
+        "tmp.writes, files.deny_write, the memory of processes: opens that write or make a file; with O_PATH the other flags mean nothing",
     )
 }

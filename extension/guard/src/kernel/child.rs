@@ -7,12 +7,13 @@
 
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 
+use ringfence_records::handoff::covers;
 use ringfence_records::message::{CONTROL_SOCKET, REPORT_SOCKET, REPORT_SOCKET_RANDOM};
 
-use super::wall::{Raised, Wall};
+use super::wall::{self, Raised, Wall};
 use super::witness::Witness;
 use crate::filter;
-use crate::filter::table::Options;
+use crate::filter::table::{Options, Writes};
 use crate::launch::Plan;
 use crate::launch::pages;
 use crate::launch::probe::Reach;
@@ -62,6 +63,8 @@ pub struct Child {
     pub witness: Option<Witness>,
     /// What Landlock refuses besides.
     pub wall: Result<Raised, Errno>,
+    /// Which calls on files are asked about.
+    pub writes: Writes,
     mask: Mask,
     pipes: Pipes,
 }
@@ -87,7 +90,7 @@ impl Child {
     /// Why there can be no listener; everything is as before then.
     pub fn start(plan: &Plan) -> Result<Self, Errno> {
         let bind = super::binds_are_supervised(plan);
-        let writes = super::writes_are_supervised(plan);
+        let writes = if super::writes_are_supervised(plan) { Writes::All } else { Writes::Unasked };
         let registry = plan.capabilities.reach == Reach::Registry;
         let agent_addresses = lengths_of_agents_addresses(plan.settings.runtime_api_text.len());
         let pipes = Pipes { report: descriptor::pipe()?, go: descriptor::pipe()? };
@@ -106,7 +109,8 @@ impl Child {
             Ok(Side::Parent(pid)) => match installed(pipes.report.0.as_fd()) {
                 Ok((listener, wall)) => {
                     let witness = Witness::start().ok();
-                    Ok(Self { pid, listener, signals, witness, wall, mask, pipes })
+                    let writes = wall::asked_beside(writes, wall);
+                    Ok(Self { pid, listener, signals, witness, wall, writes, mask, pipes })
                 }
                 Err(error) => {
                     let _ = process::kill(pid, libc::SIGKILL);
@@ -133,6 +137,12 @@ impl Child {
         }
         let length = u32::try_from(bytes.len()).unwrap_or(0).to_le_bytes();
         descriptor::write_once(self.pipes.go.1.as_fd(), &[&length, bytes.as_slice()].concat())
+    }
+
+    /// What is asked about besides what rules speak of, as the handoff says it.
+    #[must_use]
+    pub const fn asks_besides(&self) -> u32 {
+        if matches!(self.writes, Writes::Opens) { covers::OPENS_ASKED } else { 0 }
     }
 
     /// Process id, listener, where signals arrive, and the witness. The pipes stay open for the child's sake.
@@ -210,8 +220,9 @@ fn protect(
     if !no_new_privileges {
         process::prctl(PR_SET_NO_NEW_PRIVS, 1)?;
     }
-    let program = filter::compile(options).map_err(|_| Errno::EINVAL)?;
     let raised = wall.raise();
+    let options = Options { writes: wall::asked_beside(options.writes, raised), ..options };
+    let program = filter::compile(options).map_err(|_| Errno::EINVAL)?;
     Ok((install(&program)?, raised))
 }
 

@@ -29,6 +29,7 @@ mod report;
 mod rights;
 mod send;
 mod shares;
+mod signals;
 mod sockets;
 mod target;
 mod threads;
@@ -95,7 +96,7 @@ pub fn binds_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_bind_rules())
 }
 
-/// Whether opens that write and calls that change names are asked about: only where a rule speaks of them.
+/// Whether opens that write and calls that change names are judged: only where a rule speaks of them.
 #[must_use]
 pub fn writes_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_write_rules())

@@ -2,7 +2,8 @@
 //!
 //! The path is copied, looked up as the caller would, and pinned; the verdict is on the kernel's name of what is
 //! pinned; that, and nothing that has the same name by now, is opened again and put into the caller. What may wait (a
-//! FIFO without a reader, a lease, a file on a server) is left to a worker. `kernel` calls it.
+//! FIFO without a reader, a lease, a file on a server) is left to a worker. Without rules on writing nothing is judged, and all
+//! this is for the memory of processes, where Landlock does not keep it. `kernel` calls it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -206,7 +207,9 @@ impl Supervisor {
         if slot.ends_in_slash() {
             return Err(Errno(libc::EISDIR));
         }
-        self.judge_write(caller, &slot.path()?)?;
+        if self.policy.has_write_rules() {
+            self.judge_write(caller, &slot.path()?)?;
+        }
         let flags = request.flags | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NOCTTY;
         let permissions = masked(caller, request.mode)?;
         let made = file::open(Some(slot.folder.as_fd()), &slot.name, flags, permissions)?;
@@ -220,9 +223,11 @@ impl Supervisor {
         request: &Request,
         folder: &Found,
     ) -> Result<Answer, Errno> {
-        let mut path = folder.path()?;
-        path.push(b"/(unnamed)");
-        self.judge_write(caller, &path)?;
+        if self.policy.has_write_rules() {
+            let mut path = folder.path()?;
+            path.push(b"/(unnamed)");
+            self.judge_write(caller, &path)?;
+        }
         let permissions = masked(caller, request.mode)?;
         let made = file::open(None, &folder.door(), request.flags & !libc::O_NOFOLLOW, permissions)?;
         self.hand_over(notification, made, request, true)
@@ -293,6 +298,9 @@ impl Supervisor {
 
     /// Judges a write to what was found.
     pub(super) fn judge_found(&mut self, caller: &Caller, found: &Found) -> Result<(), Errno> {
+        if !self.policy.has_write_rules() {
+            return Ok(());
+        }
         let path = found.path()?;
         let has_path = matches!(found.nature.kind, libc::S_IFREG | libc::S_IFDIR | libc::S_IFLNK);
         if has_path && !path.as_bytes().starts_with(b"/") {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::shares::Account;
 use super::target;
 use super::workers::lock;
-use crate::sys::{Errno, descriptor};
+use crate::sys::{Errno, descriptor, socket};
 
 /// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.
 const MAX_KEPT: usize = 384;
@@ -33,6 +33,11 @@ const REST: u32 = 8;
 /// Sweeps at one time, and how long each may take before there is another one: somebody may keep it waiting.
 const MAX_SWEEPS: usize = 8;
 const MAX_SWEEP: Duration = Duration::from_secs(1);
+
+/// How long a stream is kept for a connect that a signal broke off and that may be made again after its handler.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// When a stream whose connect was broken off will not connect by itself any more (`tcp_syn_retries`).
+const HOPELESS: Duration = Duration::from_mins(3);
 
 #[derive(Debug)]
 struct Kept {
@@ -57,6 +62,8 @@ struct Sockets {
     sweeps: u64,
     under_way: usize,
     last_begun: Option<Instant>,
+    /// Streams whose connect was broken off, and when: they may connect by themselves.
+    broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
     rests_until: Option<Instant>,
     in_vain_until: Option<Instant>,
@@ -69,6 +76,15 @@ impl Sockets {
 
     fn find(&self, inode: u64) -> Option<&Kept> {
         self.kept.iter().find(|kept| kept.inode == inode)
+    }
+
+    fn release(&mut self, inode: u64) {
+        self.kept.retain(|kept| kept.inode != inode);
+        self.broken_off.retain(|(known, _)| *known != inode);
+        if self.connected.len() >= MAX_CONNECTED {
+            self.connected.pop_front();
+        }
+        self.connected.push_back(inode);
     }
 
     /// Begins a sweep, if there is something to sweep and nobody does so already, or `urgent` says not to wait for that one.
@@ -155,12 +171,37 @@ impl Registry {
 
     /// Lets a stream go that is, or is about to be, connected.
     pub fn release(&self, inode: u64) {
+        self.sockets().release(inode);
+    }
+
+    /// Notes that the connect of a stream was broken off. It is to be let go as soon as it is connected all the same, but
+    /// not before the call may have been made again.
+    pub fn watch(&self, inode: u64) {
         let mut sockets = self.sockets();
-        sockets.kept.retain(|kept| kept.inode != inode);
-        if sockets.connected.len() >= MAX_CONNECTED {
-            sockets.connected.pop_front();
+        sockets.broken_off.retain(|(known, _)| *known != inode);
+        sockets.broken_off.push((inode, Instant::now()));
+    }
+
+    /// Whether there are streams to look after.
+    #[must_use]
+    pub fn watches(&self) -> bool {
+        !self.sockets().broken_off.is_empty()
+    }
+
+    /// Lets those go that have connected by themselves.
+    pub fn look_after(&self) {
+        let mut sockets = self.sockets();
+        let Sockets { kept, broken_off, .. } = &mut *sockets;
+        let of = |inode: u64| kept.iter().find(|kept| kept.inode == inode);
+        broken_off.retain(|(inode, since)| of(*inode).is_some() && since.elapsed() < HOPELESS);
+        let done = broken_off.iter().filter(|(inode, since)| {
+            since.elapsed() >= PATIENCE
+                && of(*inode).is_some_and(|kept| socket::has_peer(kept.socket.as_fd()))
+        });
+        let done: Vec<_> = done.map(|(inode, _)| *inode).collect();
+        for inode in done {
+            sockets.release(inode);
         }
-        sockets.connected.push_back(inode);
     }
 
     /// Lets go what no process but the guard holds any more, for a call that may have failed because of it. Not again

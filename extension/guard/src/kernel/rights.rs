@@ -32,6 +32,12 @@ impl Rights {
         Some([users?, groups?, more?, capabilities?])
     }
 
+    /// Whether there is something that a child could have given up.
+    #[must_use]
+    pub const fn can_be_given_up(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether `thread` may have done for it what the guard may do.
     #[must_use]
     pub fn are_shared_by(&self, thread: u32) -> bool {

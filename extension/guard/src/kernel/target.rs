@@ -74,7 +74,7 @@ pub fn mask_of(thread: u32) -> Option<u32> {
 }
 
 /// What `/proc/<pid>/status` says.
-pub fn status(pid: u32, into: &mut [u8; 2048]) -> Option<&[u8]> {
+pub fn status(pid: u32, into: &mut [u8]) -> Option<&[u8]> {
     let mut path = ProcPath::new();
     write!(path, "/proc/{pid}/status").ok()?;
     let length = File::open(path.as_str()).ok()?.read(into).ok()?;

@@ -11,10 +11,12 @@ use std::path::Path;
 
 use ringfence_policy::{CompiledPolicy, WRITABLE_PLACES, is_in_writable_place};
 
-use crate::filter::table::Options;
+use crate::filter::table::{Options, Writes};
 use crate::launch::Plan;
 use crate::sys::landlock::{self, Handled, Ruleset};
 use crate::sys::{Errno, c_path, file};
+
+use super::rights::Rights;
 
 /// Folders and files below a folder for which there are rules; more than that is no system we know.
 const MAX_ENTRIES: usize = 512;
@@ -84,7 +86,11 @@ impl Wall {
             fs::canonicalize(word).is_ok_and(|path| path == plan.runtime.path)
         });
         let writable = is_in_writable_place(plan.runtime.path.as_os_str().as_encoded_bytes());
-        Self { programs: never && direct && !writable, writes: options.writes, bind: options.bind }
+        Self {
+            programs: never && direct && !writable,
+            writes: options.writes == Writes::All,
+            bind: options.bind,
+        }
     }
 
     /// Puts it up around this process and all that it starts, as far as this kernel's Landlock goes.
@@ -152,6 +158,19 @@ impl Wall {
     }
 }
 
+/// Which calls on files are asked about beside what stands of the wall: opens that write also where no rule speaks of them,
+/// so that nobody writes another's memory (`/proc/<pid>/mem`). Where the guard has capabilities it would have to refuse what
+/// a child that has none opens for itself, so there they are the function's own.
+#[must_use]
+pub fn asked_beside(wanted: Writes, raised: Result<Raised, Errno>) -> Writes {
+    asked_beside_as(wanted, raised, Rights::own().can_be_given_up())
+}
+
+fn asked_beside_as(wanted: Writes, raised: Result<Raised, Errno>, privileged: bool) -> Writes {
+    let kept = raised.is_ok_and(|raised| raised.0 & (WRITES | MEMORY) != 0);
+    if wanted != Writes::Unasked || kept || privileged { wanted } else { Writes::Opens }
+}
+
 /// Lets programs run that lie anywhere but in writable places.
 fn allow_programs(rules: &Ruleset) -> Result<(), Errno> {
     for place in SPLIT {
@@ -209,6 +228,20 @@ mod tests {
         assert_eq!(nothing.network, landlock::CONNECT_TCP, "the guard does not bind");
         let unbound = Wall { writes: true, ..Wall::default() };
         assert_eq!(unbound.handled(7).0.files & landlock::MAKE_SOCKET, 0, "bind(2) is the function's own");
+    }
+
+    #[test]
+    fn opens_are_asked_about_where_nothing_else_keeps_memory() {
+        let raised = |wall: Wall, version| Ok(wall.handled(version).1);
+        let unruled = Wall { programs: true, ..Wall::default() };
+        let beside = |raised| asked_beside_as(Writes::Unasked, raised, false);
+        assert_eq!(beside(Err(Errno(libc::ENOSYS))), Writes::Opens);
+        assert_eq!(beside(raised(unruled, 1)), Writes::Opens, "which would break renames");
+        assert_eq!(beside(raised(unruled, 2)), Writes::Unasked);
+        assert_eq!(asked_beside_as(Writes::Unasked, Err(Errno(libc::ENOSYS)), true), Writes::Unasked);
+        for raised in [Err(Errno(libc::ENOSYS)), raised(ALL, 1), raised(ALL, 7)] {
+            assert_eq!(asked_beside_as(Writes::All, raised, false), Writes::All);
+        }
     }
 
     #[test]

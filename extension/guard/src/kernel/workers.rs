@@ -2,15 +2,17 @@
 //!
 //! They are started when first needed and bounded in number, and nobody may take all of them ([`super::shares`]); what does
 //! not fit into the queue is refused for the moment. A worker carries out one call that was decided already, answers, and
-//! knows no policy.
+//! knows no policy. A call whose caller has a signal to take is called off, as the kernel would break it off.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::open;
 use super::registry::Registry;
 use super::shares::Account;
+use super::signals;
 use super::undelivered::Undelivered;
 use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::socket::{self, Parcel};
@@ -25,8 +27,10 @@ const STACK: usize = 64 * 1024;
 /// Interrupts a worker's call, and one of the answering thread's that waits though it should not. Nothing else sends it to
 /// the guard.
 pub const CALL_OFF: i32 = libc::SIGURG;
-/// How often it is looked whether somebody still waits for the workers, in milliseconds.
+/// How often it is looked whether somebody still waits for the workers, and has no signal to take, in milliseconds.
 pub const LOOK: i32 = 100;
+/// How long signals are looked for at one time; others have their turn at the next.
+const LOOK_FOR: Duration = Duration::from_millis(2);
 
 /// What a worker does.
 #[derive(Debug)]
@@ -95,6 +99,8 @@ struct Queue {
     threads: usize,
     idle: usize,
     busy: Vec<Busy>,
+    /// Whose turn it is to be looked at for signals.
+    turn: usize,
 }
 
 impl Queue {
@@ -106,8 +112,21 @@ impl Queue {
         let &Job { call, process, account, content, .. } = &job;
         let raises = matches!(job.task, Task::Send { raises: true, .. });
         let descriptors = job.task.descriptors();
-        self.busy.push(Busy { thread, call, process, account, content, raises, descriptors });
+        let called_off = None;
+        self.busy.push(Busy { thread, call, process, account, content, raises, descriptors, called_off });
         Some(job)
+    }
+
+    /// All who wait, and their processes; another one first each time.
+    fn waiting(&mut self) -> Vec<(Notification, u32)> {
+        let at_work = self.busy.iter().map(|busy| (busy.call, busy.process));
+        let queued = self.jobs.iter().map(|job| (job.call, job.process));
+        let mut waiting: Vec<_> = at_work.chain(queued).collect();
+        if !waiting.is_empty() {
+            let first = self.turn % waiting.len();
+            waiting.rotate_left(first);
+        }
+        waiting
     }
 
     fn has_room_for(&self, account: Account) -> bool {
@@ -122,6 +141,15 @@ impl Queue {
     }
 }
 
+/// Why a call is called off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CalledOff {
+    /// Its caller was taken out of its wait, or has died.
+    Abandoned,
+    /// Its caller takes a signal as soon as the call returns.
+    Signalled,
+}
+
 /// A worker at work.
 #[derive(Debug, Clone, Copy)]
 struct Busy {
@@ -132,6 +160,7 @@ struct Busy {
     content: u64,
     raises: bool,
     descriptors: usize,
+    called_off: Option<CalledOff>,
 }
 
 impl Busy {
@@ -211,22 +240,38 @@ impl Workers {
     pub fn take_over(&self, call: &Notification, content: u64) -> bool {
         let mut queue = lock(&self.0.queue);
         let same = queue.busy.iter_mut().find(|busy| busy.is_asked_again(call, content));
-        same.map(|busy| busy.call = *call).is_some()
+        same.map(|busy| (busy.call, busy.called_off) = (*call, None)).is_some()
     }
 
-    /// Calls off work for which nobody waits any more: the target was interrupted or has died.
+    /// Calls off work for which nobody waits any more, and what a signal would break off without the guard.
     pub fn interrupt_abandoned(&self) {
-        let queue = lock(&self.0.queue);
-        for busy in queue.busy.iter().filter(|busy| !self.0.listener.still_waits(busy.call.id)) {
-            let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
+        let waiting = lock(&self.0.queue).waiting();
+        let begun = Instant::now();
+        let mut looked = 0;
+        for (call, process) in waiting {
+            let in_time = begun.elapsed() < LOOK_FOR;
+            looked += usize::from(in_time);
+            // It must be this wait in which the signal was seen.
+            let signalled = in_time && self.0.waits_killable && signals::takes_one(process, call.thread);
+            if !self.0.listener.still_waits(call.id) {
+                self.0.call_off(call.id, CalledOff::Abandoned);
+            } else if signalled {
+                self.0.call_off(call.id, CalledOff::Signalled);
+            }
         }
+        let mut queue = lock(&self.0.queue);
+        queue.turn = queue.turn.wrapping_add(looked);
+        drop(queue);
+        self.0.registry.look_after();
     }
 
     /// When to look at the workers again, in milliseconds; `None` while they are idle.
     #[must_use]
     pub fn patience(&self) -> Option<i32> {
         let queue = lock(&self.0.queue);
-        (!queue.busy.is_empty() || !queue.jobs.is_empty()).then_some(LOOK)
+        let somebody_waits = !queue.busy.is_empty() || !queue.jobs.is_empty();
+        drop(queue);
+        (somebody_waits || self.0.registry.watches()).then_some(LOOK)
     }
 
     fn start(&self) -> bool {
@@ -241,9 +286,31 @@ impl Shared {
             let thread = process::thread_id();
             let job = self.next(thread);
             // A panic is a bug of ours; the target gets an error and the thread lives on.
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.carry_out(job)));
+            let done =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.see_through(thread, &job)));
+            drop(job);
             self.answer(thread, done.unwrap_or(Err(Errno::EPERM)));
         }
+    }
+
+    /// Calls one call off, be it at work or in the queue.
+    fn call_off(&self, id: u64, why: CalledOff) {
+        let mut queue = lock(&self.queue);
+        if let Some(busy) = queue.busy.iter_mut().find(|busy| busy.call.id == id) {
+            busy.called_off = Some(why);
+            // Where it comes before the worker waits it is missed, and sent again at the next look.
+            let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
+        } else if let Some(at) = queue.jobs.iter().position(|job| job.call.id == id)
+            && let Some(job) = queue.jobs.remove(at)
+        {
+            let _ = self.listener.fail(id, broken_off(&job, why));
+        }
+    }
+
+    /// The call that a thread is at work for now, and whether that is called off.
+    fn at_work_for(&self, thread: u32) -> Option<(Notification, Option<CalledOff>)> {
+        let queue = lock(&self.queue);
+        queue.busy.iter().find(|busy| busy.thread == thread).map(|busy| (busy.call, busy.called_off))
     }
 
     /// Answers the call that the thread was at work for, or keeps the outcome for the case that it is made again. All
@@ -287,29 +354,56 @@ impl Shared {
         }
     }
 
-    fn carry_out(&self, job: Job) -> Result<i64, Errno> {
-        if !self.listener.still_waits(job.call.id) {
-            return Err(Errno(libc::EINTR));
+    /// Carries a job out until it is done or called off. A signal that was meant for what the thread did before breaks
+    /// nothing off.
+    fn see_through(&self, thread: u32, job: &Job) -> Result<i64, Errno> {
+        loop {
+            match self.at_work_for(thread) {
+                Some((_, Some(why))) => {
+                    if let Task::Connect { release: Some(inode), .. } = job.task {
+                        self.registry.watch(inode);
+                    }
+                    return Err(broken_off(job, why));
+                }
+                Some((call, None)) if self.listener.still_waits(call.id) => {}
+                _ => return Err(Errno(libc::EINTR)),
+            }
+            let done = self.carry_out(job);
+            if done != Err(Errno(libc::EINTR)) {
+                return done;
+            }
         }
-        match job.task {
+    }
+
+    fn carry_out(&self, job: &Job) -> Result<i64, Errno> {
+        match &job.task {
             Task::Connect { address, release } => {
-                let connected = socket::connect(job.socket.as_fd(), &address);
-                if let (Ok(()) | Err(Errno(libc::EISCONN)), Some(inode)) = (connected, release) {
+                let connected = socket::connect(job.socket.as_fd(), address);
+                if let (Ok(()) | Err(Errno(libc::EISCONN)), Some(inode)) = (connected, *release) {
                     self.registry.release(inode);
                 }
                 connected.map(|()| 0)
             }
-            Task::Send { address, data, control, held, flags, .. } => {
-                let parcel = Parcel { address: &address, data: &data, control: &control, flags };
+            Task::Send { address, data, control, flags, .. } => {
+                let parcel = Parcel { address, data, control, flags: *flags };
                 let sent = socket::send(job.socket.as_fd(), &parcel);
-                drop(held);
                 sent.map(|sent| i64::try_from(sent).unwrap_or(0))
             }
             Task::Open { flags, close_on_exec } => {
-                open::open_waiting(&self.listener, job.call.id, &job.socket, flags, close_on_exec)
+                open::open_waiting(&self.listener, job.call.id, &job.socket, *flags, *close_on_exec)
             }
         }
     }
+}
+
+/// What a call comes to that was broken off before it came to anything, as socket(7) and signal(7) have it: with a time limit
+/// `EINTR` whatever the handler. Where nobody waits any more it reaches nobody.
+fn broken_off(job: &Job, why: CalledOff) -> Errno {
+    let has_limit = match job.task {
+        Task::Connect { .. } | Task::Send { .. } => !socket::waits_for_ever(job.socket.as_fd()),
+        Task::Open { .. } => false,
+    };
+    if why == CalledOff::Signalled && !has_limit { seccomp::RESTART } else { Errno(libc::EINTR) }
 }
 
 #[cfg(test)]

@@ -42,6 +42,9 @@ use start::{Additions, become_command, say};
 /// Status with which a refused start ends, so that the platform's init fails.
 const REFUSED: i32 = 1;
 
+/// What it means that opens are asked about though no rule speaks of them.
+const OPENS_ASKED: &str = "opens that write go through the guard: nothing else keeps /proc/<pid>/mem";
+
 /// What it means that nobody judges look-ups.
 const NO_RESOLVER: &str = "egress.names: no guarded resolver: look-ups go to the name servers unjudged, and no address is \
                            known by its name, so connections are allowed by address only";
@@ -112,7 +115,7 @@ impl Plan {
         if child.is_none() && !self.capabilities.no_new_privileges {
             self.child_filter.clear();
         }
-        let kernel = child.as_ref().map_or(0, |_| kernel::covered(&self));
+        let kernel = child.as_ref().map_or(0, |child| kernel::covered(&self) | child.asks_besides());
         let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
         let missing = coverage::uncovered(&self.policy.rules, &lines);
         let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
@@ -158,6 +161,9 @@ impl Plan {
             self.capabilities
                 .lines
                 .push(wall.unwrap_or_else(|error| probe::line("landlock_restrict_self(2)", Err(error))));
+            if child.asks_besides() != 0 {
+                self.capabilities.lines.push(OPENS_ASKED.to_owned());
+            }
         }
         started.ok()
     }

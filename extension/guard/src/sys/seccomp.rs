@@ -27,6 +27,10 @@ pub const FLAG_NEW_LISTENER: u32 = 1 << 3;
 /// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV` (5.19): a received notification is interrupted by fatal signals only.
 pub const FLAG_WAIT_KILLABLE: u32 = 1 << 5;
 
+/// `ERESTARTSYS`, an answer for the kernel and not for programs: on its way out with a signal the caller returns `EINTR` or
+/// makes the call again, as the signal's handler wants it. Without a signal on the way the program would see the number.
+pub const RESTART: Errno = Errno(512);
+
 const RECEIVE: u64 = 0xc050_2100;
 const SEND: u64 = 0xc018_2101;
 const VALID: u64 = 0x4008_2102;

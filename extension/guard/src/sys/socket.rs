@@ -54,6 +54,15 @@ pub fn name<'b>(socket: BorrowedFd<'_>, into: &'b mut [u8]) -> Result<&'b [u8], 
     Ok(into.get(..usize::try_from(size).unwrap_or(0)).unwrap_or_default())
 }
 
+/// Whether a socket is connected (getpeername(2)).
+#[must_use]
+pub fn has_peer(socket: BorrowedFd<'_>) -> bool {
+    let mut room = [0_u8; 128];
+    let mut size = length(&room);
+    // SAFETY: the kernel writes at most `size` bytes into the buffer, which has as many.
+    unsafe { libc::getpeername(socket.as_raw_fd(), room.as_mut_ptr().cast(), &raw mut size) == 0 }
+}
+
 fn length(address: &[u8]) -> libc::socklen_t {
     libc::socklen_t::try_from(address.len()).unwrap_or(0)
 }
@@ -69,6 +78,24 @@ pub fn option(socket: BorrowedFd<'_>, level: i32, name: i32) -> Result<i32, Errn
     let returned =
         unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut size) };
     check_int(returned).map(|_| value)
+}
+
+/// Whether calls on a socket wait for room, or for a connection, as long as that takes (`SO_SNDTIMEO`).
+#[must_use]
+pub fn waits_for_ever(socket: BorrowedFd<'_>) -> bool {
+    let mut time = libc::timeval { tv_sec: 0, tv_usec: 0 };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::timeval>()).unwrap_or(0);
+    // SAFETY: the kernel writes at most `size` bytes, which is the size of the structure.
+    let returned = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDTIMEO,
+            (&raw mut time).cast(),
+            &raw mut size,
+        )
+    };
+    returned == 0 && time.tv_sec == 0 && time.tv_usec == 0
 }
 
 /// What is sent in one message on a target's socket.

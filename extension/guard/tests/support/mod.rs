@@ -40,7 +40,7 @@ pub fn bench() -> &'static Path {
         let guard = folder.join("ringfence-exec");
         fs::copy(env!("CARGO_BIN_EXE_ringfence-exec"), &guard).unwrap();
         fs::set_permissions(&guard, fs::Permissions::from_mode(0o711)).unwrap();
-        for program in ["outer", "mark", "race", "escape", "hidden"] {
+        for program in ["outer", "mark", "race", "escape", "hidden", "signals"] {
             compile(program, &folder.join(program));
         }
         for script in ["benign.py", "agent.py", "files.py", "interrupted.py"] {
@@ -54,7 +54,7 @@ pub fn bench() -> &'static Path {
         fs::create_dir(folder.join("policies")).unwrap();
         // Mounted with the policies, as EFS would be.
         fs::copy("/bin/echo", folder.join("policies/echo")).unwrap();
-        for policy in ["degraded", "off", "races", "tools", "writes"] {
+        for policy in ["degraded", "off", "races", "tools", "unruled", "writes"] {
             let name = format!("{policy}.toml");
             fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();
         }
@@ -127,4 +127,12 @@ pub fn violations(output: &Output) -> Vec<String> {
 pub fn has_kernel_plane() -> bool {
     let output = guarded(Profile::Open, "races", &["/bin/cat", "/proc/self/status"]).output().unwrap();
     text(&output.stdout).contains("Seccomp:\t2")
+}
+
+/// From Linux 5.19 a signal ends a call only before the guard has taken it up. Earlier ones are in docs/kernel-plane.md.
+pub fn signals_wait() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers =
+        release.split(|c: char| !c.is_ascii_digit()).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(5), Some(19))
 }
