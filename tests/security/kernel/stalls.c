@@ -48,8 +48,15 @@ static void exec_once(void) {
     if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(1);
     waitpid(child, 0, 0);
 }
-static const struct { const char *name; void (*make)(void); } honest[] = {
-    {"connect", connect_once}, {"open", open_once}, {"exec", exec_once},
+/* By a name that is looked up from the caller's own folder. */
+static void bind_once(void) {
+    static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    bind(fd, (void *)&at, sizeof at), close(fd), unlink(at.sun_path);
+}
+enum { KINDS = 4 };
+static const struct { const char *name; void (*make)(void); } honest[KINDS] = {
+    {"connect", connect_once}, {"open", open_once}, {"exec", exec_once}, {"bind", bind_once},
 };
 /* How long something was held at most, or is held yet. */
 static double held_for(void) {
@@ -60,10 +67,11 @@ static double held_for(void) {
 }
 static void be_honest(void) {
     pin(0);
+    if (chdir(folder)) exit(3);
     /* Where others take the processors, the hostile ones too need more time. */
     for (double begun = now(), one = begun; board->worst <= TOO_LONG; usleep(1000)) {
         if (one - begun > 10 * WHILE || (one - begun > WHILE && held_for() > TOO_LONG)) return;
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < KINDS; i++) {
             board->until = (one = now()) + AT_MOST;
             honest[i].make();
             if (now() - one > board->worst) board->worst = now() - one, board->slowest = honest[i].name;
@@ -153,7 +161,11 @@ static void be_idle(void) {
 }
 static void *hold_memory(void *unused) {
     be_idle();
-    for (int i = 0;; i++) held = 1, locking ? (void)0 : take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    for (int i = 0;; i++) {
+        held = 1;
+        if (!locking) take();
+        mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    }
     return unused;
 }
 static void begin(void *(*run)(void *)) {
@@ -331,6 +343,13 @@ static void make_file(void) {
 }
 static void cut_file(void) { close(open(there_path, O_WRONLY | O_TRUNC)); }
 static void bind_again(void) { bind(wanted, (void *)&there, sizeof there); }
+/* The node is made in the working folder of who asks, which the guard has but one of. */
+static void make_node(void) {
+    static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "node"};
+    if (chdir(held_folder)) _exit(1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    bind(fd, (void *)&at, sizeof at), close(fd), unlink(at.sun_path);
+}
 static void ask_for_it(void) {
     wait_for_all(), begin(call_again), held = 1;
 }
@@ -340,14 +359,16 @@ static int locked(void (*by)(char *), void (*call)(void)) {
     start(lock_by_memory), start(ask_for_it);
     return measure(RUNTIME);
 }
-static int folder_held(void) {
+static int folder_held(void (*call)(void)) {
     prepare();
     char path[200];
     for (int i = 0; i < 50; i++) snprintf(path, sizeof path, "%s/%d", held_folder, i), mkdir(path, 0700);
     snprintf(there_path, sizeof there_path, "%s/new", held_folder);
     wanted = open(held_folder, O_RDONLY | O_DIRECTORY);
-    return locked(read_folder, make_file);
+    return locked(read_folder, call);
 }
+static int folder_held_at_open(void) { return folder_held(make_file); }
+static int folder_held_at_bind(void) { return folder_held(make_node); }
 static int file_held(void) {
     prepare();
     strcpy(there_path, held_file);
@@ -416,7 +437,8 @@ const struct attack stalls[] = {
     {"memory-of-two-hundred-threads-that-is-held", by_threads, STALL},
     {"memory-of-two-hundred-threads-that-is-held-and-a-child", by_threads_child, STALL},
     {"exec-that-is-held", exec_held, STALL}, {"swapped-in-while-a-look-is-held", look_held, ON_GUARD},
-    {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
+    {"folder-that-is-held-at-open", folder_held_at_open, STALL},
+    {"folder-that-is-held-at-bind", folder_held_at_bind, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
     {"short-stalls-again-and-again", short_stalls, STALL},
