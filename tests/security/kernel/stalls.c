@@ -15,7 +15,8 @@ static struct board {
     volatile int ready, go, held; /* how many processes are there, whether they may begin, how many hold something */
     volatile double until;        /* when the attack ends */
     volatile double worst;        /* of the honest calls, in seconds */
-    const char *volatile slowest; /* its name */
+    volatile int failed;          /* the error of one that failed */
+    const char *volatile slowest; /* the name of either */
     volatile double since[64];    /* when each hostile process took what it holds */
     volatile double held_up_to;   /* the longest that one held it */
 } *board;
@@ -35,27 +36,30 @@ static void prepare(void) {
     close(open(held_file, O_WRONLY | O_CREAT, 0600));
 }
 
-/* The honest calls. */
-static void connect_once(void) {
+/* The honest calls: 0, or the error, since one that fails is no better than one that waits. */
+static int connect_once(void) {
     struct sockaddr_in to = inet(ALLOWED, port);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    connect(fd, (void *)&to, sizeof to);
-    close(fd);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), error = OUTCOME(connect(fd, (void *)&to, sizeof to));
+    return close(fd) ? errno : error;
 }
-static void open_once(void) { close(open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600)); }
-static void exec_once(void) {
+static int open_once(void) {
+    int fd = open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    return close(fd) ? errno : 0;
+}
+static int exec_once(void) {
+    int status = 0;
     pid_t child = fork();
-    if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(1);
-    waitpid(child, 0, 0);
+    if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(errno);
+    return waitpid(child, &status, 0) == child ? (WIFEXITED(status) ? WEXITSTATUS(status) : EINTR) : errno;
 }
 /* By a name that is looked up from the caller's own folder. */
-static void bind_once(void) {
+static int bind_once(void) {
     static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "socket"};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    bind(fd, (void *)&at, sizeof at), close(fd), unlink(at.sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), error = OUTCOME(bind(fd, (void *)&at, sizeof at));
+    return close(fd) || unlink(at.sun_path) ? errno : error;
 }
 enum { KINDS = 4 };
-static const struct { const char *name; void (*make)(void); } honest[KINDS] = {
+static const struct { const char *name; int (*make)(void); } honest[KINDS] = {
     {"connect", connect_once}, {"open", open_once}, {"exec", exec_once}, {"bind", bind_once},
 };
 /* How long something was held at most, or is held yet. */
@@ -73,7 +77,11 @@ static void be_honest(void) {
         if (one - begun > 10 * WHILE || (one - begun > WHILE && held_for() > TOO_LONG)) return;
         for (int i = 0; i < KINDS; i++) {
             board->until = (one = now()) + AT_MOST;
-            honest[i].make();
+            int error = honest[i].make();
+            if (error) {
+                board->failed = error, board->slowest = honest[i].name;
+                return;
+            }
             if (now() - one > board->worst) board->worst = now() - one, board->slowest = honest[i].name;
         }
     }
@@ -126,6 +134,7 @@ static void end_all(void) {
     hostiles = 0;
 }
 static int outcome(void) {
+    if (board->failed) return fprintf(stderr, "an honest %s failed: %s\n", board->slowest, strerror(board->failed)), WORKED;
     /* That honest calls were quick says nothing then. */
     if (board->held_up_to <= TOO_LONG) fprintf(stderr, "held for %.2f s only\n", board->held_up_to), exit(3);
     fprintf(stderr, "an honest %s took %.2f s\n", board->slowest, board->worst);
@@ -137,7 +146,8 @@ static int measure(enum honest_one who) {
     pid_t child = who == CHILD ? fork() : 0;
     if (!child) be_honest();
     if (who == CHILD && !child) _exit(0);
-    if (child) waitpid(child, 0, 0);
+    int status = 0;
+    if (child && (waitpid(child, &status, 0) != child || status)) board->failed = ECHILD, board->slowest = "child";
     board->held_up_to = held_for(), end_all();
     return outcome();
 }
@@ -402,7 +412,11 @@ static double connects(void) {
     double waited = 0;
     for (int i = 0; i < HONEST && waited < AT_MOST; i++, usleep(1000)) {
         double one = now();
-        connect_once();
+        int error = connect_once();
+        if (error) {
+            fprintf(stderr, "an honest connect failed: %s\n", strerror(error));
+            return 1e9;
+        }
         waited += now() - one;
     }
     return waited;
