@@ -15,7 +15,8 @@ static struct board {
     volatile int ready, go, held; /* how many processes are there, whether they may begin, how many hold something */
     volatile double until;        /* when the attack ends */
     volatile double worst;        /* of the honest calls, in seconds */
-    const char *volatile slowest; /* its name */
+    volatile int failed;          /* the error of one that failed */
+    const char *volatile slowest; /* the name of either */
     volatile double since[64];    /* when each hostile process took what it holds */
     volatile double held_up_to;   /* the longest that one held it */
 } *board;
@@ -35,21 +36,31 @@ static void prepare(void) {
     close(open(held_file, O_WRONLY | O_CREAT, 0600));
 }
 
-/* The honest calls. */
-static void connect_once(void) {
+/* The honest calls: 0, or the error, since one that fails is no better than one that waits. */
+static int connect_once(void) {
     struct sockaddr_in to = inet(ALLOWED, port);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    connect(fd, (void *)&to, sizeof to);
-    close(fd);
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), error = OUTCOME(connect(fd, (void *)&to, sizeof to));
+    return close(fd) ? errno : error;
 }
-static void open_once(void) { close(open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600)); }
-static void exec_once(void) {
+static int open_once(void) {
+    int fd = open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    return close(fd) ? errno : 0;
+}
+static int exec_once(void) {
+    int status = 0;
     pid_t child = fork();
-    if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(1);
-    waitpid(child, 0, 0);
+    if (!child) execl("/usr/bin/true", "true", (char *)0), _exit(errno);
+    return waitpid(child, &status, 0) == child ? (WIFEXITED(status) ? WEXITSTATUS(status) : EINTR) : errno;
 }
-static const struct { const char *name; void (*make)(void); } honest[] = {
-    {"connect", connect_once}, {"open", open_once}, {"exec", exec_once},
+/* By a name that is looked up from the caller's own folder. */
+static int bind_once(void) {
+    static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "socket"};
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0), error = OUTCOME(bind(fd, (void *)&at, sizeof at));
+    return close(fd) || unlink(at.sun_path) ? errno : error;
+}
+enum { KINDS = 4 };
+static const struct { const char *name; int (*make)(void); } honest[KINDS] = {
+    {"connect", connect_once}, {"open", open_once}, {"exec", exec_once}, {"bind", bind_once},
 };
 /* How long something was held at most, or is held yet. */
 static double held_for(void) {
@@ -60,12 +71,17 @@ static double held_for(void) {
 }
 static void be_honest(void) {
     pin(0);
+    if (chdir(folder)) exit(3);
     /* Where others take the processors, the hostile ones too need more time. */
     for (double begun = now(), one = begun; board->worst <= TOO_LONG; usleep(1000)) {
         if (one - begun > 10 * WHILE || (one - begun > WHILE && held_for() > TOO_LONG)) return;
-        for (int i = 0; i < 3; i++) {
+        for (int i = 0; i < KINDS; i++) {
             board->until = (one = now()) + AT_MOST;
-            honest[i].make();
+            int error = honest[i].make();
+            if (error) {
+                board->failed = error, board->slowest = honest[i].name;
+                return;
+            }
             if (now() - one > board->worst) board->worst = now() - one, board->slowest = honest[i].name;
         }
     }
@@ -99,11 +115,6 @@ static void start_takers(int for_holders, int takers) {
     holders = for_holders;
     for (int i = 0; i < takers; i++) start(take_all_time);
 }
-static void let_go(void) {
-    double begun = now();
-    while (board->ready < hostiles && now() - begun < 30) usleep(1000);
-    for (board->go = 1; board->held < holders && now() - begun < 30;) usleep(1000);
-}
 /* The holder says that it takes what is held; what it took before it has let go by then. */
 static void take(void) {
     double at = now(), since = board->since[hostiles];
@@ -117,8 +128,15 @@ static void end_all(void) {
     for (int i = 0; i < hostiles; i++) waitpid(hostile[i], 0, 0);
     hostiles = 0;
 }
+static void let_go(void) {
+    double begun = now();
+    while (board->ready < hostiles && now() - begun < 30) usleep(1000);
+    for (board->go = 1; board->held < holders && now() - begun < 30;) usleep(1000);
+    /* That nobody waited would say nothing. */
+    if (board->held < holders) fprintf(stderr, "only %d of %d hold something\n", board->held, holders), end_all(), exit(3);
+}
 static int outcome(void) {
-    /* That honest calls were quick says nothing then. */
+    if (board->failed) return fprintf(stderr, "an honest %s failed: %s\n", board->slowest, strerror(board->failed)), WORKED;
     if (board->held_up_to <= TOO_LONG) fprintf(stderr, "held for %.2f s only\n", board->held_up_to), exit(3);
     fprintf(stderr, "an honest %s took %.2f s\n", board->slowest, board->worst);
     return board->worst > TOO_LONG ? WORKED : EAGAIN;
@@ -129,7 +147,8 @@ static int measure(enum honest_one who) {
     pid_t child = who == CHILD ? fork() : 0;
     if (!child) be_honest();
     if (who == CHILD && !child) _exit(0);
-    if (child) waitpid(child, 0, 0);
+    int status = 0;
+    if (child && (waitpid(child, &status, 0) != child || status)) board->failed = ECHILD, board->slowest = "child";
     board->held_up_to = held_for(), end_all();
     return outcome();
 }
@@ -153,7 +172,11 @@ static void be_idle(void) {
 }
 static void *hold_memory(void *unused) {
     be_idle();
-    for (int i = 0;; i++) held = 1, locking ? (void)0 : take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    for (int i = 0;; i++) {
+        held = 1;
+        if (!locking) take();
+        mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    }
     return unused;
 }
 static void begin(void *(*run)(void *)) {
@@ -312,7 +335,10 @@ enum { PAGE = 4096 };
 static int wanted = -1;
 static void read_folder(char *page) { lseek(wanted, 0, SEEK_SET), syscall(SYS_getdents64, wanted, page, PAGE); }
 static void write_file(char *page) { if (pwrite(wanted, page, PAGE, 0) < 0) errno = 0; }
-static void send_data(char *page) { send(wanted, page, PAGE, MSG_DONTWAIT | MSG_NOSIGNAL); }
+/* A datagram of several parts, each copied under the socket's lock; without more parts it goes out. */
+static void send_data(char *page) {
+    if (send(wanted, page, PAGE, MSG_DONTWAIT | MSG_MORE) < 0) send(wanted, page, 0, MSG_DONTWAIT);
+}
 static void *lock_again(void *unused) {
     pin(0);
     while (!held) usleep(1000);
@@ -328,6 +354,13 @@ static void make_file(void) {
 }
 static void cut_file(void) { close(open(there_path, O_WRONLY | O_TRUNC)); }
 static void bind_again(void) { bind(wanted, (void *)&there, sizeof there); }
+/* The node is made in the working folder of who asks, which the guard has but one of. */
+static void make_node(void) {
+    static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "node"};
+    if (chdir(held_folder)) _exit(1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    bind(fd, (void *)&at, sizeof at), close(fd), unlink(at.sun_path);
+}
 static void ask_for_it(void) {
     wait_for_all(), begin(call_again), held = 1;
 }
@@ -337,14 +370,16 @@ static int locked(void (*by)(char *), void (*call)(void)) {
     start(lock_by_memory), start(ask_for_it);
     return measure(RUNTIME);
 }
-static int folder_held(void) {
+static int folder_held(void (*call)(void)) {
     prepare();
     char path[200];
     for (int i = 0; i < 50; i++) snprintf(path, sizeof path, "%s/%d", held_folder, i), mkdir(path, 0700);
     snprintf(there_path, sizeof there_path, "%s/new", held_folder);
     wanted = open(held_folder, O_RDONLY | O_DIRECTORY);
-    return locked(read_folder, make_file);
+    return locked(read_folder, call);
 }
+static int folder_held_at_open(void) { return folder_held(make_file); }
+static int folder_held_at_bind(void) { return folder_held(make_node); }
 static int file_held(void) {
     prepare();
     strcpy(there_path, held_file);
@@ -353,10 +388,8 @@ static int file_held(void) {
 }
 static int socket_held(void) {
     prepare();
-    int stream = 0;
-    receiver(SOCK_STREAM, ALLOWED, &stream);
-    struct sockaddr_in to = inet(ALLOWED, stream);
-    if (connect(wanted = socket(AF_INET, SOCK_STREAM, 0), (void *)&to, sizeof to)) return errno;
+    struct sockaddr_in to = inet(ALLOWED, port);
+    if (connect(wanted = socket(AF_INET, SOCK_DGRAM, 0), (void *)&to, sizeof to)) return errno;
     return locked(send_data, bind_again);
 }
 /* A descriptor is put into a caller by the caller himself, when he next runs: one at idle priority runs when he can. */
@@ -380,14 +413,21 @@ static double connects(void) {
     double waited = 0;
     for (int i = 0; i < HONEST && waited < AT_MOST; i++, usleep(1000)) {
         double one = now();
-        connect_once();
+        int error = connect_once();
+        if (error) {
+            fprintf(stderr, "an honest connect failed: %s\n", strerror(error));
+            return 1e9;
+        }
         waited += now() - one;
     }
     return waited;
 }
 static void *hold_memory_shortly(void *unused) {
     pin(1);
-    for (int i = 0;; i++) held = 1, take(), mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    for (int i = 0;; i++) {
+        held = 1, take();
+        mprotect(range, spread, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ);
+    }
     return unused;
 }
 static void call_from_shortly_held_memory(void) {
@@ -400,7 +440,7 @@ static int short_stalls(void) {
     double quiet = connects();
     stalled = stalled_connect, callers = 4, pause_between = 500, width = 256ul << 20, there = inet(ALLOWED, port);
     for (holders = 0; holders < SHORT; holders++) start(call_from_shortly_held_memory);
-    let_go(), usleep(200000);
+    let_go(), board->until = now() + 10 * WHILE, usleep(200000);
     double disturbed = connects();
     end_all();
     fprintf(stderr, "%d honest connects took %.2f s, and %.3f s without\n", HONEST, disturbed, quiet);
@@ -415,7 +455,8 @@ const struct attack stalls[] = {
     {"held-memory-of-two-hundred-threads", by_threads, STALL},
     {"held-memory-of-two-hundred-threads-and-a-child", by_threads_child, STALL},
     {"exec-that-is-held", exec_held, STALL}, {"swapped-in-while-a-look-is-held", look_held, ON_GUARD},
-    {"folder-that-is-held", folder_held, STALL}, {"file-that-is-held", file_held, STALL},
+    {"folder-that-is-held-at-open", folder_held_at_open, STALL},
+    {"folder-that-is-held-at-bind", folder_held_at_bind, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
     {"short-stalls-again-and-again", short_stalls, STALL},
