@@ -9,7 +9,7 @@ use std::collections::{HashSet, VecDeque};
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::shares::Account;
@@ -33,6 +33,8 @@ const REST: u32 = 8;
 /// Sweeps at one time, and how long each may take before there is another one: somebody may keep it waiting.
 const MAX_SWEEPS: usize = 8;
 const MAX_SWEEP: Duration = Duration::from_secs(1);
+/// How long a call waits for somebody else's sweep.
+const MAX_WAIT: Duration = Duration::from_millis(50);
 
 /// How long a stream is kept for a connect that a signal broke off and that may be made again after its handler.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -52,6 +54,7 @@ struct Kept {
 #[derive(Debug, Default)]
 pub struct Registry {
     sockets: Mutex<Sockets>,
+    swept: Condvar,
     wants_sweep: AtomicBool,
 }
 
@@ -60,8 +63,10 @@ struct Sockets {
     kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
     sweeps: u64,
-    under_way: usize,
-    last_begun: Option<Instant>,
+    /// Those that are under way, and when the last of them began: what calls wait for, and what none waits for.
+    under_way: [(usize, Option<Instant>); 2],
+    /// The last to begin of those that have ended.
+    ended: u64,
     /// Streams whose connect was broken off, and when: they may connect by themselves.
     broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
@@ -87,18 +92,35 @@ impl Sockets {
         self.connected.push_back(inode);
     }
 
-    /// Begins a sweep, if there is something to sweep and nobody does so already, or `urgent` says not to wait for that one.
-    fn begin_sweep(&mut self, urgent: bool) -> Option<u64> {
-        let is_late = self.last_begun.is_none_or(|begun| begun.elapsed() >= MAX_SWEEP);
-        let may = self.under_way == 0 || (self.under_way < MAX_SWEEPS && (urgent || is_late));
-        if self.kept.is_empty() || !may {
+    /// Begins a sweep, if there is something to sweep and nobody is at one of the same kind, or `urgent` says not to wait for
+    /// that one.
+    fn begin_sweep(&mut self, kind: Sweep, urgent: bool) -> Option<u64> {
+        let all: usize = self.under_way.iter().map(|(count, _)| count).sum();
+        let (count, begun) = self.of_kind(kind);
+        let is_late = begun.is_none_or(|begun| begun.elapsed() >= MAX_SWEEP);
+        let may = *count == 0 || (all < MAX_SWEEPS && (urgent || is_late));
+        if !may {
             return None;
         }
-        self.last_begun = Some(Instant::now());
-        self.under_way += 1;
+        (*count, *begun) = (*count + 1, Some(Instant::now()));
         self.sweeps += 1;
         Some(self.sweeps)
     }
+
+    fn of_kind(&mut self, kind: Sweep) -> &mut (usize, Option<Instant>) {
+        let [for_call, for_nobody] = &mut self.under_way;
+        match kind {
+            Sweep::ForCall => for_call,
+            Sweep::ForNobody => for_nobody,
+        }
+    }
+}
+
+/// Who waits for a sweep.
+#[derive(Debug, Clone, Copy)]
+enum Sweep {
+    ForCall,
+    ForNobody,
 }
 
 impl Registry {
@@ -147,7 +169,10 @@ impl Registry {
         if again && !account.is_runtime() {
             return Err(Errno(libc::EMFILE));
         }
-        self.sweep(runtime, account.is_runtime());
+        let this = self.sockets().begin_sweep(Sweep::ForCall, account.is_runtime());
+        if let Some(this) = this {
+            self.carry_out(Sweep::ForCall, this, runtime);
+        }
         let mut sockets = self.sockets();
         if sockets.has_room_for(account) {
             return Ok(());
@@ -209,20 +234,35 @@ impl Registry {
     /// makes such calls.
     pub fn sweep_now_and_then(&self, runtime: u32) {
         let begun = Instant::now();
-        if self.sockets().rests_until.is_some_and(|until| begun < until) {
-            return;
+        let mut sockets = self.sockets();
+        let asked = sockets.sweeps;
+        while !sockets.kept.is_empty() && sockets.ended <= asked {
+            let Some(left) = MAX_WAIT.checked_sub(begun.elapsed()) else { return };
+            if sockets.rests_until.is_some_and(|until| begun < until) {
+                return;
+            }
+            if let Some(this) = sockets.begin_sweep(Sweep::ForCall, false) {
+                drop(sockets);
+                self.carry_out(Sweep::ForCall, this, runtime);
+                return;
+            }
+            // One that begins now sees what this call needs too.
+            sockets = self.swept.wait_timeout(sockets, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if self.sweep(runtime, false) {
-            let took = begun.elapsed();
-            self.sockets().rests_until = (took >= LONG).then(|| Instant::now() + took * REST);
+    }
+
+    /// The same for no call, if nobody is at it.
+    pub fn sweep(&self, runtime: u32) {
+        let this = self.sockets().begin_sweep(Sweep::ForNobody, false);
+        if let Some(this) = this {
+            self.carry_out(Sweep::ForNobody, this, runtime);
         }
     }
 
     /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
-    /// sweep began. False where somebody else is at it, unless it is `urgent`.
-    pub fn sweep(&self, runtime: u32, urgent: bool) -> bool {
-        let begun = self.sockets().begin_sweep(urgent);
-        let Some(this) = begun else { return false };
+    /// sweep began.
+    fn carry_out(&self, kind: Sweep, this: u64, runtime: u32) {
+        let begun = Instant::now();
         let held = Holders::look(runtime);
         let mut sockets = self.sockets();
         sockets.kept.retain(|kept| {
@@ -231,8 +271,14 @@ impl Registry {
                 || held.unasked.contains(&kept.account)
         });
         sockets.swept_at = sockets.kept.len();
-        sockets.under_way -= 1;
-        true
+        sockets.of_kind(kind).0 -= 1;
+        sockets.ended = sockets.ended.max(this);
+        let took = begun.elapsed();
+        if took >= LONG {
+            sockets.rests_until = Some(Instant::now() + took * REST);
+        }
+        drop(sockets);
+        self.swept.notify_all();
     }
 }
 
@@ -316,7 +362,7 @@ mod tests {
         for _ in 0..MAX_KEPT * 2 {
             registry.keeps(udp());
             if registry.takes_wish_for_sweep() {
-                registry.sweep(std::process::id(), false);
+                registry.sweep(std::process::id());
             }
         }
         assert!(registry.sockets().kept.len() <= SWEEP_FROM);
@@ -336,29 +382,47 @@ mod tests {
     fn a_sweep_leaves_what_has_just_been_made() {
         let registry = Registry::default();
         let pending = registry.keep(udp(), RUNTIME, std::process::id()).unwrap();
-        registry.sweep(std::process::id(), false);
+        registry.sweep(std::process::id());
         assert!(registry.find(pending).is_ok(), "its target has it not yet");
         // As if a sweep had begun before.
         registry.note_received(pending);
         registry.sockets().kept[0].since = Some(2);
-        registry.sweep(std::process::id(), false);
+        registry.sweep(std::process::id());
         assert!(registry.find(pending).is_ok());
-        registry.sweep(std::process::id(), false);
+        registry.sweep(std::process::id());
         assert!(registry.find(pending).is_err());
     }
 
     #[test]
     fn one_sweep_is_enough_unless_it_is_kept_waiting() {
-        let registry = Registry::default();
-        registry.keeps(udp());
-        let mut sockets = registry.sockets();
-        assert_eq!(sockets.begin_sweep(false), Some(1));
-        assert_eq!(sockets.begin_sweep(false), None);
-        assert_eq!(sockets.begin_sweep(true), Some(2));
-        sockets.last_begun = Instant::now().checked_sub(MAX_SWEEP);
-        assert_eq!(sockets.begin_sweep(false), Some(3));
-        let urgent = (0..100).map_while(|_| sockets.begin_sweep(true));
-        assert_eq!(urgent.count(), MAX_SWEEPS - 3);
+        let mut sockets = Sockets::default();
+        assert_eq!(sockets.begin_sweep(Sweep::ForNobody, false), Some(1));
+        assert_eq!(sockets.begin_sweep(Sweep::ForNobody, false), None);
+        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), Some(2), "which does not wait for that");
+        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), None);
+        assert_eq!(sockets.begin_sweep(Sweep::ForCall, true), Some(3));
+        sockets.of_kind(Sweep::ForCall).1 = Instant::now().checked_sub(MAX_SWEEP);
+        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), Some(4));
+        let urgent = (0..100).map_while(|_| sockets.begin_sweep(Sweep::ForCall, true));
+        assert_eq!(urgent.count(), MAX_SWEEPS - 4);
+    }
+
+    #[test]
+    fn a_call_has_a_sweep_that_began_after_it_or_waits_no_longer_for_one() {
+        let registry = std::sync::Arc::new(Registry::default());
+        let unused = registry.keeps(udp());
+        let this = registry.sockets().begin_sweep(Sweep::ForCall, false).unwrap();
+        let begun = Instant::now();
+        registry.sweep_now_and_then(std::process::id());
+        assert!(
+            begun.elapsed() >= MAX_WAIT && registry.find(unused).is_ok(),
+            "somebody else is kept waiting"
+        );
+        let other = std::sync::Arc::clone(&registry);
+        let waits = std::thread::spawn(move || other.sweep_now_and_then(std::process::id()));
+        registry.carry_out(Sweep::ForCall, this, std::process::id());
+        waits.join().unwrap();
+        assert!(registry.find(unused).is_err());
     }
 
     #[test]

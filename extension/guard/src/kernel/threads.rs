@@ -86,7 +86,7 @@ impl Watch {
         {
             self.supervisor.answer(&notification);
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.supervisor.registry.sweep(self.supervisor.runtime, false);
+                self.supervisor.registry.sweep(self.supervisor.runtime);
             }
         }
         self.look();
@@ -167,7 +167,7 @@ impl Member {
                     self.crew.have_looked();
                 }
                 Work::Sweep => {
-                    self.supervisor.registry.sweep(self.supervisor.runtime, false);
+                    self.supervisor.registry.sweep(self.supervisor.runtime);
                 }
             }
         }
