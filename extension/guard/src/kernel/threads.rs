@@ -148,7 +148,8 @@ impl Supervisor<'_> {
             Task::Connect { .. } | Task::Open { .. } => 0,
         };
         let account = Account::of(caller, self.runtime);
-        let job = Job { call: *call, process: caller.process, account, content, socket, task };
+        let since = Instant::now();
+        let job = Job { call: *call, process: caller.process, account, content, since, socket, task };
         if self.workers.submit(job)? {
             self.wake();
         }
