@@ -40,6 +40,10 @@ pub mod covers {
     pub const OPENS_ASKED: u32 = 32;
 }
 
+/// How long a call of the function has waited for the guard, in milliseconds, before a signal may end that wait. A call that a
+/// signal ends sooner was not taken up yet: it would not have waited, and the process plane makes it again.
+pub const WAITS_FOR: u64 = 20;
+
 /// Most name servers that are remembered, as resolv.conf(5) allows three.
 pub const MAX_NAME_SERVERS: usize = 3;
 

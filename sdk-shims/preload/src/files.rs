@@ -113,7 +113,12 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
         }
     } else {
         let asked = open.writes() && state.kernel_decides(covers::OPEN_WRITE | covers::OPENS_ASKED);
-        let call = if asked { sys::pass_whole } else { sys::pass };
+        let makes = open.flags & (sys::O_CREAT | sys::O_EXCL) == sys::O_CREAT | sys::O_EXCL;
+        let call = match (asked, makes) {
+            (true, true) => sys::pass_whole,
+            (true, false) => sys::pass_patiently,
+            (false, _) => sys::pass,
+        };
         let result = call(open.number, open.arguments);
         let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
         sys::descriptor(opened)

@@ -6,6 +6,8 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use ringfence_records::handoff::WAITS_FOR;
+
 use crate::arch::{self, number, syscall};
 pub(crate) use crate::arch::{O_NOFOLLOW, O_TMPFILE};
 
@@ -89,6 +91,31 @@ pub(crate) fn pass_whole(number: usize, arguments: [usize; 6]) -> isize {
             return result;
         }
     }
+}
+
+/// The same for a call that may wait: a signal that ends it after a while has ended its wait.
+pub(crate) fn pass_patiently(number: usize, arguments: [usize; 6]) -> isize {
+    loop {
+        let begun = milliseconds();
+        let result = pass(number, arguments);
+        if result != Errno::INTR.result() || has_waited(begun) {
+            return result;
+        }
+    }
+}
+
+/// Whether a call that was begun then can have waited for the guard, so that it was taken up.
+pub(crate) fn has_waited(begun: u64) -> bool {
+    milliseconds().saturating_sub(begun) >= WAITS_FOR
+}
+
+/// A clock that nobody sets, in milliseconds.
+pub(crate) fn milliseconds() -> u64 {
+    const CLOCK_MONOTONIC: usize = 1;
+    let mut time = [0_u64; 2];
+    pass(number::CLOCK_GETTIME, [CLOCK_MONOTONIC, time.as_mut_ptr() as usize, 0, 0, 0, 0]);
+    let [seconds, nanoseconds] = time;
+    seconds * 1000 + nanoseconds / 1_000_000
 }
 
 /// A descriptor that is closed when it goes out of scope.

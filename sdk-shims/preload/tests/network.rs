@@ -330,3 +330,35 @@ fn nobody_takes_the_agents_names_when_it_is_gone() {
         assert_eq!(world.run(PYTHON, &arguments).stdout.trim(), "taken");
     }
 }
+
+/// An alarm with a handler that raises, around a call that waits until another one helps.
+fn alarmed(call: &str) -> String {
+    format!(
+        "import os, signal, socket, tempfile, threading\n\
+         folder = tempfile.mkdtemp(); fifo = folder + '/fifo'; os.mkfifo(fifo)\n\
+         server = socket.socket(socket.AF_UNIX); server.bind('\\0ringfence-alarmed-%d' % os.getpid()); server.listen(0)\n\
+         filling = socket.socket(socket.AF_UNIX); filling.connect(server.getsockname())\n\
+         def late(*_): raise TimeoutError('alarm')\n\
+         signal.signal(signal.SIGALRM, late)\n\
+         def help(): server.accept(); os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)\n\
+         helper = threading.Timer(10, help); helper.daemon = True; helper.start()\n\
+         signal.setitimer(signal.ITIMER_REAL, 0.3)\n\
+         try: print({call})\n\
+         except OSError as error: print(repr(error), flush=True)\n\
+         os.unlink(fifo); os.rmdir(folder); os._exit(0)"
+    )
+}
+
+#[test]
+fn a_signal_ends_what_the_kernel_plane_waits_for() {
+    let connect = alarmed("socket.socket(socket.AF_UNIX).connect(server.getsockname())");
+    let open = alarmed("os.open(fifo, os.O_WRONLY)");
+    for (call, kernel_covers) in
+        [(connect, covers::EGRESS), (open.clone(), covers::OPEN_WRITE), (open, covers::OPENS_ASKED)]
+    {
+        let world =
+            World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.kernel_covers = kernel_covers);
+        assert_eq!(world.bare(PYTHON, &["-c", &call]).stdout, "TimeoutError('alarm')");
+        assert_eq!(world.run(PYTHON, &["-c", &call]).stdout, "TimeoutError('alarm')", "{kernel_covers}");
+    }
+}

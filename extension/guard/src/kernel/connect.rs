@@ -272,7 +272,8 @@ impl Supervisor {
             return bind();
         }
         let place = (socket.file.as_fd(), address);
-        local_bind::in_place_of(caller, place, || self.listener.still_waits(call.id), bind)
+        let waits = || self.listener.still_waits(call.id);
+        local_bind::in_place_of(caller, place, self.own_folder, waits, bind)
     }
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {

@@ -30,6 +30,9 @@ const SUSPICION: Duration = Duration::from_secs(1);
 const MAX_SUSPECTS: usize = 64;
 /// Threads that look at processes at one time.
 const MAX_LOOKERS: usize = 8;
+/// Threads that look at callers that wait for workers, and how long one may take before there is another.
+const MAX_WATCHERS: usize = 4;
+const MAX_WATCH: Duration = Duration::from_secs(1);
 /// Threads that stay though there is nothing for them to do.
 const MAX_IDLE: usize = 2;
 /// Ticks after which one that has work to do, and gets no processor for it, counts as held up.
@@ -46,6 +49,8 @@ pub(super) enum Work {
     Look,
     /// Looks which of the sockets that the guard keeps are still used.
     Sweep,
+    /// Looks whether somebody still waits for the workers.
+    LookAtWaiting,
 }
 
 /// The number of a call that is answered by a thread which does not take calls.
@@ -77,6 +82,8 @@ struct State {
     last_tick: Option<Instant>,
     lookers: usize,
     last_look: Option<Instant>,
+    /// Threads that look at callers that wait for workers, and when the last of them began.
+    watchers: (usize, Option<Instant>),
 }
 
 impl State {
@@ -327,6 +334,23 @@ impl Crew {
     pub(super) fn have_looked(&self) {
         let mut state = lock(&self.state);
         state.lookers = state.lookers.saturating_sub(1);
+    }
+
+    /// Has somebody look at the callers that wait for workers, unless somebody does. `staff` as for [`Self::look`].
+    pub(super) fn have_waiting_looked_at(&self, staff: impl FnOnce() -> bool) {
+        let mut state = lock(&self.state);
+        let (count, begun) = state.watchers;
+        let is_late = begun.is_none_or(|begun| begun.elapsed() >= MAX_WATCH);
+        if (count == 0 || (count < MAX_WATCHERS && is_late)) && state.is_staffed(staff) {
+            state.watchers = (count + 1, Some(Instant::now()));
+            self.give(&mut state, Work::LookAtWaiting);
+        }
+    }
+
+    /// Notes that somebody has looked at the callers that wait.
+    pub(super) fn have_watched(&self) {
+        let mut state = lock(&self.state);
+        state.watchers.0 = state.watchers.0.saturating_sub(1);
     }
 
     /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`].

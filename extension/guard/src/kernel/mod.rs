@@ -162,6 +162,8 @@ struct Supervisor {
     known_as: Option<Acquaintance>,
     /// For calls that must not wait; of the thread that makes them.
     limit: Option<Limit>,
+    /// Whether this thread has a working folder of its own.
+    own_folder: bool,
     undelivered: Undelivered,
     /// Whether only the end of a caller takes it out of its wait (5.19), so that no call is made twice.
     waits_killable: bool,
@@ -221,6 +223,7 @@ impl Supervisor {
             })),
             known_as: None,
             limit: None,
+            own_folder: false,
             undelivered,
             waits_killable: seccomp::waits_killable(),
             files: Files::default(),
@@ -253,6 +256,7 @@ impl Supervisor {
             acquaintances: Arc::clone(&self.acquaintances),
             known_as: None,
             limit: None,
+            own_folder: false,
             undelivered: self.undelivered.clone(),
             waits_killable: self.waits_killable,
             files: self.files.another(),

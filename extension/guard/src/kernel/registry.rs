@@ -215,17 +215,19 @@ impl Registry {
 
     /// Lets those go that have connected by themselves.
     pub fn look_after(&self) {
-        let mut sockets = self.sockets();
-        let Sockets { kept, broken_off, .. } = &mut *sockets;
-        let of = |inode: u64| kept.iter().find(|kept| kept.inode == inode);
-        broken_off.retain(|(inode, since)| of(*inode).is_some() && since.elapsed() < HOPELESS);
-        let done = broken_off.iter().filter(|(inode, since)| {
-            since.elapsed() >= PATIENCE
-                && of(*inode).is_some_and(|kept| socket::has_peer(kept.socket.as_fd()))
-        });
-        let done: Vec<_> = done.map(|(inode, _)| *inode).collect();
-        for inode in done {
-            sockets.release(inode);
+        let watched: Vec<_> = {
+            let mut sockets = self.sockets();
+            let Sockets { kept, broken_off, .. } = &mut *sockets;
+            let of = |inode: u64| kept.iter().find(|kept| kept.inode == inode);
+            broken_off.retain(|(inode, since)| of(*inode).is_some() && since.elapsed() < HOPELESS);
+            let old = broken_off.iter().filter(|(_, since)| since.elapsed() >= PATIENCE);
+            old.filter_map(|(inode, _)| Some((*inode, of(*inode)?.socket.try_clone().ok()?))).collect()
+        };
+        for (inode, socket) in watched {
+            // A call on the socket that is kept waiting keeps this one waiting too.
+            if socket::has_peer(socket.as_fd()) {
+                self.release(inode);
+            }
         }
     }
 

@@ -112,7 +112,11 @@ impl Watch {
         let now = Instant::now();
         if now.duration_since(self.looked_at_workers) >= Duration::from_millis(LOOK.unsigned_abs().into()) {
             self.looked_at_workers = now;
-            supervisor.workers.interrupt_abandoned();
+            if self.alone {
+                supervisor.workers.interrupt_abandoned();
+            } else if supervisor.workers.patience().is_some() {
+                self.crew.have_waiting_looked_at(staff);
+            }
         }
         let is_due = supervisor.verifier().is_due(now);
         if is_due && (self.alone || !self.crew.have_processes_looked_at(staff)) {
@@ -165,6 +169,11 @@ impl Member {
                     // A panic is a bug of ours; the process is looked at again by its next call.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.look_at_due()));
                     self.crew.have_looked();
+                }
+                Work::LookAtWaiting => {
+                    let workers = &self.supervisor.workers;
+                    let _ = catch_unwind(AssertUnwindSafe(|| workers.interrupt_abandoned()));
+                    self.crew.have_watched();
                 }
                 Work::Sweep => {
                     self.supervisor.registry.sweep(self.supervisor.runtime);
@@ -250,7 +259,8 @@ impl Supervisor {
             Task::Connect { .. } | Task::Open { .. } => 0,
         };
         let account = Account::of(caller, self.runtime);
-        let job = Job { call: *call, process: caller.process, account, content, socket, task };
+        let since = Instant::now();
+        let job = Job { call: *call, process: caller.process, account, content, since, socket, task };
         if self.workers.submit(job)? {
             self.wake();
         }
@@ -288,6 +298,7 @@ impl Supervisor {
     /// Says that the calling thread is one that answers. Where it can have no limit, workers do what might wait.
     fn answers_from_now_on(&mut self) {
         self.limit = Limit::for_this_thread(CALL_OFF).ok();
+        self.own_folder = process::unshare_working_folder();
     }
 
     fn answer(&mut self, notification: &Notification) {

@@ -9,6 +9,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use ringfence_records::handoff::WAITS_FOR;
+
+use super::address;
 use super::open;
 use super::registry::Registry;
 use super::shares::Account;
@@ -29,6 +32,10 @@ const STACK: usize = 64 * 1024;
 pub const CALL_OFF: i32 = libc::SIGURG;
 /// How often it is looked whether somebody still waits for the workers, and has no signal to take, in milliseconds.
 pub const LOOK: i32 = 100;
+/// How long a call has waited before a signal ends it.
+const AGE: Duration = Duration::from_millis(WAITS_FOR);
+/// How long nobody looks for signals after somebody did, whatever else there is to do.
+const REST: Duration = Duration::from_millis(50);
 /// How long signals are looked for at one time; others have their turn at the next.
 const LOOK_FOR: Duration = Duration::from_millis(2);
 
@@ -67,6 +74,13 @@ pub enum Task {
 }
 
 impl Task {
+    /// Whether it is begun by being made at all, and goes on when a signal has ended the call: a program would wait for a
+    /// connection that nobody makes.
+    fn goes_on(&self) -> bool {
+        let address = if let Self::Connect { address, .. } = self { address.as_slice() } else { &[] };
+        matches!(address::family(address), Some(libc::AF_INET | libc::AF_INET6))
+    }
+
     /// Descriptors that are held besides the socket.
     const fn descriptors(&self) -> usize {
         match self {
@@ -87,10 +101,20 @@ pub struct Job {
     pub account: Account,
     /// The [`digest`](super::undelivered::digest) of what it sends.
     pub content: u64,
+    /// Since when its caller waits.
+    pub since: Instant,
     /// The target's socket, or the file that it opens.
     pub socket: OwnedFd,
     /// What to do.
     pub task: Task,
+}
+
+/// Somebody who waits.
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    call: Notification,
+    process: u32,
+    since: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -99,8 +123,9 @@ struct Queue {
     threads: usize,
     idle: usize,
     busy: Vec<Busy>,
-    /// Whose turn it is to be looked at for signals.
+    /// Whose turn it is to be looked at for signals, and when somebody was last.
     turn: usize,
+    looked: Option<Instant>,
 }
 
 impl Queue {
@@ -109,24 +134,45 @@ impl Queue {
         let at_work = || self.busy.iter().map(|busy| busy.account);
         let at = self.jobs.iter().position(|job| job.account.may_take_one(at_work(), MAX_THREADS))?;
         let job = self.jobs.remove(at)?;
-        let &Job { call, process, account, content, .. } = &job;
+        let &Job { call, process, account, content, since, .. } = &job;
         let raises = matches!(job.task, Task::Send { raises: true, .. });
         let descriptors = job.task.descriptors();
         let called_off = None;
-        self.busy.push(Busy { thread, call, process, account, content, raises, descriptors, called_off });
+        self.busy.push(Busy {
+            thread,
+            call,
+            process,
+            account,
+            content,
+            raises,
+            descriptors,
+            since,
+            called_off,
+        });
         Some(job)
     }
 
-    /// All who wait, and their processes; another one first each time.
-    fn waiting(&mut self) -> Vec<(Notification, u32)> {
-        let at_work = self.busy.iter().map(|busy| (busy.call, busy.process));
-        let queued = self.jobs.iter().map(|job| (job.call, job.process));
+    /// All who wait; another one first each time.
+    fn waiting(&mut self) -> Vec<Waiting> {
+        let at_work = self.busy.iter();
+        let at_work = at_work.map(|&Busy { call, process, since, .. }| Waiting { call, process, since });
+        let queued = self.jobs.iter();
+        let queued = queued.map(|&Job { call, process, since, .. }| Waiting { call, process, since });
         let mut waiting: Vec<_> = at_work.chain(queued).collect();
         if !waiting.is_empty() {
             let first = self.turn % waiting.len();
             waiting.rotate_left(first);
         }
         waiting
+    }
+
+    /// All who wait, and whether it is time to look for their signals: there may be other reasons to come here every moment.
+    fn begin_look(&mut self, now: Instant) -> (Vec<Waiting>, bool) {
+        let is_time = self.looked.is_none_or(|looked| now.duration_since(looked) >= REST);
+        if is_time {
+            self.looked = Some(now);
+        }
+        (self.waiting(), is_time)
     }
 
     fn has_room_for(&self, account: Account) -> bool {
@@ -160,6 +206,7 @@ struct Busy {
     content: u64,
     raises: bool,
     descriptors: usize,
+    since: Instant,
     called_off: Option<CalledOff>,
 }
 
@@ -245,14 +292,15 @@ impl Workers {
 
     /// Calls off work for which nobody waits any more, and what a signal would break off without the guard.
     pub fn interrupt_abandoned(&self) {
-        let waiting = lock(&self.0.queue).waiting();
         let begun = Instant::now();
+        let (waiting, signals_due) = lock(&self.0.queue).begin_look(begun);
+        let signals_due = signals_due && self.0.waits_killable;
         let mut looked = 0;
-        for (call, process) in waiting {
-            let in_time = begun.elapsed() < LOOK_FOR;
+        for Waiting { call, process, since } in waiting {
+            let in_time = signals_due && begun.elapsed() < LOOK_FOR;
             looked += usize::from(in_time);
             // It must be this wait in which the signal was seen.
-            let signalled = in_time && self.0.waits_killable && signals::takes_one(process, call.thread);
+            let signalled = in_time && since.elapsed() >= AGE && signals::takes_one(process, call.thread);
             if !self.0.listener.still_waits(call.id) {
                 self.0.call_off(call.id, CalledOff::Abandoned);
             } else if signalled {
@@ -300,7 +348,10 @@ impl Shared {
             busy.called_off = Some(why);
             // Where it comes before the worker waits it is missed, and sent again at the next look.
             let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
-        } else if let Some(at) = queue.jobs.iter().position(|job| job.call.id == id)
+        } else if let Some(at) = queue
+            .jobs
+            .iter()
+            .position(|job| job.call.id == id && !(why == CalledOff::Signalled && job.task.goes_on()))
             && let Some(job) = queue.jobs.remove(at)
         {
             let _ = self.listener.fail(id, broken_off(&job, why));
@@ -357,7 +408,15 @@ impl Shared {
     /// Carries a job out until it is done or called off. A signal that was meant for what the thread did before breaks
     /// nothing off.
     fn see_through(&self, thread: u32, job: &Job) -> Result<i64, Errno> {
+        if !self.listener.still_waits(job.call.id) {
+            return Err(Errno(libc::EINTR));
+        }
         loop {
+            // Made at least once, so that what goes on by itself has begun.
+            let done = self.carry_out(job);
+            if done != Err(Errno(libc::EINTR)) {
+                return done;
+            }
             match self.at_work_for(thread) {
                 Some((_, Some(why))) => {
                     if let Task::Connect { release: Some(inode), .. } = job.task {
@@ -366,11 +425,7 @@ impl Shared {
                     return Err(broken_off(job, why));
                 }
                 Some((call, None)) if self.listener.still_waits(call.id) => {}
-                _ => return Err(Errno(libc::EINTR)),
-            }
-            let done = self.carry_out(job);
-            if done != Err(Errno(libc::EINTR)) {
-                return done;
+                _ => return done,
             }
         }
     }
@@ -415,7 +470,7 @@ mod tests {
         let task = Task::Connect { address: Vec::new(), release: None };
         let mut call = Notification::default();
         call.thread = 7;
-        Job { call, process: 7, account, content, socket, task }
+        Job { call, process: 7, account, content, since: Instant::now(), socket, task }
     }
 
     #[test]

@@ -204,6 +204,12 @@ pub fn thread_id() -> u32 {
     u32::try_from(id).unwrap_or(0)
 }
 
+/// Gives the calling thread a working folder of its own (unshare(2), `CLONE_FS`). Whether that was allowed.
+pub fn unshare_working_folder() -> bool {
+    // SAFETY: unshare(2) takes flags; what this one parts from no memory refers to.
+    unsafe { libc::unshare(libc::CLONE_FS) == 0 }
+}
+
 /// prctl(2) with numbers only.
 ///
 /// # Errors

@@ -340,7 +340,7 @@ static int storm(int family, int flags) {
     struct sockaddr *address = family == AF_INET ? (void *)&in : (void *)&un;
     socklen_t length = family == AF_INET ? sizeof in : sizeof un;
     int listener = socket(family, SOCK_STREAM, 0);
-    bind(listener, address, length), listen(listener, 3), getsockname(listener, address, &length);
+    bind(listener, address, length), listen(listener, 64), getsockname(listener, address, &length);
     sigset_t both;
     pthread_t other;
     sigemptyset(&both), sigaddset(&both, SIGUSR1), sigaddset(&both, SIGUSR2);

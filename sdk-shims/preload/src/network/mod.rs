@@ -68,13 +68,17 @@ fn connect_internet(
 }
 
 /// Connects to the copy. A signal may end the call before the kernel plane has taken it up; EINTR would then tell
-/// the program that the connection is being made (connect(2)), and it would wait for one that was never begun.
+/// the program that the connection is being made (connect(2)), and it would wait for one that was never begun. Other
+/// sockets than TCP's do not go on by themselves: there it is the program's to hear of where the call has waited.
 fn connect_copy(state: &State, socket: i32, arguments: [usize; 6], copy: &Copied) -> isize {
     const TCP_CLOSE: u8 = 7;
     loop {
+        let begun = sys::milliseconds();
         let result = with_copy(number::CONNECT, arguments, copy);
         let interrupted = result == Errno::INTR.result() && state.kernel_decides(covers::EGRESS);
-        if !interrupted || sys::tcp_state(socket).is_some_and(|tcp| tcp != TCP_CLOSE) {
+        if !interrupted
+            || sys::tcp_state(socket).map_or_else(|| sys::has_waited(begun), |tcp| tcp != TCP_CLOSE)
+        {
             return result;
         }
     }
