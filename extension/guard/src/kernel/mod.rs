@@ -142,6 +142,7 @@ pub fn supervise(
 /// Everything that decisions need: of each thread that decides its own, and what all share behind handles. Nobody holds a
 /// lock of what is shared while he asks a target for anything, or that target could hold up everybody.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own about the launch or the thread")]
 struct Supervisor {
     listener: Arc<Listener>,
     /// The process id of the witness; 0 without one.
