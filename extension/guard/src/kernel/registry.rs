@@ -294,8 +294,8 @@ struct Holders {
 
 impl Holders {
     /// Asks all processes but the guard, as far as they may be seen. A process that waits uninterruptibly is not asked, since
-    /// one in the middle of its exec can have that take as long as it likes (from Linux 6.12 on its lock is needed to read
-    /// a link): what its tree has made counts as held then.
+    /// one in the middle of its exec can have that take as long as it likes (Linux 6.18 needs its lock to read a
+    /// link): what its tree has made counts as held then.
     fn look(runtime: u32) -> Self {
         let own = std::process::id();
         let mut found = Self::default();
