@@ -83,13 +83,17 @@ impl Sockets {
         self.kept.iter().find(|kept| kept.inode == inode)
     }
 
-    fn release(&mut self, inode: u64) {
-        self.kept.retain(|kept| kept.inode != inode);
+    /// Lets a socket go, which is returned: to close it may wait (`SO_LINGER`), and must not while the lock is held.
+    #[must_use]
+    fn release(&mut self, inode: u64) -> Option<Kept> {
+        let at = self.kept.iter().position(|kept| kept.inode == inode);
+        let released = at.and_then(|at| self.kept.remove(at));
         self.broken_off.retain(|(known, _)| *known != inode);
         if self.connected.len() >= MAX_CONNECTED {
             self.connected.pop_front();
         }
         self.connected.push_back(inode);
+        released
     }
 
     /// Begins a sweep, if there is something to sweep and nobody is at one of the same kind, or `urgent` says not to wait for
@@ -196,7 +200,8 @@ impl Registry {
 
     /// Lets a stream go that is, or is about to be, connected.
     pub fn release(&self, inode: u64) {
-        self.sockets().release(inode);
+        let released = self.sockets().release(inode);
+        drop(released);
     }
 
     /// Notes that the connect of a stream was broken off. It is to be let go as soon as it is connected all the same, but
@@ -267,11 +272,13 @@ impl Registry {
         let begun = Instant::now();
         let held = Holders::look(runtime);
         let mut sockets = self.sockets();
-        sockets.kept.retain(|kept| {
+        let stays = |kept: &Kept| {
             kept.since.is_none_or(|since| since >= this)
                 || held.inodes.contains(&kept.inode)
                 || held.unasked.contains(&kept.account)
-        });
+        };
+        let (stay, gone) = std::mem::take(&mut sockets.kept).into_iter().partition(stays);
+        sockets.kept = stay;
         sockets.swept_at = sockets.kept.len();
         sockets.of_kind(kind).0 -= 1;
         sockets.ended = sockets.ended.max(this);
@@ -281,6 +288,8 @@ impl Registry {
         }
         drop(sockets);
         self.swept.notify_all();
+        // To close one may wait (`SO_LINGER`).
+        drop::<VecDeque<Kept>>(gone);
     }
 }
 

@@ -348,12 +348,13 @@ impl Shared {
             busy.called_off = Some(why);
             // Where it comes before the worker waits it is missed, and sent again at the next look.
             let _ = process::kill_thread(process::own(), busy.thread, CALL_OFF);
-        } else if let Some(at) = queue
-            .jobs
-            .iter()
-            .position(|job| job.call.id == id && !(why == CalledOff::Signalled && job.task.goes_on()))
-            && let Some(job) = queue.jobs.remove(at)
-        {
+            return;
+        }
+        let in_queue = |job: &Job| job.call.id == id && !(why == CalledOff::Signalled && job.task.goes_on());
+        let job = queue.jobs.iter().position(in_queue).and_then(|at| queue.jobs.remove(at));
+        // To close its socket may wait (`SO_LINGER`).
+        drop(queue);
+        if let Some(job) = job {
             let _ = self.listener.fail(id, broken_off(&job, why));
         }
     }
