@@ -263,7 +263,7 @@ impl Supervisor {
         let bind = || match socket::bind(socket.file.as_fd(), address) {
             Err(Errno(libc::EADDRINUSE)) => {
                 // The address may be held by a socket that only the registry still knows.
-                self.registry.sweep_now_and_then(self.runtime);
+                self.sweep_for(caller);
                 socket::bind(socket.file.as_fd(), address)
             }
             bound => bound,

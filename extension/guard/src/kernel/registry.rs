@@ -27,9 +27,10 @@ const SWEEPS_IN_VAIN: u32 = 20;
 const MAX_CONNECTED: usize = 512;
 /// Descriptors that a sweep looks at, so that it ends whatever the function does.
 const MAX_LOOKS: usize = 65_536;
-/// A sweep that took as long as this is not made again for so many times as long as it took.
+/// A sweep that took as long as this is not made again for the same account for so many times as long as it took.
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
+const MAX_RESTS: usize = 64;
 /// Sweeps at one time, and how long each may take before there is another one: somebody may keep it waiting.
 const MAX_SWEEPS: usize = 8;
 const MAX_SWEEP: Duration = Duration::from_secs(1);
@@ -70,7 +71,8 @@ struct Sockets {
     /// Streams whose connect was broken off, and when: they may connect by themselves.
     broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
-    rests_until: Option<Instant>,
+    /// For whom there is no sweep for a while.
+    rests: VecDeque<(Account, Instant)>,
     in_vain_until: Option<Instant>,
 }
 
@@ -137,10 +139,10 @@ impl Registry {
     ///
     /// # Errors
     /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
-    pub fn keep(&self, socket: OwnedFd, account: Account, runtime: u32) -> Result<u64, Errno> {
+    pub fn keep(&self, socket: OwnedFd, account: Account, family: &Family<'_>) -> Result<u64, Errno> {
         let inode = descriptor::status(socket.as_fd())?.identity.inode;
         if !self.sockets().has_room_for(account) {
-            self.make_room_for(account, runtime)?;
+            self.make_room_for(account, family)?;
         }
         let mut sockets = self.sockets();
         if sockets.kept.len() >= SWEEP_FROM.max(sockets.swept_at.saturating_mul(2)) {
@@ -167,7 +169,7 @@ impl Registry {
 
     /// Sweeps for somebody whose share is full. That takes its time, and who holds on to what he has must not have it done
     /// again and again.
-    fn make_room_for(&self, account: Account, runtime: u32) -> Result<(), Errno> {
+    fn make_room_for(&self, account: Account, family: &Family<'_>) -> Result<(), Errno> {
         let begun = Instant::now();
         let again = self.sockets().in_vain_until.is_some_and(|until| begun < until);
         if again && !account.is_runtime() {
@@ -175,7 +177,7 @@ impl Registry {
         }
         let this = self.sockets().begin_sweep(Sweep::ForCall, account.is_runtime());
         if let Some(this) = this {
-            self.carry_out(Sweep::ForCall, this, runtime);
+            self.carry_out(Sweep::ForCall, this, family);
         }
         let mut sockets = self.sockets();
         if sockets.has_room_for(account) {
@@ -236,21 +238,23 @@ impl Registry {
         }
     }
 
-    /// Lets go what no process but the guard holds any more, for a call that may have failed because of it. Not again
-    /// before a while, if that took long: the function decides how many descriptors there are to look at, and how often it
-    /// makes such calls.
-    pub fn sweep_now_and_then(&self, runtime: u32) {
+    /// Lets go what no process but the guard holds any more, for a call of `account` that may have failed because of it. Not
+    /// again before a while, if that took long: the function decides how many descriptors there are to look at, and how often
+    /// it makes such calls.
+    pub fn sweep_now_and_then(&self, account: Account, family: &Family<'_>) {
         let begun = Instant::now();
         let mut sockets = self.sockets();
         let asked = sockets.sweeps;
+        sockets.rests.retain(|(_, until)| begun < *until);
+        if sockets.rests.iter().any(|(resting, _)| *resting == account) {
+            return;
+        }
         while !sockets.kept.is_empty() && sockets.ended <= asked {
             let Some(left) = MAX_WAIT.checked_sub(begun.elapsed()) else { return };
-            if sockets.rests_until.is_some_and(|until| begun < until) {
-                return;
-            }
             if let Some(this) = sockets.begin_sweep(Sweep::ForCall, false) {
                 drop(sockets);
-                self.carry_out(Sweep::ForCall, this, runtime);
+                self.carry_out(Sweep::ForCall, this, family);
+                self.rest_after(account, begun.elapsed());
                 return;
             }
             // One that begins now sees what this call needs too.
@@ -258,19 +262,28 @@ impl Registry {
         }
     }
 
+    fn rest_after(&self, account: Account, took: Duration) {
+        if took >= LONG {
+            let mut sockets = self.sockets();
+            if sockets.rests.len() >= MAX_RESTS {
+                sockets.rests.pop_front();
+            }
+            sockets.rests.push_back((account, Instant::now() + took * REST));
+        }
+    }
+
     /// The same for no call, if nobody is at it.
-    pub fn sweep(&self, runtime: u32) {
+    pub fn sweep(&self, family: &Family<'_>) {
         let this = self.sockets().begin_sweep(Sweep::ForNobody, false);
         if let Some(this) = this {
-            self.carry_out(Sweep::ForNobody, this, runtime);
+            self.carry_out(Sweep::ForNobody, this, family);
         }
     }
 
     /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
     /// sweep began.
-    fn carry_out(&self, kind: Sweep, this: u64, runtime: u32) {
-        let begun = Instant::now();
-        let held = Holders::look(runtime);
+    fn carry_out(&self, kind: Sweep, this: u64, family: &Family<'_>) {
+        let held = Holders::look(family.runtime, &(family.under_way)());
         let mut sockets = self.sockets();
         let stays = |kept: &Kept| {
             kept.since.is_none_or(|since| since >= this)
@@ -282,15 +295,19 @@ impl Registry {
         sockets.swept_at = sockets.kept.len();
         sockets.of_kind(kind).0 -= 1;
         sockets.ended = sockets.ended.max(this);
-        let took = begun.elapsed();
-        if took >= LONG {
-            sockets.rests_until = Some(Instant::now() + took * REST);
-        }
         drop(sockets);
         self.swept.notify_all();
         // To close one may wait (`SO_LINGER`).
         drop::<VecDeque<Kept>>(gone);
     }
+}
+
+/// The processes of the function, as a sweep needs to know them.
+pub struct Family<'f> {
+    /// The runtime.
+    pub runtime: u32,
+    /// Tells those whose exec is under way.
+    pub under_way: &'f dyn Fn() -> Vec<u32>,
 }
 
 /// Who holds sockets.
@@ -302,17 +319,17 @@ struct Holders {
 }
 
 impl Holders {
-    /// Asks all processes but the guard, as far as they may be seen. A process that waits uninterruptibly is not asked, since
-    /// one in the middle of its exec can have that take as long as it likes (Linux 6.18 needs its lock to read a
-    /// link): what its tree has made counts as held then.
-    fn look(runtime: u32) -> Self {
+    /// Asks all processes but the guard, as far as they may be seen. One whose exec is `under_way`, and that waits
+    /// uninterruptibly, is not asked, since it can have that take as long as it likes (Linux 6.18 needs the lock of an exec to
+    /// read a link): what its tree has made counts as held then.
+    fn look(runtime: u32, under_way: &[u32]) -> Self {
         let own = std::process::id();
         let mut found = Self::default();
         let mut looks = 0;
         let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
         let processes = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
         for process in processes.filter(|process| *process != own) {
-            if target::waits_uninterruptibly(process) {
+            if under_way.contains(&process) && target::waits_uninterruptibly(process) {
                 found.unasked.push(Account::of_process(process, runtime));
                 continue;
             }
@@ -344,13 +361,17 @@ mod tests {
 
     const RUNTIME: Account = Account::Runtime(1);
 
+    fn family() -> Family<'static> {
+        Family { runtime: std::process::id(), under_way: &Vec::new }
+    }
+
     fn udp() -> OwnedFd {
         socket::create(libc::AF_INET, libc::SOCK_DGRAM, 0).unwrap()
     }
 
     impl Registry {
         fn keeps(&self, socket: OwnedFd) -> u64 {
-            let inode = self.keep(socket, RUNTIME, std::process::id()).unwrap();
+            let inode = self.keep(socket, RUNTIME, &family()).unwrap();
             self.note_received(inode);
             inode
         }
@@ -373,7 +394,7 @@ mod tests {
         for _ in 0..MAX_KEPT * 2 {
             registry.keeps(udp());
             if registry.takes_wish_for_sweep() {
-                registry.sweep(std::process::id());
+                registry.sweep(&family());
             }
         }
         assert!(registry.sockets().kept.len() <= SWEEP_FROM);
@@ -392,15 +413,15 @@ mod tests {
     #[test]
     fn a_sweep_leaves_what_has_just_been_made() {
         let registry = Registry::default();
-        let pending = registry.keep(udp(), RUNTIME, std::process::id()).unwrap();
-        registry.sweep(std::process::id());
+        let pending = registry.keep(udp(), RUNTIME, &family()).unwrap();
+        registry.sweep(&family());
         assert!(registry.find(pending).is_ok(), "its target has it not yet");
         // As if a sweep had begun before.
         registry.note_received(pending);
         registry.sockets().kept[0].since = Some(2);
-        registry.sweep(std::process::id());
+        registry.sweep(&family());
         assert!(registry.find(pending).is_ok());
-        registry.sweep(std::process::id());
+        registry.sweep(&family());
         assert!(registry.find(pending).is_err());
     }
 
@@ -424,14 +445,14 @@ mod tests {
         let unused = registry.keeps(udp());
         let this = registry.sockets().begin_sweep(Sweep::ForCall, false).unwrap();
         let begun = Instant::now();
-        registry.sweep_now_and_then(std::process::id());
+        registry.sweep_now_and_then(RUNTIME, &family());
         assert!(
             begun.elapsed() >= MAX_WAIT && registry.find(unused).is_ok(),
             "somebody else is kept waiting"
         );
         let other = std::sync::Arc::clone(&registry);
-        let waits = std::thread::spawn(move || other.sweep_now_and_then(std::process::id()));
-        registry.carry_out(Sweep::ForCall, this, std::process::id());
+        let waits = std::thread::spawn(move || other.sweep_now_and_then(RUNTIME, &family()));
+        registry.carry_out(Sweep::ForCall, this, &family());
         waits.join().unwrap();
         assert!(registry.find(unused).is_err());
     }
@@ -449,7 +470,7 @@ mod tests {
         assert!(sockets.has_room_for(RUNTIME));
         sockets.in_vain_until = Some(Instant::now() + Duration::from_mins(1));
         drop(sockets);
-        let kept = registry.keep(udp(), Account::Tree(1), std::process::id());
+        let kept = registry.keep(udp(), Account::Tree(1), &family());
         assert_eq!(kept, Err(Errno(libc::EMFILE)), "not looked for again");
     }
 

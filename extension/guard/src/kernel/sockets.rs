@@ -8,7 +8,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use super::Supervisor;
 use super::answer::Answer;
 use super::exec::low_word;
-use super::registry::socket_inode;
+use super::registry::{Family, socket_inode};
 use super::shares::Account;
 use super::target::{self, Caller};
 use crate::launch::probe::Reach;
@@ -111,13 +111,28 @@ impl Supervisor {
         }
     }
 
+    fn with_family<T>(&self, act: impl FnOnce(&Family<'_>) -> T) -> T {
+        act(&Family { runtime: self.runtime, under_way: &|| self.verifier().under_way() })
+    }
+
+    /// Lets go what only the registry holds, for a call of `caller`.
+    pub(super) fn sweep_for(&self, caller: &Caller) {
+        let account = Account::of(caller, self.runtime);
+        self.with_family(|family| self.registry.sweep_now_and_then(account, family));
+    }
+
+    /// The same, for no call.
+    pub(super) fn sweep(&self) {
+        self.with_family(|family| self.registry.sweep(family));
+    }
+
     /// Makes a socket for the target and keeps a duplicate.
     pub(super) fn make_socket(&self, notification: &Notification, caller: &Caller) -> Answer {
         let [domain, kind, protocol, ..] = notification.arguments;
         let (domain, kind, protocol) = (low_word(domain), low_word(kind), low_word(protocol));
         let made = socket::create(domain, kind, protocol).or_else(|error| {
             if matches!(error.0, libc::EMFILE | libc::ENFILE) {
-                self.registry.sweep_now_and_then(self.runtime);
+                self.sweep_for(caller);
             }
             socket::create(domain, kind, protocol)
         });
@@ -135,7 +150,7 @@ impl Supervisor {
         close_on_exec: bool,
     ) -> Result<Answer, Errno> {
         let account = Account::of(caller, self.runtime);
-        let inode = self.registry.keep(file.try_clone()?, account, self.runtime)?;
+        let inode = self.with_family(|family| self.registry.keep(file.try_clone()?, account, family))?;
         let given = self.give_socket(id, file, close_on_exec);
         self.registry.note_received(inode);
         given

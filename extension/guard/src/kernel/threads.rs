@@ -86,7 +86,7 @@ impl Watch {
         {
             self.supervisor.answer(&notification);
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.supervisor.registry.sweep(self.supervisor.runtime);
+                self.supervisor.sweep();
             }
         }
         self.look();
@@ -176,7 +176,7 @@ impl Member {
                     self.crew.have_watched();
                 }
                 Work::Sweep => {
-                    self.supervisor.registry.sweep(self.supervisor.runtime);
+                    self.supervisor.sweep();
                 }
             }
         }
