@@ -9,8 +9,9 @@ use ringfence_policy::Role;
 
 use super::Supervisor;
 use super::answer::ExpectedExec;
+use super::shares::Account;
 use super::target::{self, Caller};
-use super::verify::{self, Expected, Finding, Image, Seen};
+use super::verify::{self, Calling, Expected, Finding, Image, Seen};
 use crate::launch::probe::Reach;
 use crate::sys::descriptor::Identity;
 use crate::sys::seccomp::Notification;
@@ -102,15 +103,16 @@ impl Supervisor {
         if !runs_for_good() {
             return;
         }
-        if caller.process == self.runtime {
-            self.acquaintances.keep_runtime(runs_for_good);
+        let still_waits = || self.listener.still_waits(notification.id);
+        if caller.process == self.runtime && !self.acquaintances.include_runtime() {
+            self.acquaintances.keep_runtime(|| still_waits() && runs_for_good());
         }
         if self.reach == Reach::Registry {
             return;
         }
         if let Ok(known) = self.acquaintances.open(&caller)
             // The number may have been another's already when the descriptor was opened.
-            && self.listener.still_waits(notification.id)
+            && still_waits()
             && self.acquaintances.keep(&known, runs_for_good)
         {
             self.known_as = Some(known);
@@ -136,8 +138,14 @@ impl Supervisor {
     }
 
     /// Whether the caller, who waits for an answer, runs what it may; a process that does not is killed.
-    pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
-        let seen = verify::look(&self.verifier, caller.process, Some(caller.thread));
+    pub(super) fn look_at(&mut self, notification: &Notification, caller: &Caller) -> Standing {
+        // One more thread of it.
+        if caller.process == self.runtime && self.acquaintances.include_runtime() {
+            return Standing::Expected;
+        }
+        let still_waits = || self.listener.still_waits(notification.id);
+        let calling = Calling { thread: caller.thread, still_waits: &still_waits };
+        let seen = verify::look(&self.verifier, caller.process, Some(calling));
         self.act_upon(seen, caller)
     }
 
@@ -191,7 +199,8 @@ impl Supervisor {
         readable: bool,
     ) -> Result<ExpectedExec, Errno> {
         let before = Image::of(caller.process)?;
-        let expected = Expected { thread: caller.thread, file, readable };
+        let account = Account::of(caller, self.runtime);
+        let expected = Expected { account, thread: caller.thread, file, readable };
         let noted = self.verifier().expect(caller.process, before, expected);
         if noted != Err(Errno(libc::EAGAIN)) {
             return noted;

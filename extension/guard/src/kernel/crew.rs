@@ -5,14 +5,19 @@
 //! priority, a look-up in a folder that is being changed, a descriptor that the target must put into its table itself. So
 //! the thread that waits for everything else looks every few milliseconds whether the one that answers is still at the same
 //! call, and has another one take calls if so. Whoever has held a thread up is suspected for a while: his calls are handed
-//! on, and wait, once he holds up as many threads as he may. It decides nothing about calls; `threads` calls it.
+//! on, and wait, once he holds up as many threads as he may. Whoever watches asks no target for anything, nor `/proc` by a
+//! path: its folders can be kept locked too. So whose call it was that holds a thread up is found out by a spare one.
+//!
+//! It decides nothing about calls; `threads` calls it.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::shares::Account;
+use super::verify::MAX_LOOKERS;
 use super::workers::lock;
 use crate::sys::descriptor::{Alarm, Timer};
 use crate::sys::seccomp::Notification;
@@ -28,15 +33,20 @@ const MAX_PARKED: usize = 2048;
 /// How long somebody who has held up a thread is suspected.
 const SUSPICION: Duration = Duration::from_secs(1);
 const MAX_SUSPECTS: usize = 64;
-/// Threads that look at processes at one time.
-const MAX_LOOKERS: usize = 8;
 /// Threads that look at callers that wait for workers, and how long one may take before there is another.
 const MAX_WATCHERS: usize = 4;
 const MAX_WATCH: Duration = Duration::from_secs(1);
 /// Threads that stay though there is nothing for them to do.
 const MAX_IDLE: usize = 2;
-/// Ticks after which one that has work to do, and gets no processor for it, counts as held up.
+/// Ticks after which one counts as held up that may only want for a processor, or that is known to.
+const PATIENCE: u32 = 4;
 const MAX_PATIENCE: u32 = 20;
+/// Threads that children may hold up, of all trees.
+const MAX_OF_CHILDREN: usize = MAX_APART / 4 * 3;
+/// Threads that find out whose calls hold others up.
+const MAX_LEARNERS: usize = 4;
+/// How long a thread may be kept by a call for which nobody waits any more before that is interrupted.
+const MAX_ABANDONED: Duration = Duration::from_secs(1);
 
 /// What a thread does next.
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +55,8 @@ pub(super) enum Work {
     Receive,
     /// Answers one call.
     Answer(Notification, Ticket),
+    /// Finds out whose calls hold threads up.
+    Learn,
     /// Looks at processes whose time has come.
     Look,
     /// Looks which of the sockets that the guard keeps are still used.
@@ -60,7 +72,14 @@ pub(super) type Ticket = u64;
 #[derive(Debug)]
 struct Apart {
     ticket: Ticket,
+    /// The call, and the thread that makes it.
+    id: u64,
+    caller: u32,
+    /// Whose it is; of a tree of its own while that is not known.
     account: Account,
+    is_known: bool,
+    /// The thread of the guard that it keeps; 0 before it has one.
+    member: u32,
     since: Instant,
 }
 
@@ -68,6 +87,7 @@ struct Apart {
 struct Parked {
     call: Notification,
     account: Account,
+    is_known: bool,
 }
 
 #[derive(Debug, Default)]
@@ -77,9 +97,12 @@ struct State {
     parked: VecDeque<Parked>,
     suspects: VecDeque<(Account, Instant)>,
     idle: usize,
+    /// The thread that takes calls, and what tells whether it wants for a processor.
+    receiver: (u32, Option<Arc<File>>),
     /// The call that was seen last, and at how many ticks.
     seen: (Ticket, u32),
     last_tick: Option<Instant>,
+    learners: usize,
     lookers: usize,
     last_look: Option<Instant>,
     /// Threads that look at callers that wait for workers, and when the last of them began.
@@ -89,6 +112,15 @@ struct State {
 impl State {
     fn has_share(&self, account: Account) -> bool {
         account.may_take_one(self.apart.iter().map(|apart| apart.account), MAX_APART)
+    }
+
+    fn is_full_of_children(&self) -> bool {
+        self.apart.iter().filter(|apart| !apart.account.is_runtime()).count() >= MAX_OF_CHILDREN
+    }
+
+    /// Whether a call of the same thread keeps somebody: its next must not be answered before that.
+    fn is_still_at(&self, caller: u32) -> bool {
+        self.apart.iter().any(|apart| apart.caller == caller)
     }
 
     /// Whether there is a thread for one more piece of work.
@@ -111,13 +143,24 @@ impl State {
 
     /// A call that waits and whose caller may have a thread for it now.
     fn unpark(&mut self) -> Option<Parked> {
-        let at = self.parked.iter().position(|parked| self.has_share(parked.account))?;
+        let may = |parked: &Parked| {
+            self.has_share(parked.account)
+                && !self.is_still_at(parked.call.thread)
+                && (parked.account.is_runtime() || !self.is_full_of_children())
+        };
+        let at = self.parked.iter().position(may)?;
         self.parked.remove(at)
     }
 
     fn is_quiet(&mut self, now: Instant) -> bool {
         self.suspects.retain(|(_, until)| *until > now);
         self.suspects.is_empty() && self.apart.is_empty() && self.parked.is_empty()
+    }
+
+    fn set_apart(&mut self, ticket: Ticket, parked: &Parked, member: u32) {
+        let Parked { call, account, is_known } = parked;
+        let (id, caller, since) = (call.id, call.thread, Instant::now());
+        self.apart.push(Apart { ticket, id, caller, account: *account, is_known: *is_known, member, since });
     }
 }
 
@@ -138,10 +181,9 @@ pub(super) struct Crew {
     /// The call that the thread which takes calls is at; 0 while it waits for one.
     at: AtomicU64,
     tickets: AtomicU64,
-    /// The thread whose call that is.
+    /// The number of that call, and the thread that makes it.
+    id: AtomicU64,
     caller: AtomicU32,
-    /// The thread that takes calls.
-    receiver: AtomicU32,
     /// Whether somebody will look at the next tick.
     watched: AtomicBool,
     /// Whether not every call is answered where it is taken.
@@ -151,14 +193,19 @@ pub(super) struct Crew {
     timer: Option<Timer>,
 }
 
+/// A tree of its own for a child whose tree is not known.
+const fn nobodys(caller: u32) -> Account {
+    Account::Tree(caller)
+}
+
 impl Crew {
     /// Nobody yet.
     pub(super) fn new() -> Self {
         Self {
             at: AtomicU64::new(0),
             tickets: AtomicU64::new(0),
+            id: AtomicU64::new(0),
             caller: AtomicU32::new(0),
-            receiver: AtomicU32::new(0),
             watched: AtomicBool::new(false),
             careful: AtomicBool::new(false),
             state: Mutex::default(),
@@ -186,21 +233,17 @@ impl Crew {
         self.tickets.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Says that the thread `receiver` is the one that takes calls.
-    pub(super) fn receives(&self, receiver: u32) {
-        self.receiver.store(receiver, Ordering::SeqCst);
+    /// Says that the thread `receiver` is the one that takes calls. `stat` is its own `/proc/thread-self/stat`, if it could
+    /// open that while nobody could keep it from it.
+    pub(super) fn receives(&self, receiver: u32, stat: Option<Arc<File>>) {
+        lock(&self.state).receiver = (receiver, stat);
     }
 
-    /// The thread that takes calls.
-    pub(super) fn receiver(&self) -> u32 {
-        self.receiver.load(Ordering::SeqCst)
-    }
-
-    /// Says that the call of `caller` is being answered by the thread that took it. `alarm` wakes who looks, where there is
-    /// no timer.
-    pub(super) fn begin(&self, caller: u32, alarm: Option<&Alarm>) -> Ticket {
+    /// Says that a call is being seen to by the thread that took it. `alarm` wakes who looks, where there is no timer.
+    pub(super) fn begin(&self, call: &Notification, alarm: Option<&Alarm>) -> Ticket {
         let ticket = self.ticket();
-        self.caller.store(caller, Ordering::Relaxed);
+        self.caller.store(call.thread, Ordering::Relaxed);
+        self.id.store(call.id, Ordering::Relaxed);
         self.at.store(ticket, Ordering::SeqCst);
         if !self.watched.load(Ordering::SeqCst) {
             self.watched.store(true, Ordering::SeqCst);
@@ -213,7 +256,7 @@ impl Crew {
         ticket
     }
 
-    /// Says that the call was answered. False where another thread takes calls by now; then [`Self::next`] must be told.
+    /// Says that the call was seen to. False where another thread takes calls by now; then [`Self::next`] must be told.
     #[must_use]
     pub(super) fn end(&self, ticket: Ticket) -> bool {
         self.at.compare_exchange(ticket, 0, Ordering::SeqCst, Ordering::SeqCst).is_ok()
@@ -224,27 +267,50 @@ impl Crew {
         self.careful.load(Ordering::Acquire)
     }
 
-    /// Says who answers a call of `account`. `staff` sees to it that there is a thread for it.
-    pub(super) fn place(&self, call: &Notification, account: Account, staff: impl FnOnce() -> bool) -> Place {
-        let now = Instant::now();
+    /// Says who answers the call that has just begun. `account_of` says whose it is, of a child (`runtime` is `None`); that
+    /// may take its time. `staff` sees to it that there is a thread for it.
+    pub(super) fn place(
+        &self,
+        (ticket, call): (Ticket, &Notification),
+        runtime: Option<Account>,
+        account_of: impl FnOnce() -> Account,
+        staff: impl FnOnce() -> bool,
+    ) -> Place {
         let mut state = lock(&self.state);
-        if state.is_quiet(now) {
+        if state.is_quiet(Instant::now()) {
             self.careful.store(false, Ordering::Release);
             return Place::Here;
         }
-        if state.has_share(account) {
-            if !state.is_suspect(account) || !state.is_staffed(staff) {
-                return Place::Here;
-            }
-            let ticket = self.ticket();
-            state.apart.push(Apart { ticket, account, since: now });
-            self.give(&mut state, Work::Answer(*call, ticket));
-            return Place::Elsewhere;
+        let unknown = Parked { call: *call, account: nobodys(call.thread), is_known: false };
+        if state.is_still_at(call.thread) || (runtime.is_none() && state.is_full_of_children()) {
+            let parked = runtime.map_or(unknown, |account| Parked { call: *call, account, is_known: true });
+            return Self::park(&mut state, parked);
         }
+        drop(state);
+        let account = runtime.unwrap_or_else(account_of);
+        let mut state = lock(&self.state);
+        if self.at.load(Ordering::SeqCst) != ticket {
+            // It was held up by just that, and is one that another thread has taken the place of.
+            return Place::Here;
+        }
+        let parked = Parked { call: *call, account, is_known: true };
+        if !state.has_share(account) {
+            return Self::park(&mut state, parked);
+        }
+        if !state.is_suspect(account) || !state.is_staffed(staff) {
+            return Place::Here;
+        }
+        let ticket = self.ticket();
+        state.set_apart(ticket, &parked, 0);
+        self.give(&mut state, Work::Answer(*call, ticket));
+        Place::Elsewhere
+    }
+
+    fn park(state: &mut State, parked: Parked) -> Place {
         if state.parked.len() >= MAX_PARKED {
             return Place::Nowhere;
         }
-        state.parked.push_back(Parked { call: *call, account });
+        state.parked.push_back(parked);
         Place::Elsewhere
     }
 
@@ -258,14 +324,14 @@ impl Crew {
         self.give(&mut lock(&self.state), Work::Receive);
     }
 
-    /// Looks whether the thread that takes calls is held up, and has another one take its place. `account_of` says whose a
-    /// call is; `waits` whether a thread of ours waits for something but a processor; `staff` sees to it that there is a
-    /// thread for it.
+    /// Looks whether the thread that takes calls is held up, and has another one take its place. `runtime_of` says whether a
+    /// caller is of the runtime, `wants_processor` whether a thread of ours waits for nothing else, as far as that can be
+    /// told; `staff` sees to it that there is a thread for it. None of them may wait for anybody.
     pub(super) fn look(
         &self,
-        account_of: impl FnOnce(u32) -> Account,
-        waits: impl FnOnce(u32) -> bool,
-        staff: impl FnOnce() -> bool,
+        runtime_of: impl FnOnce(u32) -> Option<Account>,
+        wants_processor: impl FnOnce(&File) -> bool,
+        staff: impl Fn() -> bool,
     ) {
         if !self.watched.load(Ordering::SeqCst) {
             return;
@@ -290,16 +356,29 @@ impl Crew {
         }
         let ticks = if state.seen.0 == at { state.seen.1 + 1 } else { 0 };
         state.seen = (at, ticks);
-        let held_up = ticks > 0 && (ticks >= MAX_PATIENCE || waits(self.receiver()));
-        if held_up && state.apart.len() < MAX_APART && state.is_staffed(staff) {
-            let account = account_of(self.caller.load(Ordering::Relaxed));
+        let patience = match &state.receiver.1 {
+            _ if ticks == 0 => u32::MAX,
+            None => PATIENCE,
+            Some(stat) if wants_processor(stat) => MAX_PATIENCE,
+            Some(_) => 0,
+        };
+        if ticks >= patience && state.apart.len() < MAX_APART && state.is_staffed(&staff) {
+            let caller = self.caller.load(Ordering::Relaxed);
+            let (id, member) = (self.id.load(Ordering::Relaxed), state.receiver.0);
+            let of_runtime = runtime_of(caller);
             // Under the lock: who ends meanwhile is told by `end` that he was replaced, and finds his call in the list.
             if self.end(at) {
-                state.suspect(account, now);
-                state.apart.push(Apart { ticket: at, account, since: now });
+                let (account, is_known) = (of_runtime.unwrap_or(nobodys(caller)), of_runtime.is_some());
+                state.apart.push(Apart { ticket: at, id, caller, account, is_known, member, since: now });
                 self.careful.store(true, Ordering::Release);
                 state.work.push_front(Work::Receive);
                 self.there_is_work.notify_one();
+                if is_known {
+                    state.suspect(account, now);
+                } else if state.learners < MAX_LEARNERS && state.is_staffed(&staff) {
+                    state.learners += 1;
+                    self.give(&mut state, Work::Learn);
+                }
             }
         }
         self.set_timer(tick);
@@ -311,23 +390,50 @@ impl Crew {
         }
     }
 
-    /// Has somebody look at processes, unless somebody has just begun to. `staff` as for [`Self::look`]. False where there can
-    /// be nobody.
-    #[must_use]
-    pub(super) fn have_processes_looked_at(&self, staff: impl FnOnce() -> bool) -> bool {
+    /// A call that keeps a thread and of which it is not known whose it is; `None` ends the search.
+    pub(super) fn unknown(&self, tried: &[Ticket]) -> Option<(Ticket, u32)> {
+        let mut state = lock(&self.state);
+        let unknown = state.apart.iter().find(|apart| !apart.is_known && !tried.contains(&apart.ticket));
+        let found = unknown.map(|apart| (apart.ticket, apart.caller));
+        if found.is_none() {
+            state.learners = state.learners.saturating_sub(1);
+        }
+        found
+    }
+
+    /// Notes whose call it is that keeps a thread.
+    pub(super) fn learn(&self, ticket: Ticket, account: Account) {
+        let mut state = lock(&self.state);
+        if let Some(apart) = state.apart.iter_mut().find(|apart| apart.ticket == ticket) {
+            (apart.account, apart.is_known) = (account, true);
+        }
+        state.suspect(account, Instant::now());
+    }
+
+    /// The threads that calls keep for which nobody waits any more, as `still_waits` says.
+    pub(super) fn abandoned(&self, still_waits: impl Fn(u64) -> bool) -> Vec<u32> {
+        let old: Vec<_> = {
+            let state = lock(&self.state);
+            let old = state.apart.iter().filter(|apart| apart.since.elapsed() >= MAX_ABANDONED);
+            old.map(|apart| (apart.id, apart.member)).collect()
+        };
+        old.into_iter()
+            .filter(|(id, member)| *member != 0 && !still_waits(*id))
+            .map(|(_, member)| member)
+            .collect()
+    }
+
+    /// Has somebody look at processes, unless somebody has just begun to. `staff` as for [`Self::look`].
+    pub(super) fn have_processes_looked_at(&self, staff: impl FnOnce() -> bool) {
         let now = Instant::now();
         let mut state = lock(&self.state);
         let has_time = state.last_look.is_none_or(|last| now.duration_since(last) >= 2 * TICK);
-        if state.lookers >= MAX_LOOKERS || (state.lookers > 0 && !has_time) {
-            return true;
+        let may = state.lookers == 0 || (state.lookers < MAX_LOOKERS && has_time);
+        if may && state.is_staffed(staff) {
+            state.lookers += 1;
+            state.last_look = Some(now);
+            self.give(&mut state, Work::Look);
         }
-        if !state.is_staffed(staff) {
-            return false;
-        }
-        state.lookers += 1;
-        state.last_look = Some(now);
-        self.give(&mut state, Work::Look);
-        true
     }
 
     /// Notes that somebody has looked at processes.
@@ -361,25 +467,30 @@ impl Crew {
         }
     }
 
-    /// What a thread does next, which has answered call `done` if that was not one of many. `None` where there are enough
+    /// What `thread` does next, which has answered call `done` if that was not one of many. `None` where there are enough
     /// threads without it.
-    pub(super) fn next(&self, done: Option<Ticket>) -> Option<Work> {
+    pub(super) fn next(&self, thread: u32, done: Option<Ticket>) -> Option<Work> {
         let mut state = lock(&self.state);
         if let Some(at) = done.and_then(|done| state.apart.iter().position(|apart| apart.ticket == done)) {
-            let Apart { account, since, .. } = state.apart.swap_remove(at);
+            let Apart { account, since, is_known, .. } = state.apart.swap_remove(at);
             let now = Instant::now();
-            if now.duration_since(since) >= TICK {
+            if is_known && now.duration_since(since) >= TICK {
                 state.suspect(account, now);
             }
         }
         loop {
             if let Some(work) = state.work.pop_front() {
+                if let Work::Answer(_, ticket) = work
+                    && let Some(apart) = state.apart.iter_mut().find(|apart| apart.ticket == ticket)
+                {
+                    apart.member = thread;
+                }
                 return Some(work);
             }
-            if let Some(Parked { call, account }) = state.unpark() {
+            if let Some(parked) = state.unpark() {
                 let ticket = self.ticket();
-                state.apart.push(Apart { ticket, account, since: Instant::now() });
-                return Some(Work::Answer(call, ticket));
+                state.set_apart(ticket, &parked, thread);
+                return Some(Work::Answer(parked.call, ticket));
             }
             if state.idle >= MAX_IDLE {
                 return None;
@@ -399,23 +510,32 @@ mod tests {
     const CHILD: Account = Account::Tree(7);
     const RUNTIME: Account = Account::Runtime(1);
 
+    /// A call by a thread of its own.
     fn call(id: u64) -> Notification {
         let mut call = Notification::default();
-        call.id = id;
+        (call.id, call.thread) = (id, 1000 + u32::try_from(id).unwrap());
         call
+    }
+
+    const fn in_runtime(account: Account) -> Option<Account> {
+        if account.is_runtime() { Some(account) } else { None }
     }
 
     impl Crew {
         /// One tick later.
         fn tick(&self, of: Account) {
             lock(&self.state).last_tick = None;
-            self.look(|_| of, |_| true, || true);
+            self.look(|_| in_runtime(of), |_| false, || true);
+            if let Some((ticket, _)) = self.unknown(&[]) {
+                self.learn(ticket, of);
+            }
         }
 
         fn takes_over(&self, of: Account) -> Option<Ticket> {
-            let ticket = self.begin(7, None);
-            self.tick(of);
-            self.tick(of);
+            let ticket = self.begin(&call(999), None);
+            for _ in 0..=PATIENCE {
+                self.tick(of);
+            }
             (!self.end(ticket)).then_some(ticket)
         }
 
@@ -424,18 +544,26 @@ mod tests {
         }
 
         fn places(&self, id: u64, account: Account) -> Place {
-            self.place(&call(id), account, || true)
+            let ticket = self.begin(&call(id), None);
+            let place = self.place((ticket, &call(id)), in_runtime(account), || account, || true);
+            assert!(self.end(ticket));
+            place
         }
     }
 
+    fn stat() -> Arc<File> {
+        Arc::new(File::open("/proc/self/stat").unwrap())
+    }
+
     #[test]
-    fn who_is_at_the_same_call_for_two_ticks_is_replaced_and_told_so() {
+    fn who_is_at_the_same_call_for_two_ticks_and_waits_is_replaced_and_told_so() {
         let crew = Crew::new();
-        let ticket = crew.begin(7, None);
+        crew.receives(7, Some(stat()));
+        let ticket = crew.begin(&call(1), None);
         crew.tick(CHILD);
         assert!(crew.work().is_empty(), "it may have just begun");
         crew.tick(CHILD);
-        assert!(matches!(crew.work()[..], [Work::Receive]));
+        assert!(matches!(crew.work()[..], [Work::Receive, Work::Learn]));
         assert!(!crew.end(ticket));
         assert!(crew.is_careful());
         crew.tick(CHILD);
@@ -446,7 +574,7 @@ mod tests {
     fn who_is_at_another_call_each_time_is_not_replaced() {
         let crew = Crew::new();
         for _ in 0..10 {
-            let ticket = crew.begin(7, None);
+            let ticket = crew.begin(&call(1), None);
             crew.tick(CHILD);
             assert!(crew.end(ticket));
         }
@@ -456,10 +584,11 @@ mod tests {
     #[test]
     fn who_only_wants_a_processor_is_left_alone_for_a_while() {
         let crew = Crew::new();
-        crew.begin(7, None);
+        crew.receives(7, Some(stat()));
+        crew.begin(&call(1), None);
         let looks = (0..100).take_while(|_| {
             lock(&crew.state).last_tick = None;
-            crew.look(|_| CHILD, |_| false, || true);
+            crew.look(|_| None, |_| true, || true);
             crew.work().is_empty()
         });
         assert_eq!(looks.count(), MAX_PATIENCE as usize);
@@ -468,10 +597,10 @@ mod tests {
     #[test]
     fn without_a_thread_for_it_nobody_is_replaced() {
         let crew = Crew::new();
-        let ticket = crew.begin(7, None);
+        let ticket = crew.begin(&call(1), None);
         for _ in 0..5 {
             lock(&crew.state).last_tick = None;
-            crew.look(|_| CHILD, |_| true, || false);
+            crew.look(|_| None, |_| false, || false);
         }
         assert!(crew.end(ticket));
     }
@@ -479,11 +608,11 @@ mod tests {
     #[test]
     fn the_timer_is_set_again_by_the_call_after_a_quiet_tick() {
         let crew = Crew::new();
-        let ticket = crew.begin(7, None);
+        let ticket = crew.begin(&call(1), None);
         assert!(crew.end(ticket));
         crew.tick(CHILD);
         assert!(!crew.watched.load(Ordering::SeqCst));
-        crew.begin(7, None);
+        crew.begin(&call(1), None);
         assert!(crew.watched.load(Ordering::SeqCst));
     }
 
@@ -514,9 +643,54 @@ mod tests {
         while let Some(Work::Answer(call, ticket)) = next.pop_front() {
             answered.push(call.id);
             lock(&crew.state).idle = MAX_IDLE;
-            next.extend(crew.next(Some(ticket)));
+            next.extend(crew.next(7, Some(ticket)));
         }
         assert_eq!(answered, (1..=200).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_thread_whose_call_keeps_somebody_waits_with_its_next() {
+        let crew = Crew::new();
+        let ticket = crew.takes_over(RUNTIME).unwrap();
+        crew.work();
+        assert_eq!(crew.places(1, RUNTIME), Place::Elsewhere, "another thread's");
+        assert!(matches!(crew.work()[..], [Work::Answer(..)]));
+        let again = call(999);
+        let begun = crew.begin(&again, None);
+        let place = crew.place((begun, &again), Some(RUNTIME), || RUNTIME, || true);
+        assert!(crew.end(begun) && place == Place::Elsewhere && crew.work().is_empty());
+        lock(&crew.state).idle = MAX_IDLE;
+        assert!(matches!(crew.next(7, Some(ticket)), Some(Work::Answer(call, _)) if call.id == again.id));
+    }
+
+    #[test]
+    fn children_of_whom_nothing_is_known_leave_the_runtime_its_part() {
+        let crew = Crew::new();
+        let mut taken = 0;
+        for id in 0..200 {
+            let ticket = crew.begin(&call(id), None);
+            let place = crew.place((ticket, &call(id)), None, || CHILD, || true);
+            for _ in 0..=PATIENCE * u32::from(place == Place::Here) {
+                lock(&crew.state).last_tick = None;
+                crew.look(|_| None, |_| false, || true);
+            }
+            taken += usize::from(place == Place::Here && !crew.end(ticket));
+            let _ = crew.end(ticket);
+        }
+        assert_eq!(taken, MAX_OF_CHILDREN);
+        assert_eq!(crew.places(1000, RUNTIME), Place::Here);
+        assert_eq!(crew.places(1001, Account::Tree(3)), Place::Elsewhere);
+    }
+
+    #[test]
+    fn who_is_kept_by_a_call_for_which_nobody_waits_is_told() {
+        let crew = Crew::new();
+        crew.receives(77, None);
+        crew.takes_over(CHILD).unwrap();
+        assert!(crew.abandoned(|_| false).is_empty(), "not at once");
+        lock(&crew.state).apart[0].since = Instant::now().checked_sub(MAX_ABANDONED).unwrap();
+        assert!(crew.abandoned(|_| true).is_empty());
+        assert_eq!(crew.abandoned(|id| id != 999), [77]);
     }
 
     #[test]
@@ -525,8 +699,8 @@ mod tests {
         crew.takes_over(CHILD).unwrap();
         let placed = (0..10_000).map(|id| crew.places(id, CHILD)).filter(|place| *place == Place::Elsewhere);
         assert_eq!(placed.count(), 47 + MAX_PARKED);
-        assert_eq!(crew.places(1, CHILD), Place::Nowhere);
-        assert_eq!(crew.places(1, RUNTIME), Place::Here);
+        assert_eq!(crew.places(20_000, CHILD), Place::Nowhere);
+        assert_eq!(crew.places(20_001, RUNTIME), Place::Here);
     }
 
     #[test]
@@ -535,7 +709,7 @@ mod tests {
         let ticket = crew.takes_over(CHILD).unwrap();
         crew.work();
         lock(&crew.state).idle = MAX_IDLE;
-        assert!(crew.next(Some(ticket)).is_none(), "enough threads");
+        assert!(crew.next(7, Some(ticket)).is_none(), "enough threads");
         assert_eq!(crew.places(1, CHILD), Place::Elsewhere);
         crew.work();
         lock(&crew.state).apart.clear();
@@ -548,14 +722,15 @@ mod tests {
     fn looks_at_processes_go_on_where_one_takes_long_and_are_bounded() {
         let crew = Crew::new();
         for _ in 0..100 {
-            assert!(crew.have_processes_looked_at(|| true));
-            assert!(crew.have_processes_looked_at(|| panic!("one has just begun")));
+            crew.have_processes_looked_at(|| true);
+            crew.have_processes_looked_at(|| panic!("one has just begun"));
             lock(&crew.state).last_look = Some(Instant::now().checked_sub(TICK * 3).unwrap());
         }
         assert_eq!(crew.work().len(), MAX_LOOKERS);
         (0..MAX_LOOKERS).for_each(|_| crew.have_looked());
         assert!(!crew.is_looking());
-        assert!(!crew.have_processes_looked_at(|| false), "nobody is there for it");
+        crew.have_processes_looked_at(|| false);
+        assert!(!crew.is_looking(), "nobody is there for it");
     }
 
     proptest! {
@@ -577,13 +752,13 @@ mod tests {
                 if ends && let Some(Work::Answer(_, ticket)) = next.pop_front() {
                     answered += 1;
                     lock(&crew.state).idle = MAX_IDLE;
-                    next.extend(crew.next(Some(ticket)));
+                    next.extend(crew.next(7, Some(ticket)));
                 }
             }
             while let Some(Work::Answer(_, ticket)) = next.pop_front() {
                 answered += 1;
                 lock(&crew.state).idle = MAX_IDLE;
-                next.extend(crew.next(Some(ticket)));
+                next.extend(crew.next(7, Some(ticket)));
             }
             prop_assert_eq!(placed, answered);
         }

@@ -304,7 +304,7 @@ impl Supervisor {
         let Ok(caller) = self.identify(notification.thread) else {
             return Answer::Fail(Errno::EPERM);
         };
-        match self.look_at(&caller) {
+        match self.look_at(notification, &caller) {
             Standing::Refused => return Answer::Fail(Errno::EPERM),
             Standing::Expected => self.get_acquainted(notification, caller),
             Standing::Tolerated => {}

@@ -5,8 +5,9 @@
 //! calls and one that looks at processes ([`super::crew`]); it asks no target for anything. Where there can be no second thread
 //! the one does it all. `kernel` calls it.
 
-use std::io::{Read as _, Write as _};
+use std::fs::File;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use super::answer::Answer;
 use super::beside::Beside;
 use super::crew::{Crew, Place, Ticket, Work};
 use super::shares::Account;
-use super::target::{Caller, ProcPath};
+use super::target::Caller;
 use super::undelivered::digest;
 use super::workers::{CALL_OFF, Job, LOOK, Task};
 use crate::sys::Errno;
@@ -27,12 +28,17 @@ use crate::sys::seccomp::Notification;
 
 /// Bytes of stack of the threads that answer; what they do not touch costs nothing.
 const STACK: usize = 512 * 1024;
+/// Threads from the start: one that takes calls, and two to take its place where the function has left no room for more.
+const MEMBERS: usize = 3;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
 pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {
     let crew = Arc::new(Crew::new());
     // Without an alarm this thread could not be told that there is something to look at.
-    let alone = supervisor.alarm.is_none() || !start(&crew, &supervisor);
+    let alone = supervisor.alarm.is_none() || !start(&crew, &supervisor, true);
+    for _ in 1..MEMBERS {
+        let _ = !alone && start(&crew, &supervisor, true);
+    }
     crew.appoint_receiver();
     let mut watch = Watch { supervisor, crew, beside, alone, looked_at_workers: Instant::now() };
     if alone {
@@ -105,9 +111,9 @@ impl Watch {
 
     fn look(&mut self) {
         let supervisor = &self.supervisor;
-        let staff = || start(&self.crew, supervisor);
+        let staff = || start(&self.crew, supervisor, false);
         if !self.alone {
-            self.crew.look(|thread| supervisor.account_of(thread), waits_for_something, staff);
+            self.crew.look(|thread| supervisor.account_in_runtime(thread), wants_processor, staff);
         }
         let now = Instant::now();
         if now.duration_since(self.looked_at_workers) >= Duration::from_millis(LOOK.unsigned_abs().into()) {
@@ -117,45 +123,55 @@ impl Watch {
             } else if supervisor.workers.patience().is_some() {
                 self.crew.have_waiting_looked_at(staff);
             }
+            for member in self.crew.abandoned(|id| supervisor.listener.still_waits(id)) {
+                let _ = process::kill_thread(process::own(), member, CALL_OFF);
+            }
         }
-        let is_due = supervisor.verifier().is_due(now);
-        if is_due && (self.alone || !self.crew.have_processes_looked_at(staff)) {
-            self.supervisor.look_at_due();
+        if supervisor.verifier().is_due(now) {
+            if self.alone {
+                self.supervisor.look_at_due();
+            } else {
+                self.crew.have_processes_looked_at(staff);
+            }
         }
     }
 }
 
-/// Whether a thread of the guard waits for something else than a processor (proc(5), `stat`).
-fn waits_for_something(thread: u32) -> bool {
-    let mut path = ProcPath::new();
-    let _ = write!(path, "/proc/self/task/{thread}/stat");
+/// Whether a thread of the guard, whose own `stat` this is, waits for nothing but a processor (proc(5)).
+fn wants_processor(stat: &File) -> bool {
     let mut bytes = [0; 128];
-    let read = std::fs::File::open(path.as_str()).and_then(|mut file| file.read(&mut bytes));
-    let line = bytes.get(..read.unwrap_or(0)).unwrap_or_default();
+    let length = stat.read_at(&mut bytes, 0).unwrap_or(0);
+    let line = bytes.get(..length).unwrap_or_default();
     // The name before it is the guard's own.
     let state = line.iter().rposition(|byte| *byte == b')').and_then(|at| line.get(at + 2));
-    state != Some(&b'R')
+    state == Some(&b'R')
 }
 
-/// Starts one more thread, which finds out what there is to do.
-fn start(crew: &Arc<Crew>, supervisor: &Supervisor) -> bool {
-    let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another() };
-    std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve()).is_ok()
+/// Starts one more thread, which finds out what there is to do; `early` before the function can keep it from anything.
+fn start(crew: &Arc<Crew>, supervisor: &Supervisor, early: bool) -> bool {
+    let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another(), stat: None };
+    std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve(early)).is_ok()
 }
 
 /// A thread that answers.
 struct Member {
     crew: Arc<Crew>,
     supervisor: Supervisor,
+    /// What says whether it wants for a processor.
+    stat: Option<Arc<File>>,
 }
 
 impl Member {
-    fn serve(&mut self) {
+    fn serve(&mut self, early: bool) {
         self.supervisor.answers_from_now_on();
+        if early {
+            self.stat = File::open("/proc/thread-self/stat").ok().map(Arc::new);
+        }
+        let thread = process::thread_id();
         let mut done = None;
-        while let Some(work) = self.crew.next(done.take()) {
+        while let Some(work) = self.crew.next(thread, done.take()) {
             match work {
-                Work::Receive => match self.receive() {
+                Work::Receive => match self.receive(thread) {
                     Some(ticket) => done = Some(ticket),
                     None => return,
                 },
@@ -165,6 +181,7 @@ impl Member {
                         self.supervisor.answer(&call);
                     }
                 }
+                Work::Learn => self.learn(),
                 Work::Look => {
                     // A panic is a bug of ours; the process is looked at again by its next call.
                     let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.look_at_due()));
@@ -183,38 +200,48 @@ impl Member {
     }
 
     /// Takes calls until another thread does; the last call then. `None` where nobody is left who could make one.
-    fn receive(&mut self) -> Option<Ticket> {
-        self.crew.receives(process::thread_id());
+    fn receive(&mut self, thread: u32) -> Option<Ticket> {
+        self.crew.receives(thread, self.stat.clone());
         loop {
             let call = match self.supervisor.listener.receive() {
                 Ok(call) => call,
                 Err(_) if self.may_receive() => continue,
                 Err(_) => return None,
             };
-            if self.crew.is_careful() && self.hands_on(&call) {
-                continue;
+            let ticket = self.crew.begin(&call, self.supervisor.alarm.as_deref());
+            if !self.crew.is_careful() || !self.hands_on(ticket, &call) {
+                self.supervisor.answer(&call);
             }
-            let ticket = self.crew.begin(call.thread, self.supervisor.alarm.as_deref());
-            self.supervisor.answer(&call);
             if !self.crew.end(ticket) {
                 return Some(ticket);
             }
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.crew.have_sockets_swept(|| start(&self.crew, &self.supervisor));
+                self.crew.have_sockets_swept(|| start(&self.crew, &self.supervisor, false));
             }
         }
     }
 
     /// Whether somebody else sees to a call.
-    fn hands_on(&self, call: &Notification) -> bool {
-        let account = self.supervisor.account_of(call.thread);
-        match self.crew.place(call, account, || start(&self.crew, &self.supervisor)) {
+    fn hands_on(&self, ticket: Ticket, call: &Notification) -> bool {
+        let runtime = self.supervisor.account_in_runtime(call.thread);
+        let account_of = || self.supervisor.account_of(call.thread);
+        let staff = || start(&self.crew, &self.supervisor, false);
+        match self.crew.place((ticket, call), runtime, account_of, staff) {
             Place::Here => false,
             Place::Elsewhere => true,
             Place::Nowhere => {
                 let _ = self.supervisor.listener.fail(call.id, Errno(libc::EAGAIN));
                 true
             }
+        }
+    }
+
+    /// Finds out whose calls keep threads.
+    fn learn(&self) {
+        let mut tried = Vec::new();
+        while let Some((ticket, caller)) = self.crew.unknown(&tried) {
+            tried.push(ticket);
+            self.crew.learn(ticket, self.supervisor.account_of(caller));
         }
     }
 
@@ -232,11 +259,17 @@ impl Member {
 }
 
 impl Supervisor {
-    /// Whose share a call of this thread takes. That is told without waiting for anybody, so a worker on Managed Instances
-    /// counts as a child here: what it runs is not looked at.
+    /// Whose share a call of this thread takes; to find out may take its time. A worker on Managed Instances counts as a child
+    /// here: what it runs is not looked at.
     fn account_of(&self, thread: u32) -> Account {
         let caller = Caller::identify(thread, self.runtime);
         caller.map_or(Account::Tree(0), |caller| Account::of(&caller, self.runtime))
+    }
+
+    /// The same for a thread of the runtime, without waiting for anybody; `None` for others.
+    fn account_in_runtime(&self, thread: u32) -> Option<Account> {
+        let is_its = thread == self.runtime || process::kill_thread(self.runtime, thread, 0).is_ok();
+        is_its.then_some(Account::Runtime(self.runtime))
     }
 
     /// Has the other thread look again what there is to wait for.

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::answer::ExpectedExec;
+use super::shares::Account;
 use super::target;
 use super::workers::lock;
 use crate::sys::Errno;
@@ -29,12 +30,16 @@ const MAX_IMAGES: usize = 64;
 const HIDDEN_AFTER: Duration = Duration::from_millis(900);
 /// Looks, of which none counts where something else is expected by then.
 const MAX_LOOKS: u32 = 4;
+/// Threads that look at processes at one time.
+pub const MAX_LOOKERS: usize = 8;
 /// When a process is looked at after its exec, in milliseconds; then again after as long as the last.
 const LOOKS: [u64; 6] = [1, 5, 20, 100, 1000, 5000];
 
 /// An exec that was judged: by which thread, and of which file, which its user may read or not.
 #[derive(Debug, Clone, Copy)]
 pub struct Expected {
+    /// Whose share of looks at processes it takes.
+    pub account: Account,
     /// The thread that makes the call.
     pub thread: u32,
     /// The file that was judged.
@@ -53,6 +58,7 @@ struct Allowed {
 #[derive(Debug)]
 struct Pending {
     process: u32,
+    account: Account,
     before: Image,
     allowed: Vec<Allowed>,
     noted: Instant,
@@ -139,9 +145,10 @@ struct Sight {
 }
 
 impl Sight {
-    fn of(process: u32, calling: Option<u32>, asked: &Asked) -> Self {
+    fn of(process: u32, calling: Option<Calling<'_>>, asked: &Asked) -> Self {
         let is_back = |thread: &&u32| match calling {
-            Some(calling) => **thread == calling,
+            // It cannot be in the exec that is expected of it while it still waits for this call.
+            Some(calling) => **thread == calling.thread && (calling.still_waits)(),
             None => target::is_back_from_exec(process, **thread),
         };
         // Before what it runs is looked at: a thread whose exec takes place in between has not failed, and has a new stack.
@@ -156,11 +163,20 @@ impl Sight {
     }
 }
 
+/// A thread that waits for an answer, as far as is known.
+#[derive(Clone, Copy)]
+pub struct Calling<'c> {
+    /// The thread.
+    pub thread: u32,
+    /// Whether it still does.
+    pub still_waits: &'c dyn Fn() -> bool,
+}
+
 /// Looks at what `process` runs; `calling` is the thread of it that waits for an answer, if one does.
 ///
 /// A process can make looks at it take as long as it likes, and nobody else must wait for that: it is looked at without the
 /// lock, and once more where something else is expected by then.
-pub fn look(verifier: &Mutex<Verifier>, process: u32, calling: Option<u32>) -> Seen {
+pub fn look(verifier: &Mutex<Verifier>, process: u32, calling: Option<Calling<'_>>) -> Seen {
     for _ in 0..MAX_LOOKS {
         let asked = lock(verifier).asked(process);
         let sight = Sight::of(process, calling, &asked);
@@ -209,9 +225,9 @@ impl Verifier {
         if self.pending.len() >= MAX_PENDING {
             return Err(Errno(libc::EAGAIN));
         }
-        let Expected { thread, file, readable } = expected;
+        let Expected { thread, file, readable, account } = expected;
         let allowed = vec![Allowed { thread, file }];
-        self.pending.push(Pending { before, allowed, readable, ..Pending::new(process, changes) });
+        self.pending.push(Pending { before, allowed, readable, ..Pending::new(process, changes, account) });
         Ok(ExpectedExec::noted())
     }
 
@@ -348,6 +364,8 @@ impl Verifier {
     /// Notes that `process` is being killed. The signal takes its time: what the process asks for until it is gone is
     /// refused, whatever it seems to run.
     pub fn condemn(&mut self, process: u32) {
+        let account = self.pending.iter().find(|pending| pending.process == process);
+        let account = account.map_or(Account::Tree(process), |pending| pending.account);
         self.forget(process);
         let condemned = self.pending.iter().filter(|pending| pending.condemned).count();
         if condemned >= MAX_CONDEMNED
@@ -356,7 +374,7 @@ impl Verifier {
             self.pending.remove(oldest);
         }
         self.changes += 1;
-        self.pending.push(Pending { condemned: true, ..Pending::new(process, self.changes) });
+        self.pending.push(Pending { condemned: true, ..Pending::new(process, self.changes, account) });
     }
 
     /// Forgets a process: it is gone, or was judged anew.
@@ -375,15 +393,23 @@ impl Verifier {
         self.pending.iter().map(|pending| pending.process).collect()
     }
 
-    /// A process whose time for a look has come, and at whom nobody else looks until [`Self::looked_at`].
+    /// A process whose time for a look has come, and at whom nobody else looks until [`Self::looked_at`]. Looks can be made to
+    /// take their time, so no tree of processes has all who look.
     pub fn due(&mut self, now: Instant) -> Option<u32> {
-        let due = self.pending.iter_mut().find(|pending| pending.is_due(now))?;
+        let at =
+            self.pending.iter().position(|pending| pending.is_due(now) && self.may_be_looked_at(pending))?;
+        let due = self.pending.get_mut(at)?;
         due.looks += 1;
         if due.looks >= LOOKS.len() {
             (due.noted, due.looks) = (now, LOOKS.len() - 1);
         }
         due.watched = true;
         Some(due.process)
+    }
+
+    fn may_be_looked_at(&self, pending: &Pending) -> bool {
+        let watched = self.pending.iter().filter(|pending| pending.watched);
+        pending.account.may_take_one(watched.map(|pending| pending.account), MAX_LOOKERS)
     }
 
     /// Notes that nobody looks at a process any more.
@@ -396,13 +422,14 @@ impl Verifier {
     /// Whether the time for a look has come.
     #[must_use]
     pub fn is_due(&self, now: Instant) -> bool {
-        self.pending.iter().any(|pending| pending.is_due(now))
+        self.pending.iter().any(|pending| pending.is_due(now) && self.may_be_looked_at(pending))
     }
 
     /// How long until the next look, in milliseconds; `None` where no exec is under way.
     #[must_use]
     pub fn patience(&self, now: Instant) -> Option<i32> {
-        let unwatched = self.pending.iter().filter(|pending| !pending.watched);
+        let unwatched =
+            self.pending.iter().filter(|pending| !pending.watched && self.may_be_looked_at(pending));
         let next = unwatched.map(Pending::next_look).min()?;
         let wait = next.saturating_duration_since(now).as_micros().div_ceil(1000);
         Some(i32::try_from(wait).unwrap_or(i32::MAX))
@@ -410,9 +437,10 @@ impl Verifier {
 }
 
 impl Pending {
-    fn new(process: u32, changed: u64) -> Self {
+    fn new(process: u32, changed: u64, account: Account) -> Self {
         Self {
             process,
+            account,
             changed,
             watched: false,
             before: Image { file: Identity::default(), stack: 0 },
@@ -427,7 +455,7 @@ impl Pending {
 
     /// Notes what one more thread may run. One that asks again has not become what it asked for before.
     fn allow(&mut self, expected: Expected) -> Result<(), Errno> {
-        let Expected { thread, file, readable } = expected;
+        let Expected { thread, file, readable, .. } = expected;
         self.allowed.retain(|allowed| allowed.thread != thread);
         if self.allowed.len() >= MAX_ALLOWED {
             return Err(Errno(libc::EAGAIN));
@@ -459,7 +487,7 @@ mod tests {
     impl Verifier {
         fn look(&mut self, process: u32, calling: Option<u32>) -> Finding {
             let asked = self.asked(process);
-            let sight = Sight::of(process, calling, &asked);
+            let sight = Sight::of(process, calling.map(waiting), &asked);
             self.judge(process, &asked, &sight).unwrap().finding
         }
 
@@ -472,8 +500,12 @@ mod tests {
         }
     }
 
+    fn waiting(thread: u32) -> Calling<'static> {
+        Calling { thread, still_waits: &|| true }
+    }
+
     const fn exec(thread: u32) -> Expected {
-        Expected { thread, file: OTHER, readable: true }
+        Expected { account: Account::Tree(1), thread, file: OTHER, readable: true }
     }
 
     fn verifier() -> Verifier {
@@ -607,7 +639,9 @@ mod tests {
     fn what_is_expected_since_it_was_seen_is_neither_judged_by_that_nor_forgotten() {
         let (own, mut verifier) = in_the_middle();
         let asked = verifier.asked(own);
-        let sight = Sight::of(own, Some(NOBODY), &asked);
+        let gone = Calling { thread: NOBODY, still_waits: &|| false };
+        assert_eq!(Sight::of(own, Some(gone), &asked).returned, [0; 0], "its call may be the exec by now");
+        let sight = Sight::of(own, Some(waiting(NOBODY)), &asked);
         let seen = verifier.judge(own, &asked, &sight).unwrap();
         assert!(verifier.is_settled(own), "the exec has failed");
         let runs = Image::of(own).unwrap();
@@ -622,6 +656,26 @@ mod tests {
         assert!(!verifier.is_settled(own), "another thread has asked");
         verifier.forget(own);
         assert!(verifier.is_settled(own));
+    }
+
+    #[test]
+    fn no_tree_has_all_who_look() {
+        let mut verifier = verifier();
+        let mut expect = |process, tree| {
+            let image = Image::of(std::process::id()).unwrap();
+            verifier
+                .expect(process, image, Expected { account: Account::Tree(tree), ..exec(process) })
+                .unwrap();
+        };
+        (1..=20).for_each(|process| expect(process, 7));
+        (21..=40).for_each(|process| expect(process, 8));
+        let later = Instant::now() + Duration::from_secs(6);
+        let due: Vec<_> = (0..40).map_while(|_| verifier.due(later)).collect();
+        assert_eq!(due, [1, 2, 3, 21, 22]);
+        assert!(!verifier.is_due(later) && verifier.patience(later).is_none());
+        verifier.looked_at(1);
+        verifier.looked_at(2);
+        assert!(verifier.is_due(later));
     }
 
     #[test]
