@@ -162,11 +162,11 @@ impl Supervisor {
                 self.verifier().forget_seen(caller.process, seen);
                 return Standing::Refused;
             }
-            // It can neither exec nor reach a socket. What it was about to run stays noted: nobody can be looked at in
-            // the middle of an exec, and an exec that is forgotten then may have become anything known.
-            Finding::Closed => return Standing::Tolerated,
-            // No program does that but to confuse.
-            Finding::Restless => return Standing::Refused,
+            // What it runs cannot be told, and by the time that its call is carried out it may be one that can be looked into
+            // again. What it was about to run stays noted: nobody can be looked at in the middle of an exec, and an exec that is
+            // forgotten then may have become anything known.
+            // No program asks for one exec after the other but to confuse.
+            Finding::Closed | Finding::Restless => return Standing::Refused,
             Finding::Condemned => {
                 let _ = process::kill(caller.process, libc::SIGKILL);
                 return Standing::Refused;

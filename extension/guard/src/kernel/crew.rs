@@ -37,7 +37,7 @@ const MAX_SUSPECTS: usize = 64;
 const MAX_WATCHERS: usize = 4;
 const MAX_WATCH: Duration = Duration::from_secs(1);
 /// Threads that stay though there is nothing for them to do.
-const MAX_IDLE: usize = 2;
+pub(super) const MAX_IDLE: usize = 4;
 /// Ticks after which one counts as held up that may only want for a processor, or that is known to.
 const PATIENCE: u32 = 4;
 const MAX_PATIENCE: u32 = 20;
@@ -274,7 +274,7 @@ impl Crew {
         (ticket, call): (Ticket, &Notification),
         runtime: Option<Account>,
         account_of: impl FnOnce() -> Account,
-        staff: impl FnOnce() -> bool,
+        staff: impl Fn() -> bool,
     ) -> Place {
         let mut state = lock(&self.state);
         if state.is_quiet(Instant::now()) {
@@ -282,7 +282,9 @@ impl Crew {
             return Place::Here;
         }
         let unknown = Parked { call: *call, account: nobodys(call.thread), is_known: false };
-        if state.is_still_at(call.thread) || (runtime.is_none() && state.is_full_of_children()) {
+        // The last thread that could take this one's place is not for a child to hold up too.
+        let is_last = runtime.is_none() && !state.apart.is_empty() && !state.is_staffed(&staff);
+        if is_last || state.is_still_at(call.thread) || (runtime.is_none() && state.is_full_of_children()) {
             let parked = runtime.map_or(unknown, |account| Parked { call: *call, account, is_known: true });
             return Self::park(&mut state, parked);
         }
@@ -297,7 +299,7 @@ impl Crew {
         if !state.has_share(account) {
             return Self::park(&mut state, parked);
         }
-        if !state.is_suspect(account) || !state.is_staffed(staff) {
+        if !state.is_suspect(account) || !state.is_staffed(&staff) {
             return Place::Here;
         }
         let ticket = self.ticket();
@@ -691,6 +693,23 @@ mod tests {
         lock(&crew.state).apart[0].since = Instant::now().checked_sub(MAX_ABANDONED).unwrap();
         assert!(crew.abandoned(|_| true).is_empty());
         assert_eq!(crew.abandoned(|id| id != 999), [77]);
+    }
+
+    #[test]
+    fn the_last_thread_is_for_the_runtime() {
+        let crew = Crew::new();
+        crew.takes_over(CHILD).unwrap();
+        crew.work();
+        let place = |id, runtime| {
+            let ticket = crew.begin(&call(id), None);
+            let place = crew.place((ticket, &call(id)), runtime, || Account::Tree(9), || false);
+            assert!(crew.end(ticket));
+            place
+        };
+        assert_eq!(place(1, None), Place::Elsewhere);
+        assert_eq!(place(2, Some(RUNTIME)), Place::Here);
+        lock(&crew.state).idle = 1;
+        assert_eq!(place(3, None), Place::Here);
     }
 
     #[test]

@@ -113,15 +113,28 @@ fn executable_of(thread: u32) -> Result<Identity, Errno> {
 }
 
 /// A thread of a process by which it can be looked at: its first may have ended before the others, and then shows
-/// nothing, as if the process were gone.
+/// nothing, as if the process were gone. Threads that follow each other quickly are looked for again.
 #[must_use]
 pub fn thread_with_memory(process: u32) -> Option<u32> {
-    let mut path = ProcPath::new();
-    write!(path, "/proc/{process}/task").ok()?;
-    let numbers = std::fs::read_dir(path.as_str()).ok()?.take(MAX_THREADS);
-    numbers
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .find(|thread| executable_of(*thread) != Err(Errno::ENOENT))
+    const TRIES: u32 = 8;
+    (0..TRIES).find_map(|_| {
+        let mut path = ProcPath::new();
+        write!(path, "/proc/{process}/task").ok()?;
+        let numbers = std::fs::read_dir(path.as_str()).ok()?.take(MAX_THREADS);
+        numbers
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .find(|thread| executable_of(*thread) != Err(Errno::ENOENT))
+    })
+}
+
+/// Whether a process is gone, all its threads, or has ended and only waits for its parent to ask.
+#[must_use]
+pub fn is_gone(process: u32) -> bool {
+    let mut bytes = [0; 2048];
+    let Some(status) = status(process, &mut bytes) else { return true };
+    let has_ended = field(status, b"State:").is_none_or(|state| state.starts_with(['Z', 'X']));
+    has_ended
+        && field(status, b"Threads:").and_then(|count| count.parse().ok()).is_none_or(|count: u32| count <= 1)
 }
 
 /// Whether a thread is not in execve(2) or execveat(2) any more, as far as that can be told (proc(5), `syscall`): not of one
@@ -278,11 +291,13 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
             std::thread::yield_now();
         }
         assert!(executable(child.id()).is_ok() && stack_start(child.id()) > 0);
+        assert!(!is_gone(child.id()), "its first thread has, and not the others");
         drop(child.stdin.take());
         while child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
         assert_eq!(executable(child.id()), Err(Errno::ENOENT));
+        assert!(is_gone(child.id()) && !is_gone(std::process::id()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Supervisor;
 use super::answer::Answer;
 use super::beside::Beside;
-use super::crew::{Crew, Place, Ticket, Work};
+use super::crew::{Crew, MAX_IDLE, Place, Ticket, Work};
 use super::shares::Account;
 use super::target::Caller;
 use super::undelivered::digest;
@@ -28,8 +28,8 @@ use crate::sys::seccomp::Notification;
 
 /// Bytes of stack of the threads that answer; what they do not touch costs nothing.
 const STACK: usize = 512 * 1024;
-/// Threads from the start: one that takes calls, and two to take its place where the function has left no room for more.
-const MEMBERS: usize = 3;
+/// Threads from the start: one that takes calls, and others to take its place where the function has left no room for more.
+const MEMBERS: usize = MAX_IDLE + 1;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
 pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {

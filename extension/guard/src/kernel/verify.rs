@@ -30,6 +30,8 @@ const MAX_IMAGES: usize = 64;
 const HIDDEN_AFTER: Duration = Duration::from_millis(900);
 /// Looks, of which none counts where something else is expected by then.
 const MAX_LOOKS: u32 = 4;
+/// How long a process may have no thread that stays for a look, while its exec is under way.
+const UNSEEN_AFTER: Duration = Duration::from_millis(15);
 /// Threads that look at processes at one time.
 pub const MAX_LOOKERS: usize = 8;
 /// When a process is looked at after its exec, in milliseconds; then again after as long as the last.
@@ -134,6 +136,8 @@ impl Image {
 /// What a process shows of itself.
 #[derive(Debug)]
 struct Sight {
+    /// Whether there is nothing left to look at.
+    is_gone: bool,
     /// Where its stack starts, if an exec of it is under way.
     stack: u64,
     runs: Result<Identity, Errno>,
@@ -159,7 +163,8 @@ impl Sight {
         let stack_of = |process, matters| if matters { target::stack_start(process) } else { 0 };
         let image = stack_of(process, runs == Ok(asked.runtime_file));
         let runtime_image = stack_of(asked.runtime, is_copy);
-        Self { stack, runs, image, runtime_image, returned }
+        let is_gone = matches!(runs, Err(Errno::ENOENT | Errno(libc::ESRCH))) && target::is_gone(process);
+        Self { is_gone, stack, runs, image, runtime_image, returned }
     }
 }
 
@@ -283,8 +288,8 @@ impl Verifier {
     fn find(&mut self, process: u32, at: Option<usize>, sight: &Sight) -> Finding {
         let now = match sight.runs {
             Ok(now) => now,
-            Err(Errno::ENOENT | Errno(libc::ESRCH)) => return Finding::Gone,
-            Err(_) => return self.judge_closed(process),
+            Err(_) if sight.is_gone => return Finding::Gone,
+            Err(error) => return self.judge_closed(process, error),
         };
         let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) else {
             return self.judge_settled(process, now, sight);
@@ -310,8 +315,8 @@ impl Verifier {
     }
 
     /// A process that may not be looked at. In the middle of an exec that is every one, for a moment; for good only one
-    /// whose file may be run but not read.
-    fn judge_closed(&mut self, process: u32) -> Finding {
+    /// whose file may be run but not read. One of which no thread is there long enough to be looked at hides too.
+    fn judge_closed(&mut self, process: u32, error: Errno) -> Finding {
         let Some(pending) = self.pending.iter_mut().find(|pending| pending.process == process) else {
             return Finding::Closed;
         };
@@ -319,7 +324,11 @@ impl Verifier {
             return Finding::Condemned;
         }
         let since = *pending.closed_since.get_or_insert_with(Instant::now);
-        if pending.readable && since.elapsed() >= HIDDEN_AFTER { Finding::Hidden } else { Finding::Closed }
+        let (may_be, after) = match error {
+            Errno::ENOENT | Errno(libc::ESRCH) => (true, UNSEEN_AFTER),
+            _ => (pending.readable, HIDDEN_AFTER),
+        };
+        if may_be && since.elapsed() >= after { Finding::Hidden } else { Finding::Closed }
     }
 
     /// A process without an exec under way: a copy of one that was looked at, or one whose exec was never noticed.
@@ -656,6 +665,20 @@ mod tests {
         assert!(!verifier.is_settled(own), "another thread has asked");
         verifier.forget(own);
         assert!(verifier.is_settled(own));
+    }
+
+    #[test]
+    fn what_has_no_thread_that_stays_for_a_look_hides() {
+        let (own, mut verifier) = in_the_middle();
+        let asked = verifier.asked(own);
+        let unseen = Sight { runs: Err(Errno::ENOENT), ..Sight::of(own, None, &asked) };
+        let find = |verifier: &mut Verifier| verifier.judge(own, &asked, &unseen).unwrap().finding;
+        assert_eq!(find(&mut verifier), Finding::Closed, "for the moment");
+        assert!(!verifier.is_settled(own));
+        verifier.pending[0].closed_since = Instant::now().checked_sub(UNSEEN_AFTER);
+        assert_eq!(find(&mut verifier), Finding::Hidden);
+        let gone = Sight { is_gone: true, ..unseen };
+        assert_eq!(verifier.judge(own, &asked, &gone).unwrap().finding, Finding::Gone);
     }
 
     #[test]
