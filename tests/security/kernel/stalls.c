@@ -447,6 +447,38 @@ static int short_stalls(void) {
     return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
 }
 
+/* The folder /proc itself: names that it has not shown yet are looked for with its lock, which who makes a folder there, though
+   he may not, wants for himself alone. Whoever is new to the guard is looked up there. */
+static void make_in_proc(void) {
+    be_idle(), pin(1), wait_for_all();
+    for (;;) mkdir("/proc/ringfence", 0700);
+}
+static void look_in_proc(void) {
+    char path[64];
+    be_idle(), pin(1), wait_for_all();
+    for (unsigned i = 0;; i++) snprintf(path, sizeof path, "/proc/ringfence-%u", i), close(open(path, O_RDONLY));
+}
+static void be_new_again_and_again(void) {
+    wait_for_all();
+    for (;;) {
+        pid_t child = fork();
+        if (!child) prctl(PR_SET_PDEATHSIG, SIGKILL), alarm(60), connect_once(), _exit(0);
+        waitpid(child, 0, 0);
+    }
+}
+static int proc_held(void) {
+    prepare(), pin(0);
+    double quiet = connects();
+    start_takers(0, 2);
+    for (int i = 0; i < 4; i++) start(make_in_proc), start(look_in_proc);
+    for (int i = 0; i < 4; i++) start(be_new_again_and_again);
+    let_go(), board->until = now() + 10 * WHILE, usleep(200000);
+    double disturbed = connects();
+    end_all();
+    fprintf(stderr, "%d honest connects took %.2f s, and %.3f s without\n", HONEST, disturbed, quiet);
+    return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
+}
+
 const struct attack stalls[] = {
     {"held-memory-at-connect", at_connect, STALL}, {"held-memory-at-open", at_open, STALL},
     {"held-memory-at-send", at_send, STALL}, {"held-memory-at-exec", at_exec, STALL},
@@ -459,6 +491,6 @@ const struct attack stalls[] = {
     {"folder-that-is-held-at-bind", folder_held_at_bind, STALL}, {"file-that-is-held", file_held, STALL},
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
-    {"short-stalls-again-and-again", short_stalls, STALL},
+    {"short-stalls-again-and-again", short_stalls, STALL}, {"proc-that-is-held", proc_held, STALL},
     {0},
 };
