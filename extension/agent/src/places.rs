@@ -7,9 +7,26 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::io;
+use std::net::Ipv4Addr;
 use std::rc::Rc;
 
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{AbortHandle, spawn_local, yield_now};
+
+/// Connections that may wait to be accepted: as many as one process of Lambda's can have. Of more the kernel drops the first
+/// packet, which is sent again after a second, whoever sent it.
+const MAX_WAITING: u32 = 1024;
+
+/// Listens on a free port, with room for those who come while the agent is busy.
+///
+/// # Errors
+/// Those of socket(2), bind(2) and listen(2).
+pub(crate) fn listen(address: Ipv4Addr) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind((address, 0).into())?;
+    socket.listen(MAX_WAITING)
+}
 
 /// So many places, the oldest client first.
 #[derive(Debug)]
@@ -39,9 +56,9 @@ impl Places {
         Rc::new(Self { most, next: Cell::new(0), taken: RefCell::default() })
     }
 
-    /// Starts the task that serves a client in a place of its own. Where there is none, another client's task ends, wherever
-    /// it waits.
-    pub(crate) async fn serve<F>(self: &Rc<Self>, client: impl FnOnce(Place) -> F)
+    /// Starts the task that serves a client in a place of its own, which is kept ([`Place::keep`]) from the start or not.
+    /// Where there is none, another client's task ends, wherever it waits.
+    pub(crate) async fn serve<F>(self: &Rc<Self>, is_kept: bool, client: impl FnOnce(Place) -> F)
     where
         F: Future<Output = ()> + 'static,
     {
@@ -55,7 +72,7 @@ impl Places {
         let number = self.next.get();
         self.next.set(number.wrapping_add(1));
         let task = spawn_local(client(Place { places: Rc::clone(self), number })).abort_handle();
-        self.taken.borrow_mut().push_back(Taken { number, is_kept: false, task });
+        self.taken.borrow_mut().push_back(Taken { number, is_kept, task });
     }
 
     fn is_full(&self) -> bool {
@@ -108,9 +125,11 @@ mod tests {
                 let client = Client(index, Rc::clone(&present));
                 let is_kept = kept.contains(&index);
                 places
-                    .serve(|place| async move {
+                    .serve(index == 1 && is_kept, |place| async move {
                         client.1.borrow_mut().push(client.0);
-                        place.keep(is_kept);
+                        if index != 1 {
+                            place.keep(is_kept);
+                        }
                         std::future::pending::<()>().await;
                     })
                     .await;
@@ -130,6 +149,7 @@ mod tests {
     #[test]
     fn whoever_has_something_to_show_goes_last() {
         assert_eq!(left(3, 9, &[0, 4]), [0, 4, 8]);
+        assert_eq!(left(3, 9, &[1]), [1, 7, 8], "the second has from the start");
         assert_eq!(left(2, 3, &[0, 1]), [1, 2], "all have: the oldest");
     }
 
@@ -141,7 +161,7 @@ mod tests {
             for _ in 0..5 {
                 let stayed = Rc::clone(&stayed);
                 places
-                    .serve(|place| async move {
+                    .serve(false, |place| async move {
                         stayed.set(stayed.get() + 1);
                         drop(place);
                     })

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::agent::Agent;
-use crate::places::{Place, Places};
+use crate::places::{self, Place, Places};
 use packet::Question;
 
 /// Largest query or answer over UDP in bytes.
@@ -50,7 +50,7 @@ pub(crate) struct Sockets {
 pub(crate) async fn bind() -> io::Result<Sockets> {
     let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..PORT_TRIES {
-        let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let streams = places::listen(Ipv4Addr::LOCALHOST)?;
         match UdpSocket::bind(streams.local_addr()?).await {
             Ok(datagrams) => {
                 let (in_flight, connections) = (Places::new(MAX_IN_FLIGHT), Places::new(MAX_CONNECTIONS));
@@ -85,7 +85,7 @@ impl Sockets {
                 }
                 drop::<Place>(place);
             };
-            self.in_flight.serve(serve).await;
+            self.in_flight.serve(false, serve).await;
         }
     }
 
@@ -98,7 +98,7 @@ impl Sockets {
                     let serve = |place| async move {
                         let _ = connection(stream, &agent, &place).await;
                     };
-                    self.connections.serve(serve).await;
+                    self.connections.serve(false, serve).await;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }

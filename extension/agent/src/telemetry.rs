@@ -29,7 +29,7 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::detect::Deliveries;
-use crate::places::{Place, Places};
+use crate::places::{self, Place, Places};
 use crate::platform::{Platform, PlatformError};
 
 /// Largest batch in bytes; the subscription asks for a quarter of it.
@@ -87,8 +87,8 @@ impl Listener {
     ///
     /// # Errors
     /// Those of bind(2) and listen(2), and of reading random bytes.
-    pub(crate) async fn open() -> io::Result<Self> {
-        let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = places::listen(Ipv4Addr::UNSPECIFIED)?;
         let (strangers, known) = (Places::new(MAX_STRANGERS), Places::new(MAX_KNOWN));
         Ok(Self { socket, path: format!("/{}", random_name()?), strangers, known })
     }
@@ -130,12 +130,8 @@ impl Listener {
             match self.socket.accept().await {
                 Ok((stream, peer)) => {
                     let (listener, counted) = (Rc::clone(&self), Counted::new(&agent));
-                    let first = is_elsewhere(peer.ip());
-                    let serve = |place: Place| {
-                        place.keep(first);
-                        listener.stranger(stream, place, counted)
-                    };
-                    self.strangers.serve(serve).await;
+                    let serve = |place| listener.stranger(stream, place, counted);
+                    self.strangers.serve(is_elsewhere(peer.ip()), serve).await;
                 }
                 // Out of descriptors, most likely: let others close some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
@@ -148,7 +144,7 @@ impl Listener {
         let Ok(Ok(Some(beginning))) = timeout(PATIENCE, self.beginning(&mut stream)).await else { return };
         drop(place);
         let listener = Rc::clone(&self);
-        self.known.serve(|place| listener.platform(stream, beginning, place, counted)).await;
+        self.known.serve(false, |place| listener.platform(stream, beginning, place, counted)).await;
     }
 
     /// What was read when the path was in it; none where it is not in the first line.
@@ -257,7 +253,7 @@ mod tests {
     fn a_connection_shows_before_it_is_accepted() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         runtime.block_on(async {
-            let listener = Listener::open().await.unwrap();
+            let listener = Listener::open().unwrap();
             assert!(!listener.has_one_waiting());
             let port = listener.socket.local_addr().unwrap().port();
             let _client = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

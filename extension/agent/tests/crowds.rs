@@ -12,11 +12,14 @@
 mod world;
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use world::{Guard, Telemetry, World, exists, inside, look_up, name_server, query};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use world::{Guard, Telemetry, World, exists, inside, inside_a_network, look_up, name_server, query};
 
 const POLICY: &str = r#"
 version = 1
@@ -45,9 +48,13 @@ fn done(request: &str) -> String {
 /// Posts a batch; the status line, empty where there is none in time.
 fn post(stream: &mut TcpStream, path: &str, body: &str) -> String {
     let request = format!("POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).map(|()| answer(stream)).unwrap_or_default()
+}
+
+fn answer(stream: &mut TcpStream) -> String {
     stream.set_read_timeout(Some(IN_TIME)).unwrap();
     let mut answer = [0; 512];
-    let length = stream.write_all(request.as_bytes()).and_then(|()| stream.read(&mut answer)).unwrap_or(0);
+    let length = stream.read(&mut answer).unwrap_or(0);
     let text = String::from_utf8_lossy(&answer[..length]).into_owned();
     text.lines().next().unwrap_or_default().to_owned()
 }
@@ -79,11 +86,114 @@ fn a_delivery_that_is_slow_to_begin_outlasts_the_crowd_behind_it() {
     let world = World::start_with(POLICY, &[], Telemetry::Supported);
     let (port, path) = world.telemetry_address();
     let mut delivery = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let _crowd = silent(port, 200);
-    assert!(post(&mut delivery, &path, "[]").contains("200"), "the delivery is lost");
+    let _crowd = silent(port, 100);
+    // A part of the path makes no difference yet.
+    let request = format!("POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n[]");
+    let (beginning, rest) = request.split_at(20);
+    delivery.write_all(beginning.as_bytes()).unwrap();
+    let _more = silent(port, 100);
+    delivery.write_all(rest.as_bytes()).unwrap();
+    assert!(answer(&mut delivery).contains("200"), "the delivery is lost");
     // Once it has shown that it is the platform's, no number of others takes its place.
     let _more = silent(port, CROWD);
     assert!(post(&mut delivery, &path, "[]").contains("200"), "the platform's connection was closed");
+}
+
+#[test]
+fn a_delivery_that_comes_behind_a_crowd_while_the_agent_is_busy_is_not_put_off() {
+    if !inside("a_delivery_that_comes_behind_a_crowd_while_the_agent_is_busy_is_not_put_off") {
+        return;
+    }
+    let world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let (port, path) = world.telemetry_address();
+    let agent = Pid::from_raw(i32::try_from(world.agent.id()).unwrap());
+    kill(agent, Signal::SIGSTOP).unwrap();
+    let address = ([127, 0, 0, 1], port).into();
+    // The kernel tries again after a second where there is no room.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(900)).expect("room");
+    let _crowd: Vec<TcpStream> = (0..CROWD).map(|_| connect()).collect();
+    let mut delivery = connect();
+    kill(agent, Signal::SIGCONT).unwrap();
+    assert!(post(&mut delivery, &path, "[]").contains("200"));
+}
+
+/// A platform outside the network name space, which the test drives line by line.
+struct Elsewhere {
+    name_space: Child,
+    platform: Child,
+    said: BufReader<ChildStdout>,
+}
+
+impl Elsewhere {
+    /// Connects to `port` for every line, and posts an empty batch at the next.
+    const PLATFORM: &str = "
+import socket, sys
+for line in sys.stdin:
+    s = socket.create_connection(('192.0.2.1', int(sys.argv[1])), 3)
+    s.settimeout(3)
+    print('connected', flush=True)
+    sys.stdin.readline()
+    try:
+        s.sendall(b'POST /%s HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\n[]' % sys.argv[2].encode())
+        print(s.recv(100).split(b'\\r')[0].decode(), flush=True)
+    except OSError as error:
+        print(error, flush=True)
+";
+
+    fn begin(port: u16, path: &str) -> Self {
+        let begun = ["sh", "-c", "echo begun; exec sleep 600"];
+        let mut name_space =
+            Command::new("unshare").arg("--net").args(begun).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(name_space.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let id = name_space.id();
+        let script = format!(
+            "ip link add here type veth peer name there netns {id}
+            ip addr add 192.0.2.1/30 dev here
+            ip link set here up
+            nsenter -t {id} -n ip addr add 192.0.2.2/30 dev there
+            nsenter -t {id} -n ip link set there up"
+        );
+        assert!(Command::new("sh").args(["-ec", &script]).status().unwrap().success(), "ip(8) of iproute2");
+        let mut platform = Command::new("nsenter")
+            .args(["-t", &id.to_string(), "-n", "python3", "-c", Self::PLATFORM, &port.to_string(), path])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = BufReader::new(platform.stdout.take().unwrap());
+        Self { name_space, platform, said }
+    }
+
+    /// Goes on, and gives what comes of it.
+    fn step(&mut self) -> String {
+        self.platform.stdin.as_ref().unwrap().write_all(b"\n").unwrap();
+        let mut line = String::new();
+        self.said.read_line(&mut line).unwrap();
+        line
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        for child in [&mut self.platform, &mut self.name_space] {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_delivery_from_another_name_space_never_gives_way_to_the_function() {
+    if !inside_a_network("a_delivery_from_another_name_space_never_gives_way_to_the_function") {
+        return;
+    }
+    let world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let (port, path) = world.telemetry_address();
+    let mut platform = Elsewhere::begin(port, &path);
+    assert_eq!(platform.step(), "connected\n");
+    let _crowd = silent(port, CROWD);
+    assert_eq!(platform.step(), "HTTP/1.1 200 OK\n");
 }
 
 #[test]

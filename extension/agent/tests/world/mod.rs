@@ -30,24 +30,24 @@ const INSIDE: &str = "RINGFENCE_TEST_WORLD";
 
 /// Whether this is the inside; on the outside the test is run again inside, and has then passed.
 pub(crate) fn inside(test: &str) -> bool {
+    inside_of(test, &[], "")
+}
+
+/// The same with a network of its own, of which loopback is up.
+pub(crate) fn inside_a_network(test: &str) -> bool {
+    inside_of(test, &["--net"], "ip link set lo up && ")
+}
+
+fn inside_of(test: &str, more: &[&str], first: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let script = "mount -t tmpfs world /mnt && cp \"$1\" /mnt/test && cp \"$2\" /mnt/ringfence && \
         mount -t tmpfs tmp /tmp && exec /mnt/test --exact \"$3\" --nocapture --test-threads=1";
     let output = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "sh",
-            "-ec",
-            script,
-            "sh",
-        ])
+        .args(["--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"])
+        .args(more)
+        .args(["sh", "-ec", &format!("{first}{script}"), "sh"])
         .arg(std::env::current_exe().unwrap())
         .arg(env!("CARGO_BIN_EXE_ringfence-agent"))
         .arg(test)
