@@ -110,7 +110,7 @@ async fn register(agent: &Rc<Agent>, platform: &mut Platform) -> Result<(), Plat
 }
 
 async fn subscribe(agent: &Rc<Agent>, platform: &mut Platform) {
-    let outcome = match Listener::open().await {
+    let outcome = match Listener::open() {
         Ok(listener) => {
             let listener = Rc::new(listener);
             let _ = agent.listener.set(Rc::clone(&listener));

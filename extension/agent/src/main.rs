@@ -13,6 +13,7 @@
 //! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
 //! | [`control`], [`reports`], [`correlate`] | what guard, preload library and shims say |
 //! | [`ledger`], [`residue`], [`survivors`], [`detect`], [`resolver`] | the platform plane |
+//! | [`places`] | who gives way when there are too many clients |
 //! | [`proc`] | what proc(5) says of processes |
 //! | [`emit`], [`protection`] | what is written, and what is claimed |
 
@@ -28,6 +29,7 @@ mod invocation;
 mod ledger;
 mod lifecycle;
 mod page;
+mod places;
 mod platform;
 mod policy;
 mod proc;

@@ -7,7 +7,6 @@
 mod forward;
 mod packet;
 
-use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
@@ -17,16 +16,19 @@ use ringfence_policy::{Decision, Plane, Verdict, embedded};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::places::{self, Place, Places};
 use packet::Question;
 
 /// Largest query or answer over UDP in bytes.
 const MAX_DATAGRAM: usize = 4096;
-/// Queries in flight at once, TCP connections included; further ones are dropped, and clients ask again.
-const MAX_IN_FLIGHT: usize = 64;
+/// Queries by UDP in flight at once. A further one takes the place of the oldest, whose client asks again: names that
+/// nobody answers for take long, others milliseconds.
+const MAX_IN_FLIGHT: usize = 128;
+/// TCP connections at once. A further one takes the place of one that asks nothing, else of the oldest.
+const MAX_CONNECTIONS: usize = 64;
 /// How long a TCP client may stay silent.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Tries to find a port that is free for both transports.
@@ -37,7 +39,8 @@ const PORT_TRIES: usize = 16;
 pub(crate) struct Sockets {
     datagrams: UdpSocket,
     streams: TcpListener,
-    in_flight: Rc<Cell<usize>>,
+    in_flight: Rc<Places>,
+    connections: Rc<Places>,
 }
 
 /// Binds UDP and TCP on one free port of loopback.
@@ -47,31 +50,16 @@ pub(crate) struct Sockets {
 pub(crate) async fn bind() -> io::Result<Sockets> {
     let mut refused = io::Error::from(io::ErrorKind::AddrInUse);
     for _ in 0..PORT_TRIES {
-        let streams = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let streams = places::listen(Ipv4Addr::LOCALHOST)?;
         match UdpSocket::bind(streams.local_addr()?).await {
-            Ok(datagrams) => return Ok(Sockets { datagrams, streams, in_flight: Rc::default() }),
+            Ok(datagrams) => {
+                let (in_flight, connections) = (Places::new(MAX_IN_FLIGHT), Places::new(MAX_CONNECTIONS));
+                return Ok(Sockets { datagrams, streams, in_flight, connections });
+            }
             Err(error) => refused = error,
         }
     }
     Err(refused)
-}
-
-/// A place among those in flight, given back when it goes.
-struct Place(Rc<Cell<usize>>);
-
-impl Place {
-    fn take(in_flight: &Rc<Cell<usize>>) -> Option<Self> {
-        (in_flight.get() < MAX_IN_FLIGHT).then(|| {
-            in_flight.set(in_flight.get() + 1);
-            Self(Rc::clone(in_flight))
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
 }
 
 impl Sockets {
@@ -89,15 +77,15 @@ impl Sockets {
         loop {
             // An error here is an ICMP message about an earlier answer: nothing to do.
             let Ok((length, client)) = self.datagrams.recv_from(&mut buffer).await else { continue };
-            let Some(place) = Place::take(&self.in_flight) else { continue };
             let query = buffer.get(..length).unwrap_or_default().to_vec();
             let (sockets, agent) = (Rc::clone(&self), Rc::clone(&agent));
-            spawn_local(async move {
+            let serve = |place| async move {
                 if let Some(answer) = answer(&agent, &query, false).await {
                     let _ = sockets.datagrams.send_to(&answer, client).await;
                 }
-                drop(place);
-            });
+                drop::<Place>(place);
+            };
+            self.in_flight.serve(false, serve).await;
         }
     }
 
@@ -106,12 +94,11 @@ impl Sockets {
         loop {
             match self.streams.accept().await {
                 Ok((stream, _)) => {
-                    let Some(place) = Place::take(&self.in_flight) else { continue };
                     let agent = Rc::clone(&agent);
-                    spawn_local(async move {
-                        let _ = connection(stream, &agent).await;
-                        drop(place);
-                    });
+                    let serve = |place| async move {
+                        let _ = connection(stream, &agent, &place).await;
+                    };
+                    self.connections.serve(false, serve).await;
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
@@ -120,7 +107,7 @@ impl Sockets {
 }
 
 /// Answers the queries of one connection, one after the other (RFC 7766 allows it).
-async fn connection(mut stream: TcpStream, agent: &Rc<Agent>) -> io::Result<()> {
+async fn connection(mut stream: TcpStream, agent: &Rc<Agent>, place: &Place) -> io::Result<()> {
     loop {
         let length = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
         if length > MAX_DATAGRAM {
@@ -128,9 +115,11 @@ async fn connection(mut stream: TcpStream, agent: &Rc<Agent>) -> io::Result<()> 
         }
         let mut query = vec![0; length];
         timeout(PATIENCE, stream.read_exact(&mut query)).await??;
+        place.keep(true);
         let Some(answer) = answer(agent, &query, true).await else { return Ok(()) };
         let framed = packet::framed(&answer);
         timeout(PATIENCE, stream.write_all(&framed)).await??;
+        place.keep(false);
     }
 }
 

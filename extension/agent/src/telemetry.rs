@@ -3,11 +3,13 @@
 //! Code of the function can reach the listener and forge events, so it sits behind a random path and what comes is
 //! used to correlate, and as the last resort for the end of an invocation; never for a verdict. The start opens it,
 //! the platform posts to it.
+//!
+//! The path is also what tells the platform's connection from others: nobody else knows it. Until a connection has
+//! named it, it is a stranger, of whom there may be many, and no HTTP is spoken with it.
 
-use std::cell::Cell;
 use std::convert::Infallible;
-use std::io;
-use std::net::Ipv4Addr;
+use std::io::{self, Cursor};
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -21,20 +23,26 @@ use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_records::message::REPORT_SOCKET_RANDOM;
 use serde::Deserialize;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::spawn_local;
 use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::detect::Deliveries;
+use crate::places::{self, Place, Places};
 use crate::platform::{Platform, PlatformError};
 
 /// Largest batch in bytes; the subscription asks for a quarter of it.
 const MAX_BATCH: usize = 1024 * 1024;
-/// Connections at once. The platform needs one.
-const MAX_CONNECTIONS: usize = 4;
-/// How long a connection may stay without a request that knows the path.
+/// Connections at once that know the path. The platform needs one.
+const MAX_KNOWN: usize = 8;
+/// Connections at once that have not named it yet: so many may come between the platform's connection and its first
+/// request. A process opens some 40 in a millisecond, so this is as long as the platform may be kept from a processor.
+const MAX_STRANGERS: usize = 256;
+/// How long a stranger may stay.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Longest beginning of a request, in bytes, in which the path has to be: its first line.
+const MAX_FIRST_LINE: usize = 512;
 /// Newest schema first; Managed Instances know no other.
 const SCHEMAS: [&str; 2] = ["2025-01-29", "2022-12-13"];
 
@@ -43,7 +51,8 @@ const SCHEMAS: [&str; 2] = ["2025-01-29", "2022-12-13"];
 pub(crate) struct Listener {
     socket: TcpListener,
     path: String,
-    open: Rc<Cell<usize>>,
+    strangers: Rc<Places>,
+    known: Rc<Places>,
 }
 
 /// One event; only the fields that are used.
@@ -78,9 +87,10 @@ impl Listener {
     ///
     /// # Errors
     /// Those of bind(2) and listen(2), and of reading random bytes.
-    pub(crate) async fn open() -> io::Result<Self> {
-        let socket = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await?;
-        Ok(Self { socket, path: format!("/{}", random_name()?), open: Rc::default() })
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = places::listen(Ipv4Addr::UNSPECIFIED)?;
+        let (strangers, known) = (Places::new(MAX_STRANGERS), Places::new(MAX_KNOWN));
+        Ok(Self { socket, path: format!("/{}", random_name()?), strangers, known })
     }
 
     fn destination(&self) -> io::Result<String> {
@@ -118,50 +128,63 @@ impl Listener {
     pub(crate) async fn serve(self: Rc<Self>, agent: Rc<Agent>) {
         loop {
             match self.socket.accept().await {
-                Ok((stream, _)) if self.open.get() < MAX_CONNECTIONS => {
-                    count(&agent, |deliveries| {
-                        deliveries.accepted += 1;
-                        deliveries.open += 1;
-                    });
-                    spawn_local(Rc::clone(&self).connection(stream, Rc::clone(&agent)));
+                Ok((stream, peer)) => {
+                    let (listener, counted) = (Rc::clone(&self), Counted::new(&agent));
+                    let serve = |place| listener.stranger(stream, place, counted);
+                    self.strangers.serve(is_elsewhere(peer.ip()), serve).await;
                 }
-                Ok(_) => count(&agent, |deliveries| {
-                    deliveries.accepted += 1;
-                    deliveries.closed += 1;
-                }),
                 // Out of descriptors, most likely: let others close some.
                 Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
             }
         }
     }
 
-    async fn connection(self: Rc<Self>, stream: TcpStream, agent: Rc<Agent>) {
-        self.open.set(self.open.get() + 1);
-        let known = Cell::new(false);
-        let service = service_fn(|request| self.answer(request, &agent, &known));
+    /// Waits for the path, and for nothing else.
+    async fn stranger(self: Rc<Self>, mut stream: TcpStream, place: Place, counted: Counted) {
+        let Ok(Ok(Some(beginning))) = timeout(PATIENCE, self.beginning(&mut stream)).await else { return };
+        drop(place);
+        let listener = Rc::clone(&self);
+        self.known.serve(false, |place| listener.platform(stream, beginning, place, counted)).await;
+    }
+
+    /// What was read when the path was in it; none where it is not in the first line.
+    async fn beginning(&self, stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+        // No memory for one that sends nothing.
+        stream.readable().await?;
+        let mut read = Vec::with_capacity(MAX_FIRST_LINE);
+        loop {
+            if stream.read_buf(&mut read).await? == 0 {
+                return Ok(None);
+            }
+            if read.windows(self.path.len()).any(|part| part == self.path.as_bytes()) {
+                return Ok(Some(read));
+            }
+            if read.contains(&b'\n') || read.len() >= MAX_FIRST_LINE {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Serves one that knows the path, until it leaves.
+    async fn platform(self: Rc<Self>, stream: TcpStream, beginning: Vec<u8>, place: Place, counted: Counted) {
+        let (reader, writer) = stream.into_split();
+        let stream = tokio::io::join(Cursor::new(beginning).chain(reader), writer);
+        let service = service_fn(|request| self.answer(request, &counted.0));
         let mut builder = http1::Builder::new();
-        let mut connection =
-            std::pin::pin!(builder.max_buf_size(64 * 1024).serve_connection(TokioIo::new(stream), service));
-        while timeout(PATIENCE, &mut connection).await.is_err() && known.get() {}
-        count(&agent, |deliveries| {
-            deliveries.open = deliveries.open.saturating_sub(1);
-            deliveries.closed += 1;
-        });
-        self.open.set(self.open.get().saturating_sub(1));
+        let _ = builder.max_buf_size(64 * 1024).serve_connection(TokioIo::new(stream), service).await;
+        drop(place);
     }
 
     async fn answer(
         &self,
         request: Request<Incoming>,
         agent: &Agent,
-        known: &Cell<bool>,
     ) -> Result<Response<Empty<Bytes>>, Infallible> {
         let mut response = Response::new(Empty::new());
         if request.uri().path() != self.path || request.method() != Method::POST {
             *response.status_mut() = StatusCode::NOT_FOUND;
             return Ok(response);
         }
-        known.set(true);
         match Limited::new(request.into_body(), MAX_BATCH).collect().await {
             Ok(body) => agent.telemetry_events(&parse(&body.to_bytes())),
             Err(_) => *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE,
@@ -170,11 +193,40 @@ impl Listener {
     }
 }
 
-/// Keeps the account of connections by which others' are told from them.
+/// A connection in the account by which others' are told from those to this listener.
+struct Counted(Rc<Agent>);
+
+impl Counted {
+    fn new(agent: &Rc<Agent>) -> Self {
+        count(agent, |deliveries| {
+            deliveries.accepted += 1;
+            deliveries.open += 1;
+        });
+        Self(Rc::clone(agent))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        count(&self.0, |deliveries| {
+            deliveries.open = deliveries.open.saturating_sub(1);
+            deliveries.closed += 1;
+        });
+    }
+}
+
 fn count(agent: &Agent, change: impl FnOnce(&mut Deliveries)) {
     let mut deliveries = agent.deliveries.get();
     change(&mut deliveries);
     agent.deliveries.set(deliveries);
+}
+
+/// Whether a peer with this address sits outside this network name space, as the function cannot: an address of this one
+/// can be bound, and nobody connects from any other (connect(2) finds no route from it). Where all can be bound
+/// (`ip_nonlocal_bind`), and where it cannot be tried, nobody does.
+fn is_elsewhere(peer: IpAddr) -> bool {
+    let bound = std::net::UdpSocket::bind((peer, 0));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// The events of a batch; none where it is not one.
@@ -201,7 +253,7 @@ mod tests {
     fn a_connection_shows_before_it_is_accepted() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         runtime.block_on(async {
-            let listener = Listener::open().await.unwrap();
+            let listener = Listener::open().unwrap();
             assert!(!listener.has_one_waiting());
             let port = listener.socket.local_addr().unwrap().port();
             let _client = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -220,6 +272,12 @@ mod tests {
         assert_eq!(events[0].record, Record { request: "r1".to_owned(), trace: "Root=1-2".to_owned() });
         assert_eq!((&*events[1].kind, &*events[1].record.request), ("platform.runtimeDone", "r1"));
         assert_eq!(events[2].record, Record::default());
+    }
+
+    #[test]
+    fn only_an_address_of_this_machine_is_not_elsewhere() {
+        assert!(!is_elsewhere([127, 0, 0, 1].into()) && !is_elsewhere([127, 9, 9, 9].into()));
+        assert!(is_elsewhere([192, 0, 2, 1].into()) && is_elsewhere([169, 254, 254, 77].into()));
     }
 
     #[test]

