@@ -25,8 +25,9 @@ const SWEEP_FROM: usize = 32;
 const SWEEPS_IN_VAIN: u32 = 20;
 /// Connected streams that are remembered.
 const MAX_CONNECTED: usize = 512;
-/// Descriptors that a sweep looks at, so that it ends whatever the function does.
-const MAX_LOOKS: usize = 65_536;
+/// Descriptors that a sweep looks at, so that it ends whatever the function does: as many as Lambda lets it have, 1024 in
+/// each of 1024 processes.
+const MAX_LOOKS: usize = 1 << 20;
 /// A sweep that took as long as this is not made again for the same account for so many times as long as it took.
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
@@ -283,13 +284,9 @@ impl Registry {
     /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
     /// sweep began.
     fn carry_out(&self, kind: Sweep, this: u64, family: &Family<'_>) {
-        let held = Holders::look(family.runtime, &(family.under_way)());
+        let held = Holders::look(family.runtime, &(family.under_way)(), MAX_LOOKS);
         let mut sockets = self.sockets();
-        let stays = |kept: &Kept| {
-            kept.since.is_none_or(|since| since >= this)
-                || held.inodes.contains(&kept.inode)
-                || held.unasked.contains(&kept.account)
-        };
+        let stays = |kept: &Kept| kept.since.is_none_or(|since| since >= this) || held.may_hold(kept);
         let (stay, gone) = std::mem::take(&mut sockets.kept).into_iter().partition(stays);
         sockets.kept = stay;
         sockets.swept_at = sockets.kept.len();
@@ -316,35 +313,71 @@ struct Holders {
     inodes: HashSet<u64>,
     /// Trees with a process that was not asked.
     unasked: Vec<Account>,
+    looks: usize,
+    /// Whether not all were looked at, so that anybody may hold anything.
+    cut_short: bool,
 }
 
 impl Holders {
-    /// Asks all processes but the guard, as far as they may be seen. One whose exec is `under_way`, and that waits
-    /// uninterruptibly, is not asked, since it can have that take as long as it likes (Linux 6.18 needs the lock of an exec to
-    /// read a link): what its tree has made counts as held then.
-    fn look(runtime: u32, under_way: &[u32]) -> Self {
+    /// Asks all processes but the guard, as far as they may be seen, about `limit` descriptors at most. One whose exec is
+    /// `under_way`, and that waits uninterruptibly, is not asked, since it can have that take as long as it likes (Linux 6.18
+    /// needs the lock of an exec to read a link): what its tree has made counts as held then.
+    fn look(runtime: u32, under_way: &[u32], limit: usize) -> Self {
         let own = std::process::id();
         let mut found = Self::default();
-        let mut looks = 0;
-        let listed = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let processes = listed.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-        for process in processes.filter(|process| *process != own) {
+        for process in numbers_in("/proc").filter(|process| *process != own) {
             if under_way.contains(&process) && target::waits_uninterruptibly(process) {
                 found.unasked.push(Account::of_process(process, runtime));
                 continue;
             }
-            for entry in fs::read_dir(format!("/proc/{process}/fd")).into_iter().flatten().flatten() {
-                looks += 1;
-                if looks > MAX_LOOKS {
-                    return found;
-                }
-                let link = fs::read_link(entry.path()).ok();
-                let inode = link.and_then(|link| socket_inode(link.as_os_str().as_encoded_bytes()));
-                found.inodes.extend(inode);
+            found.ask(process, limit);
+            if found.cut_short {
+                break;
             }
         }
         found
     }
+
+    /// Asks a process. Its first thread may have ended before the others, and shows no descriptors then.
+    fn ask(&mut self, process: u32, limit: usize) {
+        if self.look_into(format!("/proc/{process}/fd"), limit) || self.cut_short {
+            return;
+        }
+        let task = format!("/proc/{process}/task");
+        let others = numbers_in(&task).filter(|thread| *thread != process);
+        for thread in others {
+            if self.look_into(format!("{task}/{thread}/fd"), limit) || self.cut_short {
+                return;
+            }
+        }
+    }
+
+    /// Looks at the descriptors in a folder. Whether there are any.
+    fn look_into(&mut self, folder: String, limit: usize) -> bool {
+        let before = self.looks;
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            if self.looks >= limit {
+                self.cut_short = true;
+                break;
+            }
+            self.looks += 1;
+            let link = fs::read_link(entry.path()).ok();
+            let inode = link.and_then(|link| socket_inode(link.as_os_str().as_encoded_bytes()));
+            self.inodes.extend(inode);
+        }
+        self.looks > before
+    }
+
+    /// Whether somebody holds a socket, or may do so.
+    fn may_hold(&self, kept: &Kept) -> bool {
+        self.cut_short || self.inodes.contains(&kept.inode) || self.unasked.contains(&kept.account)
+    }
+}
+
+/// The numbers by which what is in a folder of `/proc` is called.
+fn numbers_in(folder: &str) -> impl Iterator<Item = u32> {
+    let listed = fs::read_dir(folder).into_iter().flatten().flatten();
+    listed.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The inode in `socket:[12345]`.
@@ -423,6 +456,44 @@ mod tests {
         assert!(registry.find(pending).is_ok());
         registry.sweep(&family());
         assert!(registry.find(pending).is_err());
+    }
+
+    #[test]
+    fn a_sweep_that_was_cut_short_lets_nothing_go() {
+        let kept = Kept { inode: 1, account: RUNTIME, socket: udp(), since: Some(0) };
+        let all = Holders::look(std::process::id(), &[], MAX_LOOKS);
+        assert!(!all.cut_short && !all.may_hold(&kept));
+        let few = Holders::look(std::process::id(), &[], 3);
+        assert!(few.looks == 3 && few.may_hold(&kept));
+    }
+
+    #[test]
+    fn a_process_whose_first_thread_has_ended_still_holds_its_sockets() {
+        const SCRIPT: &str = "import ctypes, socket, sys, threading
+kept = socket.socket()
+threading.Thread(target=sys.stdin.read).start()
+print(kept.fileno(), flush=True)
+ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
+        let mut child = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", SCRIPT, &libc::SYS_exit.to_string()])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let told = &mut std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(told, &mut line).unwrap();
+        let process = child.id();
+        let begun = Instant::now();
+        while fs::read_dir(format!("/proc/{process}/fd")).unwrap().next().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(30), "its first thread does not end");
+            std::thread::yield_now();
+        }
+        let mut found = Holders::default();
+        found.ask(process, MAX_LOOKS);
+        assert_eq!(found.inodes.len(), 1);
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]
