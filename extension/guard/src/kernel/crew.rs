@@ -353,12 +353,17 @@ impl Crew {
         state.watchers.0 = state.watchers.0.saturating_sub(1);
     }
 
-    /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`].
-    pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) {
+    /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`]. False where there can be nobody.
+    pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) -> bool {
         let mut state = lock(&self.state);
-        if !state.work.iter().any(|work| matches!(work, Work::Sweep)) && state.is_staffed(staff) {
+        let is_given = state.work.iter().any(|work| matches!(work, Work::Sweep));
+        if !is_given && !state.is_staffed(staff) {
+            return false;
+        }
+        if !is_given {
             self.give(&mut state, Work::Sweep);
         }
+        true
     }
 
     /// What a thread does next, which has answered call `done` if that was not one of many. `None` where there are enough

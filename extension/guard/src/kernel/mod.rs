@@ -66,6 +66,7 @@ use api_connections::ApiConnections;
 use beside::Beside;
 use callers::Standing;
 use child::Child;
+use crew::Crew;
 use facts::Facts;
 use open::Files;
 use registry::Registry;
@@ -148,6 +149,8 @@ struct Supervisor {
     /// The process id of the witness; 0 without one.
     witness: u32,
     alarm: Option<Arc<Alarm>>,
+    /// The threads that answer; none where there is only one.
+    crew: Option<Arc<Crew>>,
     policy: CompiledPolicy<'static>,
     state: Arc<State>,
     reporter: Reporter,
@@ -200,6 +203,7 @@ impl Supervisor {
             listener,
             witness,
             alarm: Alarm::new().ok().map(Arc::new),
+            crew: None,
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),
             resolver: agent.as_ref().and_then(launch::resolver),
@@ -245,6 +249,7 @@ impl Supervisor {
             listener: Arc::clone(&self.listener),
             witness: self.witness,
             alarm: self.alarm.clone(),
+            crew: self.crew.clone(),
             policy: self.policy,
             state: Arc::clone(&self.state),
             reporter: self.reporter.clone(),

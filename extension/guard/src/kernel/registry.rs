@@ -14,8 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::shares::Account;
 use super::target;
+use super::threads::waits_for_something;
 use super::workers::lock;
-use crate::sys::{Errno, descriptor, socket};
+use crate::sys::{Errno, descriptor, process, socket};
 
 /// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.
 const MAX_KEPT: usize = 384;
@@ -32,11 +33,16 @@ const MAX_LOOKS: usize = 1 << 20;
 const LONG: Duration = Duration::from_millis(20);
 const REST: u32 = 8;
 const MAX_RESTS: usize = 64;
-/// Sweeps at one time, and how long each may take before there is another one: somebody may keep it waiting.
+/// Sweeps at one time. There is another one as soon as all are held up, each by a process that it asked so long ago.
 const MAX_SWEEPS: usize = 8;
-const MAX_SWEEP: Duration = Duration::from_secs(1);
-/// How long a call waits for somebody else's sweep.
+const HELD_UP: Duration = Duration::from_millis(20);
+/// How long a call waits for a sweep while all are held up, and while one gets on.
 const MAX_WAIT: Duration = Duration::from_millis(50);
+const MAX_WAIT_IN_ALL: Duration = Duration::from_millis(500);
+/// How often a call that waits looks whether they are.
+const STEP: Duration = Duration::from_millis(5);
+/// Looks after which a sweep says again where it is.
+const LOOKS_AT_ONCE: usize = 256;
 
 /// How long a stream is kept for a connect that a signal broke off and that may be made again after its handler.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -65,10 +71,9 @@ struct Sockets {
     kept: VecDeque<Kept>,
     connected: VecDeque<u64>,
     sweeps: u64,
-    /// Those that are under way, and when the last of them began: what calls wait for, and what none waits for.
-    under_way: [(usize, Option<Instant>); 2],
-    /// The last to begin of those that have ended.
-    ended: u64,
+    under_way: Vec<UnderWay>,
+    /// The last to begin of those that have ended, and how long it took.
+    ended: (u64, Duration),
     /// Streams whose connect was broken off, and when: they may connect by themselves.
     broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
@@ -99,35 +104,50 @@ impl Sockets {
         released
     }
 
-    /// Begins a sweep, if there is something to sweep and nobody is at one of the same kind, or `urgent` says not to wait for
-    /// that one.
-    fn begin_sweep(&mut self, kind: Sweep, urgent: bool) -> Option<u64> {
-        let all: usize = self.under_way.iter().map(|(count, _)| count).sum();
-        let (count, begun) = self.of_kind(kind);
-        let is_late = begun.is_none_or(|begun| begun.elapsed() >= MAX_SWEEP);
-        let may = *count == 0 || (all < MAX_SWEEPS && (urgent || is_late));
-        if !may {
+    /// Whether a sweep may begin: one is enough, unless it is held up.
+    fn may_sweep(&self) -> bool {
+        self.under_way.len() < MAX_SWEEPS && self.under_way.iter().all(UnderWay::is_held_up)
+    }
+
+    fn begin_sweep(&mut self) -> Option<u64> {
+        if !self.may_sweep() {
             return None;
         }
-        (*count, *begun) = (*count + 1, Some(Instant::now()));
         self.sweeps += 1;
+        let thread = process::thread_id();
+        self.under_way.push(UnderWay { number: self.sweeps, thread, process: 0, since: Instant::now() });
         Some(self.sweeps)
     }
 
-    fn of_kind(&mut self, kind: Sweep) -> &mut (usize, Option<Instant>) {
-        let [for_call, for_nobody] = &mut self.under_way;
-        match kind {
-            Sweep::ForCall => for_call,
-            Sweep::ForNobody => for_nobody,
+    /// Says that a sweep is about to ask a process. False where another one is held up there.
+    fn begin_to_ask(&mut self, sweep: u64, process: u32) -> bool {
+        let others = self.under_way.iter().filter(|other| other.number != sweep);
+        if others.filter(|other| other.process == process).any(UnderWay::is_held_up) {
+            return false;
         }
+        if let Some(own) = self.under_way.iter_mut().find(|own| own.number == sweep) {
+            (own.process, own.since) = (process, Instant::now());
+        }
+        true
     }
 }
 
-/// Who waits for a sweep.
-#[derive(Debug, Clone, Copy)]
-enum Sweep {
-    ForCall,
-    ForNobody,
+/// A sweep that is under way.
+#[derive(Debug)]
+struct UnderWay {
+    number: u64,
+    /// Who makes it.
+    thread: u32,
+    /// The process that it asks, and since when.
+    process: u32,
+    since: Instant,
+}
+
+impl UnderWay {
+    /// Whether it is held up by something else than the want of a processor.
+    fn is_held_up(&self) -> bool {
+        self.since.elapsed() >= HELD_UP && waits_for_something(self.thread)
+    }
 }
 
 impl Registry {
@@ -142,16 +162,25 @@ impl Registry {
     /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
     pub fn keep(&self, socket: OwnedFd, account: Account, family: &Family<'_>) -> Result<u64, Errno> {
         let inode = descriptor::status(socket.as_fd())?.identity.inode;
-        if !self.sockets().has_room_for(account) {
-            self.make_room_for(account, family)?;
-        }
+        let Err(kept) = self.add(Kept { inode, account, socket, since: None }) else { return Ok(inode) };
+        let took = self.make_room_for(account, family)?;
+        let Err(_kept) = self.add(kept) else { return Ok(inode) };
+        self.sockets().in_vain_until = Some(Instant::now() + took * SWEEPS_IN_VAIN);
+        Err(Errno(libc::EMFILE))
+    }
+
+    /// Adds a socket, if there is room for it.
+    fn add(&self, kept: Kept) -> Result<(), Kept> {
         let mut sockets = self.sockets();
+        if !sockets.has_room_for(kept.account) {
+            return Err(kept);
+        }
         if sockets.kept.len() >= SWEEP_FROM.max(sockets.swept_at.saturating_mul(2)) {
             self.wants_sweep.store(true, Ordering::Release);
         }
-        sockets.connected.retain(|known| *known != inode);
-        sockets.kept.push_back(Kept { inode, account, socket, since: None });
-        Ok(inode)
+        sockets.connected.retain(|known| *known != kept.inode);
+        sockets.kept.push_back(kept);
+        Ok(())
     }
 
     /// Whether somebody should make a [`Self::sweep`] that no call waits for; once.
@@ -168,24 +197,44 @@ impl Registry {
         }
     }
 
-    /// Sweeps for somebody whose share is full. That takes its time, and who holds on to what he has must not have it done
-    /// again and again.
-    fn make_room_for(&self, account: Account, family: &Family<'_>) -> Result<(), Errno> {
+    /// Has a sweep made for somebody whose share is full. That takes its time, which is returned, and who holds on to what he
+    /// has must not have it done again and again.
+    fn make_room_for(&self, account: Account, family: &Family<'_>) -> Result<Duration, Errno> {
         let begun = Instant::now();
         let again = self.sockets().in_vain_until.is_some_and(|until| begun < until);
         if again && !account.is_runtime() {
             return Err(Errno(libc::EMFILE));
         }
-        let this = self.sockets().begin_sweep(Sweep::ForCall, account.is_runtime());
-        if let Some(this) = this {
-            self.carry_out(Sweep::ForCall, this, family);
-        }
+        Ok(self.have_swept(family).unwrap_or_else(|| begun.elapsed()))
+    }
+
+    /// Has a sweep made that begins after this, and waits for it a while. How long it took; `None` where it has not ended in
+    /// time.
+    fn have_swept(&self, family: &Family<'_>) -> Option<Duration> {
+        let begun = Instant::now();
         let mut sockets = self.sockets();
-        if sockets.has_room_for(account) {
-            return Ok(());
+        let asked = sockets.sweeps;
+        loop {
+            let gets_on = !sockets.may_sweep() && sockets.under_way.len() < MAX_SWEEPS;
+            let mut has_somebody = true;
+            if sockets.ended.0 <= asked && sockets.may_sweep() {
+                drop(sockets);
+                match family.order {
+                    Some(order) => has_somebody = order(),
+                    None => self.sweep(family),
+                }
+                sockets = self.sockets();
+            }
+            if sockets.ended.0 > asked {
+                return Some(sockets.ended.1);
+            }
+            let waits_for_somebody = has_somebody && sockets.under_way.is_empty();
+            let patience = if gets_on || waits_for_somebody { MAX_WAIT_IN_ALL } else { MAX_WAIT };
+            if begun.elapsed() >= patience {
+                return None;
+            }
+            sockets = self.swept.wait_timeout(sockets, STEP).unwrap_or_else(PoisonError::into_inner).0;
         }
-        sockets.in_vain_until = Some(Instant::now() + begun.elapsed() * SWEEPS_IN_VAIN);
-        Err(Errno(libc::EMFILE))
     }
 
     /// A duplicate of the socket with this inode; `None` for a stream that was let go because it was connected.
@@ -245,22 +294,13 @@ impl Registry {
     pub fn sweep_now_and_then(&self, account: Account, family: &Family<'_>) {
         let begun = Instant::now();
         let mut sockets = self.sockets();
-        let asked = sockets.sweeps;
         sockets.rests.retain(|(_, until)| begun < *until);
-        if sockets.rests.iter().any(|(resting, _)| *resting == account) {
+        if sockets.kept.is_empty() || sockets.rests.iter().any(|(resting, _)| *resting == account) {
             return;
         }
-        while !sockets.kept.is_empty() && sockets.ended <= asked {
-            let Some(left) = MAX_WAIT.checked_sub(begun.elapsed()) else { return };
-            if let Some(this) = sockets.begin_sweep(Sweep::ForCall, false) {
-                drop(sockets);
-                self.carry_out(Sweep::ForCall, this, family);
-                self.rest_after(account, begun.elapsed());
-                return;
-            }
-            // One that begins now sees what this call needs too.
-            sockets = self.swept.wait_timeout(sockets, left).unwrap_or_else(PoisonError::into_inner).0;
-        }
+        drop(sockets);
+        let took = self.have_swept(family).unwrap_or_else(|| begun.elapsed());
+        self.rest_after(account, took);
     }
 
     fn rest_after(&self, account: Account, took: Duration) {
@@ -273,25 +313,26 @@ impl Registry {
         }
     }
 
-    /// The same for no call, if nobody is at it.
+    /// Lets go what no process but the guard holds any more, as far as they may be asked, unless somebody is at it: not what a
+    /// target got since this began.
     pub fn sweep(&self, family: &Family<'_>) {
-        let this = self.sockets().begin_sweep(Sweep::ForNobody, false);
+        let this = self.sockets().begin_sweep();
         if let Some(this) = this {
-            self.carry_out(Sweep::ForNobody, this, family);
+            self.carry_out(this, family);
         }
     }
 
-    /// Lets go what no process but the guard holds any more, as far as they may be asked: not what a target got since this
-    /// sweep began.
-    fn carry_out(&self, kind: Sweep, this: u64, family: &Family<'_>) {
-        let held = Holders::look(family.runtime, &(family.under_way)(), MAX_LOOKS);
+    fn carry_out(&self, this: u64, family: &Family<'_>) {
+        let begun = Instant::now();
+        let may_ask = |process| self.sockets().begin_to_ask(this, process);
+        let held = Holders::look(family.runtime, &(family.under_way)(), MAX_LOOKS, may_ask);
         let mut sockets = self.sockets();
         let stays = |kept: &Kept| kept.since.is_none_or(|since| since >= this) || held.may_hold(kept);
         let (stay, gone) = std::mem::take(&mut sockets.kept).into_iter().partition(stays);
         sockets.kept = stay;
         sockets.swept_at = sockets.kept.len();
-        sockets.of_kind(kind).0 -= 1;
-        sockets.ended = sockets.ended.max(this);
+        sockets.under_way.retain(|sweep| sweep.number != this);
+        sockets.ended = sockets.ended.max((this, begun.elapsed()));
         drop(sockets);
         self.swept.notify_all();
         // To close one may wait (`SO_LINGER`).
@@ -305,6 +346,9 @@ pub struct Family<'f> {
     pub runtime: u32,
     /// Tells those whose exec is under way.
     pub under_way: &'f dyn Fn() -> Vec<u32>,
+    /// Has another thread make a sweep, so that none that answers is held up by one: whether there is one for it. Not where
+    /// there are no others.
+    pub order: Option<&'f dyn Fn() -> bool>,
 }
 
 /// Who holds sockets.
@@ -321,16 +365,20 @@ struct Holders {
 impl Holders {
     /// Asks all processes but the guard, as far as they may be seen, about `limit` descriptors at most. One whose exec is
     /// `under_way`, and that waits uninterruptibly, is not asked, since it can have that take as long as it likes (Linux 6.18
-    /// needs the lock of an exec to read a link): what its tree has made counts as held then.
-    fn look(runtime: u32, under_way: &[u32], limit: usize) -> Self {
+    /// needs the lock of an exec to read a link): what its tree has made counts as held then. Nor is one that `may_ask`
+    /// says not to ask.
+    fn look(runtime: u32, under_way: &[u32], limit: usize, may_ask: impl Fn(u32) -> bool) -> Self {
         let own = std::process::id();
         let mut found = Self::default();
         for process in numbers_in("/proc").filter(|process| *process != own) {
-            if under_way.contains(&process) && target::waits_uninterruptibly(process) {
+            let is_held = under_way.contains(&process) && target::waits_uninterruptibly(process);
+            if is_held || !may_ask(process) {
                 found.unasked.push(Account::of_process(process, runtime));
                 continue;
             }
-            found.ask(process, limit);
+            found.ask(process, limit, &|| {
+                may_ask(process);
+            });
             if found.cut_short {
                 break;
             }
@@ -339,21 +387,21 @@ impl Holders {
     }
 
     /// Asks a process. Its first thread may have ended before the others, and shows no descriptors then.
-    fn ask(&mut self, process: u32, limit: usize) {
-        if self.look_into(format!("/proc/{process}/fd"), limit) || self.cut_short {
+    fn ask(&mut self, process: u32, limit: usize, get_on: &dyn Fn()) {
+        if self.look_into(format!("/proc/{process}/fd"), limit, get_on) || self.cut_short {
             return;
         }
         let task = format!("/proc/{process}/task");
         let others = numbers_in(&task).filter(|thread| *thread != process);
         for thread in others {
-            if self.look_into(format!("{task}/{thread}/fd"), limit) || self.cut_short {
+            if self.look_into(format!("{task}/{thread}/fd"), limit, get_on) || self.cut_short {
                 return;
             }
         }
     }
 
     /// Looks at the descriptors in a folder. Whether there are any.
-    fn look_into(&mut self, folder: String, limit: usize) -> bool {
+    fn look_into(&mut self, folder: String, limit: usize, get_on: &dyn Fn()) -> bool {
         let before = self.looks;
         for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
             if self.looks >= limit {
@@ -361,6 +409,9 @@ impl Holders {
                 break;
             }
             self.looks += 1;
+            if self.looks.is_multiple_of(LOOKS_AT_ONCE) {
+                get_on();
+            }
             let link = fs::read_link(entry.path()).ok();
             let inode = link.and_then(|link| socket_inode(link.as_os_str().as_encoded_bytes()));
             self.inodes.extend(inode);
@@ -395,7 +446,7 @@ mod tests {
     const RUNTIME: Account = Account::Runtime(1);
 
     fn family() -> Family<'static> {
-        Family { runtime: std::process::id(), under_way: &Vec::new }
+        Family { runtime: std::process::id(), under_way: &Vec::new, order: None }
     }
 
     fn udp() -> OwnedFd {
@@ -461,9 +512,9 @@ mod tests {
     #[test]
     fn a_sweep_that_was_cut_short_lets_nothing_go() {
         let kept = Kept { inode: 1, account: RUNTIME, socket: udp(), since: Some(0) };
-        let all = Holders::look(std::process::id(), &[], MAX_LOOKS);
+        let all = Holders::look(std::process::id(), &[], MAX_LOOKS, |_| true);
         assert!(!all.cut_short && !all.may_hold(&kept));
-        let few = Holders::look(std::process::id(), &[], 3);
+        let few = Holders::look(std::process::id(), &[], 3, |_| true);
         assert!(few.looks == 3 && few.may_hold(&kept));
     }
 
@@ -490,42 +541,103 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
             std::thread::yield_now();
         }
         let mut found = Holders::default();
-        found.ask(process, MAX_LOOKS);
+        found.ask(process, MAX_LOOKS, &|| ());
         assert_eq!(found.inodes.len(), 1);
         drop(child.stdin.take());
         child.wait().unwrap();
     }
 
+    impl Sockets {
+        /// As if a sweep had been asking a process for long, by a thread that waits.
+        fn is_held_up(&mut self, thread: u32, process: u32) {
+            let since = Instant::now().checked_sub(HELD_UP).unwrap();
+            let sweep = self.under_way.last_mut().unwrap();
+            (sweep.thread, sweep.process, sweep.since) = (thread, process, since);
+        }
+    }
+
+    /// The number of a thread that waits until the sender is gone.
+    fn waiting_thread() -> (u32, std::sync::mpsc::Sender<()>) {
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            tell.send(process::thread_id()).unwrap();
+            receiver.recv()
+        });
+        let thread = told.recv().unwrap();
+        while !waits_for_something(thread) {
+            std::thread::yield_now();
+        }
+        (thread, sender)
+    }
+
     #[test]
-    fn one_sweep_is_enough_unless_it_is_kept_waiting() {
+    fn one_sweep_is_enough_unless_it_is_held_up() {
+        let (waits, _alive) = waiting_thread();
         let mut sockets = Sockets::default();
-        assert_eq!(sockets.begin_sweep(Sweep::ForNobody, false), Some(1));
-        assert_eq!(sockets.begin_sweep(Sweep::ForNobody, false), None);
-        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), Some(2), "which does not wait for that");
-        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), None);
-        assert_eq!(sockets.begin_sweep(Sweep::ForCall, true), Some(3));
-        sockets.of_kind(Sweep::ForCall).1 = Instant::now().checked_sub(MAX_SWEEP);
-        assert_eq!(sockets.begin_sweep(Sweep::ForCall, false), Some(4));
-        let urgent = (0..100).map_while(|_| sockets.begin_sweep(Sweep::ForCall, true));
-        assert_eq!(urgent.count(), MAX_SWEEPS - 4);
+        assert_eq!(sockets.begin_sweep(), Some(1));
+        assert_eq!(sockets.begin_sweep(), None);
+        sockets.is_held_up(process::thread_id(), 7);
+        assert_eq!(sockets.begin_sweep(), None, "it only wants a processor");
+        sockets.is_held_up(waits, 7);
+        assert_eq!(sockets.begin_sweep(), Some(2));
+        assert!(!sockets.begin_to_ask(2, 7), "that would hold it up too");
+        assert!(sockets.begin_to_ask(2, 8));
+        let more = (0..100).map_while(|_| {
+            sockets.is_held_up(waits, 8);
+            sockets.begin_sweep()
+        });
+        assert_eq!(more.count(), MAX_SWEEPS - 2);
     }
 
     #[test]
     fn a_call_has_a_sweep_that_began_after_it_or_waits_no_longer_for_one() {
+        let (waits, _alive) = waiting_thread();
         let registry = std::sync::Arc::new(Registry::default());
         let unused = registry.keeps(udp());
-        let this = registry.sockets().begin_sweep(Sweep::ForCall, false).unwrap();
+        for _ in 0..MAX_SWEEPS {
+            assert!(registry.sockets().begin_sweep().is_some());
+            registry.sockets().is_held_up(waits, 7);
+        }
         let begun = Instant::now();
         registry.sweep_now_and_then(RUNTIME, &family());
-        assert!(
-            begun.elapsed() >= MAX_WAIT && registry.find(unused).is_ok(),
-            "somebody else is kept waiting"
-        );
+        assert!(begun.elapsed() >= MAX_WAIT && registry.find(unused).is_ok(), "all are held up");
+        registry.sockets().under_way.clear();
+        registry.sockets().rests.clear();
+        let this = registry.sockets().begin_sweep().unwrap();
         let other = std::sync::Arc::clone(&registry);
         let waits = std::thread::spawn(move || other.sweep_now_and_then(RUNTIME, &family()));
-        registry.carry_out(Sweep::ForCall, this, &family());
+        registry.carry_out(this, &family());
         waits.join().unwrap();
         assert!(registry.find(unused).is_err());
+    }
+
+    #[test]
+    fn who_orders_a_sweep_waits_for_it_and_makes_none_himself() {
+        let registry = std::sync::Arc::new(Registry::default());
+        let unused = registry.keeps(udp());
+        let nobody = Family { order: Some(&|| false), ..family() };
+        registry.sweep_now_and_then(RUNTIME, &nobody);
+        assert!(registry.find(unused).is_ok(), "there is nobody to make it");
+        registry.sockets().rests.clear();
+        let order = || {
+            let other = std::sync::Arc::clone(&registry);
+            std::thread::spawn(move || other.sweep(&family()));
+            true
+        };
+        registry.sweep_now_and_then(RUNTIME, &Family { order: Some(&order), ..family() });
+        assert!(registry.find(unused).is_err());
+    }
+
+    #[test]
+    fn many_at_one_time_get_no_more_than_their_share() {
+        let registry = Registry::default();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| while registry.keep(udp(), Account::Tree(1), &family()).is_ok() {});
+            }
+        });
+        assert_eq!(registry.sockets().kept.len(), 144);
     }
 
     #[test]

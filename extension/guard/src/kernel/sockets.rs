@@ -112,7 +112,9 @@ impl Supervisor {
     }
 
     fn with_family<T>(&self, act: impl FnOnce(&Family<'_>) -> T) -> T {
-        act(&Family { runtime: self.runtime, under_way: &|| self.verifier().under_way() })
+        let order = || self.order_sweep();
+        let order: Option<&dyn Fn() -> bool> = if self.crew.is_some() { Some(&order) } else { None };
+        act(&Family { runtime: self.runtime, under_way: &|| self.verifier().under_way(), order })
     }
 
     /// Lets go what only the registry holds, for a call of `caller`.

@@ -29,13 +29,15 @@ use crate::sys::seccomp::Notification;
 const STACK: usize = 512 * 1024;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
-pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {
+pub(super) fn run(mut supervisor: Supervisor, beside: Beside) -> i32 {
     let crew = Arc::new(Crew::new());
+    supervisor.crew = Some(Arc::clone(&crew));
     // Without an alarm this thread could not be told that there is something to look at.
     let alone = supervisor.alarm.is_none() || !start(&crew, &supervisor);
     crew.appoint_receiver();
     let mut watch = Watch { supervisor, crew, beside, alone, looked_at_workers: Instant::now() };
     if alone {
+        watch.supervisor.crew = None;
         watch.supervisor.answers_from_now_on();
     }
     loop {
@@ -126,7 +128,7 @@ impl Watch {
 }
 
 /// Whether a thread of the guard waits for something else than a processor (proc(5), `stat`).
-fn waits_for_something(thread: u32) -> bool {
+pub(super) fn waits_for_something(thread: u32) -> bool {
     let mut path = ProcPath::new();
     let _ = write!(path, "/proc/self/task/{thread}/stat");
     let mut bytes = [0; 128];
@@ -176,7 +178,7 @@ impl Member {
                     self.crew.have_watched();
                 }
                 Work::Sweep => {
-                    self.supervisor.sweep();
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.sweep()));
                 }
             }
         }
@@ -200,7 +202,7 @@ impl Member {
                 return Some(ticket);
             }
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.crew.have_sockets_swept(|| start(&self.crew, &self.supervisor));
+                self.supervisor.order_sweep();
             }
         }
     }
@@ -237,6 +239,11 @@ impl Supervisor {
     fn account_of(&self, thread: u32) -> Account {
         let caller = Caller::identify(thread, self.runtime);
         caller.map_or(Account::Tree(0), |caller| Account::of(&caller, self.runtime))
+    }
+
+    /// Has another thread sweep the sockets that are kept. Whether there is one for it.
+    pub(super) fn order_sweep(&self) -> bool {
+        self.crew.as_ref().is_some_and(|crew| crew.have_sockets_swept(|| start(crew, self)))
     }
 
     /// Has the other thread look again what there is to wait for.
