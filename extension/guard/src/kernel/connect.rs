@@ -271,12 +271,17 @@ impl Supervisor {
             }
             bound => bound,
         };
-        if !local_bind::is_path(address) {
-            return bind();
+        let bound = if local_bind::is_path(address) {
+            let place = (socket.file.as_fd(), address);
+            let waits = || self.listener.still_waits(call.id);
+            local_bind::in_place_of(caller, place, self.own_folder, waits, bind)
+        } else {
+            bind()
+        };
+        if bound.is_ok() {
+            self.note_bound(socket);
         }
-        let place = (socket.file.as_fd(), address);
-        let waits = || self.listener.still_waits(call.id);
-        local_bind::in_place_of(caller, place, self.own_folder, waits, bind)
+        bound
     }
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {

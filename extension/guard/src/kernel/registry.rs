@@ -44,6 +44,11 @@ const STEP: Duration = Duration::from_millis(5);
 /// Looks after which a sweep says again where it is.
 const LOOKS_AT_ONCE: usize = 256;
 
+/// How long it takes at least until it is seen that nobody holds a bound socket any more: its clients wait meanwhile. And how
+/// many times as long as a sweep there is none for that reason.
+const BOUND_LOOK: Duration = Duration::from_secs(1);
+const BOUND_REST: u32 = 50;
+
 /// How long a stream is kept for a connect that a signal broke off and that may be made again after its handler.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// When a stream whose connect was broken off will not connect by itself any more (`tcp_syn_retries`).
@@ -56,6 +61,8 @@ struct Kept {
     socket: OwnedFd,
     /// The sweep that was the last to begin when the target got it; none may have seen it while it has not.
     since: Option<u64>,
+    /// Whether others may reach it by its address, which it has for as long as it is kept.
+    bound: bool,
 }
 
 /// The sockets, for all threads that answer. Nobody holds their lock while a target is asked for anything.
@@ -80,6 +87,8 @@ struct Sockets {
     /// For whom there is no sweep for a while.
     rests: VecDeque<(Account, Instant)>,
     in_vain_until: Option<Instant>,
+    /// When it is time to look whether somebody still holds those that are bound.
+    next_look: Option<Instant>,
 }
 
 impl Sockets {
@@ -107,6 +116,12 @@ impl Sockets {
     /// Whether a sweep may begin: one is enough, unless it is held up.
     fn may_sweep(&self) -> bool {
         self.under_way.len() < MAX_SWEEPS && self.under_way.iter().all(UnderWay::is_held_up)
+    }
+
+    /// Says when it is time to look at bound sockets, after a sweep that took so long.
+    fn look_after_a_while(&mut self, took: Duration) {
+        let is_any_bound = self.kept.iter().any(|kept| kept.bound);
+        self.next_look = is_any_bound.then(|| Instant::now() + BOUND_LOOK.max(took * BOUND_REST));
     }
 
     fn begin_sweep(&mut self) -> Option<u64> {
@@ -162,7 +177,9 @@ impl Registry {
     /// The error of fstat(2); `EMFILE` where its share is full of sockets in use.
     pub fn keep(&self, socket: OwnedFd, account: Account, family: &Family<'_>) -> Result<u64, Errno> {
         let inode = descriptor::status(socket.as_fd())?.identity.inode;
-        let Err(kept) = self.add(Kept { inode, account, socket, since: None }) else { return Ok(inode) };
+        let Err(kept) = self.add(Kept { inode, account, socket, since: None, bound: false }) else {
+            return Ok(inode);
+        };
         let took = self.make_room_for(account, family)?;
         let Err(_kept) = self.add(kept) else { return Ok(inode) };
         self.sockets().in_vain_until = Some(Instant::now() + took * SWEEPS_IN_VAIN);
@@ -195,6 +212,39 @@ impl Registry {
         if let Some(kept) = sockets.kept.iter_mut().find(|kept| kept.inode == inode) {
             kept.since = Some(sweeps);
         }
+    }
+
+    /// Notes that a socket is bound, or listens, so that its end is to be seen soon. Whether it is the first.
+    #[must_use]
+    pub fn note_bound(&self, inode: u64) -> bool {
+        let mut sockets = self.sockets();
+        if let Some(kept) = sockets.kept.iter_mut().find(|kept| kept.inode == inode) {
+            kept.bound = true;
+        }
+        let is_first = sockets.next_look.is_none();
+        if is_first {
+            sockets.look_after_a_while(Duration::ZERO);
+        }
+        is_first && sockets.next_look.is_some()
+    }
+
+    /// How long until it is time for a sweep because of bound sockets, in milliseconds; `None` where there are none.
+    #[must_use]
+    pub fn patience(&self, now: Instant) -> Option<i32> {
+        let left = self.sockets().next_look?.saturating_duration_since(now);
+        // Rounded up, or there would be a wake-up too early each time.
+        Some(i32::try_from(left.as_millis()).unwrap_or(i32::MAX).saturating_add(1))
+    }
+
+    /// Whether it is time for that; once.
+    #[must_use]
+    pub fn takes_look(&self, now: Instant) -> bool {
+        let mut sockets = self.sockets();
+        let is_due = sockets.next_look.is_some_and(|next| next <= now);
+        if is_due {
+            sockets.look_after_a_while(Duration::ZERO);
+        }
+        is_due
     }
 
     /// Has a sweep made for somebody whose share is full. That takes its time, which is returned, and who holds on to what he
@@ -333,6 +383,7 @@ impl Registry {
         sockets.swept_at = sockets.kept.len();
         sockets.under_way.retain(|sweep| sweep.number != this);
         sockets.ended = sockets.ended.max((this, begun.elapsed()));
+        sockets.look_after_a_while(begun.elapsed());
         drop(sockets);
         self.swept.notify_all();
         // To close one may wait (`SO_LINGER`).
@@ -511,7 +562,7 @@ mod tests {
 
     #[test]
     fn a_sweep_that_was_cut_short_lets_nothing_go() {
-        let kept = Kept { inode: 1, account: RUNTIME, socket: udp(), since: Some(0) };
+        let kept = Kept { inode: 1, account: RUNTIME, socket: udp(), since: Some(0), bound: false };
         let all = Holders::look(std::process::id(), &[], MAX_LOOKS, |_| true);
         assert!(!all.cut_short && !all.may_hold(&kept));
         let few = Holders::look(std::process::id(), &[], 3, |_| true);
@@ -613,6 +664,22 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
     }
 
     #[test]
+    fn the_end_of_a_bound_socket_is_looked_for_until_it_is_there() {
+        let registry = Registry::default();
+        let (inode, other) = (registry.keeps(udp()), registry.keeps(udp()));
+        let now = Instant::now();
+        assert!(registry.patience(now).is_none() && !registry.takes_look(now), "no use");
+        assert!(registry.note_bound(inode) && !registry.note_bound(other));
+        let patience = registry.patience(now).unwrap();
+        assert!(patience > 0 && Duration::from_millis(patience.unsigned_abs().into()) <= 2 * BOUND_LOOK);
+        assert!(!registry.takes_look(now));
+        let later = now + 2 * BOUND_LOOK;
+        assert!(registry.takes_look(later) && registry.patience(now).is_some());
+        registry.sweep(&family());
+        assert!(registry.find(inode).is_err() && registry.patience(later).is_none());
+    }
+
+    #[test]
     fn who_orders_a_sweep_waits_for_it_and_makes_none_himself() {
         let registry = std::sync::Arc::new(Registry::default());
         let unused = registry.keeps(udp());
@@ -646,7 +713,13 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
         let mut sockets = registry.sockets();
         for account in (1..100).map(Account::Tree) {
             while sockets.has_room_for(account) {
-                sockets.kept.push_back(Kept { inode: 1, account, socket: udp(), since: Some(0) });
+                sockets.kept.push_back(Kept {
+                    inode: 1,
+                    account,
+                    socket: udp(),
+                    since: Some(0),
+                    bound: false,
+                });
             }
         }
         assert_eq!(sockets.kept.len(), MAX_KEPT / 4 * 3);

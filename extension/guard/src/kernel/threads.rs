@@ -102,7 +102,8 @@ impl Watch {
         // Whoever looks at processes does so for all whose time has come.
         let looks = if self.crew.is_looking() { None } else { self.supervisor.verifier().patience(now) };
         let ticks = (self.crew.needs_clock() || self.crew.is_looking()).then_some(TICK_MILLISECONDS);
-        [looks, ticks, self.supervisor.workers.patience()].into_iter().flatten().min().unwrap_or(-1)
+        let sweeps = self.supervisor.registry.patience(now);
+        [looks, ticks, sweeps, self.supervisor.workers.patience()].into_iter().flatten().min().unwrap_or(-1)
     }
 
     fn look(&mut self) {
@@ -118,6 +119,13 @@ impl Watch {
                 supervisor.workers.interrupt_abandoned();
             } else if supervisor.workers.patience().is_some() {
                 self.crew.have_waiting_looked_at(staff);
+            }
+        }
+        if supervisor.registry.takes_look(now) {
+            if self.alone {
+                supervisor.sweep();
+            } else {
+                supervisor.order_sweep();
             }
         }
         let is_due = supervisor.verifier().is_due(now);
