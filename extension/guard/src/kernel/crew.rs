@@ -51,6 +51,8 @@ pub(super) enum Work {
     Sweep,
     /// Looks whether somebody still waits for the workers.
     LookAtWaiting,
+    /// Says that the agent is gone.
+    TellLoss,
 }
 
 /// The number of a call that is answered by a thread which does not take calls.
@@ -351,6 +353,14 @@ impl Crew {
     pub(super) fn have_watched(&self) {
         let mut state = lock(&self.state);
         state.watchers.0 = state.watchers.0.saturating_sub(1);
+    }
+
+    /// Has somebody say that the agent is gone. Where there can be nobody the next report does so. `staff` as for [`Self::look`].
+    pub(super) fn have_loss_told(&self, staff: impl FnOnce() -> bool) {
+        let mut state = lock(&self.state);
+        if state.is_staffed(staff) {
+            self.give(&mut state, Work::TellLoss);
+        }
     }
 
     /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`]. False where there can be nobody.

@@ -75,7 +75,7 @@ impl Watch {
             }
         }
         if agent.ready() || agent.closed() {
-            supervisor.reporter.listen();
+            self.listen();
         }
         if let (true, Some(alarm)) = (alarm.ready(), &supervisor.alarm) {
             alarm.reset();
@@ -93,6 +93,19 @@ impl Watch {
         }
         self.look();
         None
+    }
+
+    /// Hears of the agent's end. Another thread says so, since standard error may keep it waiting.
+    fn listen(&self) {
+        let supervisor = &self.supervisor;
+        if !supervisor.reporter.listen() {
+            return;
+        }
+        if self.alone {
+            supervisor.reporter.tell_loss();
+        } else {
+            self.crew.have_loss_told(|| start(&self.crew, supervisor));
+        }
     }
 
     /// How long to wait, in milliseconds.
@@ -185,6 +198,7 @@ impl Member {
                     let _ = catch_unwind(AssertUnwindSafe(|| workers.interrupt_abandoned()));
                     self.crew.have_watched();
                 }
+                Work::TellLoss => self.supervisor.reporter.tell_loss(),
                 Work::Sweep => {
                     let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.sweep()));
                 }
