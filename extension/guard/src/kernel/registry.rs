@@ -29,8 +29,9 @@ const MAX_CONNECTED: usize = 512;
 /// Descriptors that a sweep looks at, so that it ends whatever the function does: as many as Lambda lets it have, 1024 in
 /// each of 1024 processes.
 const MAX_LOOKS: usize = 1 << 20;
-/// A sweep that took as long as this is not made again for the same account for so many times as long as it took.
-const LONG: Duration = Duration::from_millis(20);
+/// A sweep that looked at as many descriptors and processes as this (some 20 ms of CPU time) is not made again for the same
+/// account for so many times as long as it took. How long it took alone says nothing where others work too.
+const MANY: usize = 2048;
 const REST: u32 = 8;
 const MAX_RESTS: usize = 64;
 /// Sweeps at one time. There is another one as soon as all are held up, each by a process that it asked so long ago.
@@ -79,8 +80,8 @@ struct Sockets {
     connected: VecDeque<u64>,
     sweeps: u64,
     under_way: Vec<UnderWay>,
-    /// The last to begin of those that have ended, and how long it took.
-    ended: (u64, Duration),
+    /// The last to begin of those that have ended, and what it took.
+    ended: (u64, Cost),
     /// Streams whose connect was broken off, and when: they may connect by themselves.
     broken_off: Vec<(u64, Instant)>,
     swept_at: usize,
@@ -145,6 +146,13 @@ impl Sockets {
         }
         true
     }
+}
+
+/// What a sweep has taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    time: Duration,
+    looks: usize,
 }
 
 /// A sweep that is under way.
@@ -255,12 +263,12 @@ impl Registry {
         if again && !account.is_runtime() {
             return Err(Errno(libc::EMFILE));
         }
-        Ok(self.have_swept(family).unwrap_or_else(|| begun.elapsed()))
+        Ok(self.have_swept(family).map_or_else(|| begun.elapsed(), |cost| cost.time))
     }
 
-    /// Has a sweep made that begins after this, and waits for it a while. How long it took; `None` where it has not ended in
+    /// Has a sweep made that begins after this, and waits for it a while. What it took; `None` where it has not ended in
     /// time.
-    fn have_swept(&self, family: &Family<'_>) -> Option<Duration> {
+    fn have_swept(&self, family: &Family<'_>) -> Option<Cost> {
         let begun = Instant::now();
         let mut sockets = self.sockets();
         let asked = sockets.sweeps;
@@ -349,18 +357,16 @@ impl Registry {
             return;
         }
         drop(sockets);
-        let took = self.have_swept(family).unwrap_or_else(|| begun.elapsed());
-        self.rest_after(account, took);
-    }
-
-    fn rest_after(&self, account: Account, took: Duration) {
-        if took >= LONG {
-            let mut sockets = self.sockets();
-            if sockets.rests.len() >= MAX_RESTS {
-                sockets.rests.pop_front();
-            }
-            sockets.rests.push_back((account, Instant::now() + took * REST));
+        let rest = match self.have_swept(family) {
+            Some(cost) if cost.looks < MANY => return,
+            Some(cost) => cost.time * REST,
+            None => begun.elapsed() * REST,
+        };
+        let mut sockets = self.sockets();
+        if sockets.rests.len() >= MAX_RESTS {
+            sockets.rests.pop_front();
         }
+        sockets.rests.push_back((account, Instant::now() + rest));
     }
 
     /// Lets go what no process but the guard holds any more, as far as they may be asked, unless somebody is at it: not what a
@@ -378,16 +384,24 @@ impl Registry {
         let held = Holders::look(family.runtime, &(family.under_way)(), MAX_LOOKS, may_ask);
         let mut sockets = self.sockets();
         let stays = |kept: &Kept| kept.since.is_none_or(|since| since >= this) || held.may_hold(kept);
-        let (stay, gone) = std::mem::take(&mut sockets.kept).into_iter().partition(stays);
+        let (stay, gone): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut sockets.kept).into_iter().partition(stays);
         sockets.kept = stay;
         sockets.swept_at = sockets.kept.len();
+        // Only a stream that connected by itself has something to wait for (`SO_LINGER`).
+        let may_wait = |gone: &Kept| sockets.broken_off.iter().any(|(inode, _)| *inode == gone.inode);
+        let (last, gone): (Vec<Kept>, Vec<Kept>) = gone.into_iter().partition(may_wait);
+        drop(sockets);
+        // Whoever waits wants what they hold.
+        drop(gone);
+        let mut sockets = self.sockets();
         sockets.under_way.retain(|sweep| sweep.number != this);
-        sockets.ended = sockets.ended.max((this, begun.elapsed()));
-        sockets.look_after_a_while(begun.elapsed());
+        let cost = Cost { time: begun.elapsed(), looks: held.looks };
+        sockets.ended = sockets.ended.max((this, cost));
+        sockets.look_after_a_while(cost.time);
         drop(sockets);
         self.swept.notify_all();
-        // To close one may wait (`SO_LINGER`).
-        drop::<VecDeque<Kept>>(gone);
+        drop(last);
     }
 }
 
@@ -427,6 +441,7 @@ impl Holders {
                 found.unasked.push(Account::of_process(process, runtime));
                 continue;
             }
+            found.looks += 1;
             found.ask(process, limit, &|| {
                 may_ask(process);
             });
@@ -694,6 +709,27 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
         };
         registry.sweep_now_and_then(RUNTIME, &Family { order: Some(&order), ..family() });
         assert!(registry.find(unused).is_err());
+    }
+
+    #[test]
+    fn what_a_socket_held_is_free_when_the_sweep_has_ended() {
+        let registry = std::sync::Arc::new(Registry::default());
+        let order = || {
+            let other = std::sync::Arc::clone(&registry);
+            std::thread::spawn(move || other.sweep(&family()));
+            true
+        };
+        let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let mut taken = OwnedFd::from(taken);
+        for _ in 0..50 {
+            registry.keeps(taken);
+            (0..20).for_each(|_| {
+                registry.keeps(udp());
+            });
+            registry.sweep_now_and_then(RUNTIME, &Family { order: Some(&order), ..family() });
+            taken = std::net::UdpSocket::bind(address).unwrap().into();
+        }
     }
 
     #[test]
