@@ -7,6 +7,8 @@ use std::env;
 use std::io::{ErrorKind, Write};
 use std::os::fd::{AsFd, AsRawFd as _};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::{Mutex, MutexGuard, TryLockError};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ringfence_policy::{CREDENTIAL_VARIABLES, Phase};
@@ -19,6 +21,8 @@ use crate::sys::descriptor::{Wait, poll};
 
 /// How long a line may wait for room on standard error; whoever is supervised waits meanwhile.
 const PATIENCE: Duration = Duration::from_millis(10);
+const STEP: Duration = Duration::from_millis(1);
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// The present time of the clock.
 #[must_use]
@@ -54,7 +58,21 @@ fn print(line: impl FnOnce(Scene<'_>) -> Option<Vec<u8>>) -> bool {
     let function = env::var_os("AWS_LAMBDA_FUNCTION_NAME").map(OsStringExt::into_vec).unwrap_or_default();
     let version = env::var_os("AWS_LAMBDA_FUNCTION_VERSION").map(OsStringExt::into_vec).unwrap_or_default();
     let scene = Scene { redactor: &redactor, function: &function, version: &version, policy: &[] };
-    line(scene).is_some_and(|line| write_soon(std::io::stderr(), &line))
+    line(scene)
+        .is_some_and(|line| take_turn(&WRITING).is_some_and(|_turn| write_soon(std::io::stderr(), &line)))
+}
+
+/// Lines are written one after the other. Somebody may be kept waiting in the middle of his, so nobody waits long.
+fn take_turn(writing: &Mutex<()>) -> Option<MutexGuard<'_, ()>> {
+    let begun = Instant::now();
+    loop {
+        match writing.try_lock() {
+            Ok(turn) => return Some(turn),
+            Err(TryLockError::Poisoned(turn)) => return Some(turn.into_inner()),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => thread::sleep(STEP),
+            Err(TryLockError::WouldBlock) => return None,
+        }
+    }
 }
 
 /// Writes a line where there is room for it soon. The function shares the file: it may fill it without end, and make
@@ -83,6 +101,15 @@ fn write_soon<F: AsFd + Write>(mut file: F, line: &[u8]) -> bool {
 mod tests {
     use super::*;
     use crate::sys::descriptor;
+
+    #[test]
+    fn nobody_waits_long_for_who_is_kept_in_the_middle_of_a_line() {
+        let writing = Mutex::new(());
+        let turn = take_turn(&writing).unwrap();
+        assert!(take_turn(&writing).is_none());
+        drop(turn);
+        assert!(take_turn(&writing).is_some());
+    }
 
     #[test]
     fn a_line_for_which_there_is_no_room_is_given_up() {

@@ -327,6 +327,32 @@ for family, peer in ((socket.AF_INET6, None), (socket.AF_INET6, six), (socket.AF
         print(sent if sent > 0 else errno.errorcode[ctypes.get_errno()], arrived(six), arrived(four), flush=True)
 ";
 
+/// The guard has a duplicate of it where it makes the sockets, with which it would live on, and its clients wait for ever.
+#[test]
+fn a_listener_ends_with_the_last_who_has_it() {
+    let program = "import os, socket\n\
+                   told, tell = os.pipe()\n\
+                   if not os.fork():\n\
+                   \x20   server = socket.socket()\n\
+                   \x20   server.bind(('127.0.0.1', 0)), server.listen()\n\
+                   \x20   os.write(tell, str(server.getsockname()[1]).encode())\n\
+                   \x20   os._exit(0)\n\
+                   os.wait()\n\
+                   client = socket.socket()\n\
+                   client.settimeout(30)\n\
+                   try:\n\
+                   \x20   client.connect(('127.0.0.1', int(os.read(told, 9))))\n\
+                   \x20   client.recv(1)\n\
+                   except TimeoutError: print('waits')\n\
+                   except OSError: print('refused')\n";
+    for (profile, policy) in
+        KERNEL.into_iter().flat_map(|profile| ["tools", "races"].map(|policy| (profile, policy)))
+    {
+        let output = guarded(profile, policy, &["/usr/bin/python3", "-c", program]).output().unwrap();
+        assert_eq!(text(&output.stdout), "refused\n", "{profile:?} {policy}: {}", text(&output.stderr));
+    }
+}
+
 #[test]
 fn a_datagram_to_no_family_goes_where_it_would() {
     let arguments = ["/usr/bin/python3", "-c", UNSPECIFIED];

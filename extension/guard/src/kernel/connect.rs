@@ -154,18 +154,21 @@ impl Supervisor {
             second_connection,
         };
         let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
-        self.note_internet(caller, action, target, verdict)?;
-        let Some(api_connections) = &mut api_connections else { return Ok(encoded) };
-        if caller.role == Role::Runtime {
-            if !self.facts.invoked() || self.published().0 == Phase::Init {
-                api_connections.take_stock(caller.process);
+        if let (Some(known), true) = (&mut api_connections, verdict.decision != Decision::Deny) {
+            if caller.role == Role::Runtime {
+                if !self.facts.invoked() || self.published().0 == Phase::Init {
+                    known.take_stock(caller.process);
+                }
+                // Its first request is for an event. The agent hears of the first invocation a little later.
+                self.facts.note_invocation();
             }
-            // Its first request is for an event. The agent hears of the first invocation a little later.
-            self.facts.note_invocation();
+            if socket.is_stream() {
+                known.remember(caller, number, socket.inode()?);
+            }
         }
-        if socket.is_stream() {
-            api_connections.remember(caller, number, socket.inode()?);
-        }
+        // A report asks for who the caller is, and may be written.
+        drop(api_connections);
+        self.note_internet(caller, action, target, verdict)?;
         Ok(encoded)
     }
 
@@ -268,12 +271,17 @@ impl Supervisor {
             }
             bound => bound,
         };
-        if !local_bind::is_path(address) {
-            return bind();
+        let bound = if local_bind::is_path(address) {
+            let place = (socket.file.as_fd(), address);
+            let waits = || self.listener.still_waits(call.id);
+            local_bind::in_place_of(caller, place, self.own_folder, waits, bind)
+        } else {
+            bind()
+        };
+        if bound.is_ok() {
+            self.note_bound(socket);
         }
-        let place = (socket.file.as_fd(), address);
-        let waits = || self.listener.still_waits(call.id);
-        local_bind::in_place_of(caller, place, self.own_folder, waits, bind)
+        bound
     }
 
     fn judge_bind(&mut self, caller: &Caller, socket: &Pinned, given: &[u8]) -> Result<KernelAddress, Errno> {

@@ -63,6 +63,8 @@ pub(super) enum Work {
     Sweep,
     /// Looks whether somebody still waits for the workers.
     LookAtWaiting,
+    /// Says that the agent is gone.
+    TellLoss,
 }
 
 /// The number of a call that is answered by a thread which does not take calls.
@@ -461,12 +463,25 @@ impl Crew {
         state.watchers.0 = state.watchers.0.saturating_sub(1);
     }
 
-    /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`].
-    pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) {
+    /// Has somebody say that the agent is gone. Where there can be nobody the next report does so. `staff` as for [`Self::look`].
+    pub(super) fn have_loss_told(&self, staff: impl FnOnce() -> bool) {
         let mut state = lock(&self.state);
-        if !state.work.iter().any(|work| matches!(work, Work::Sweep)) && state.is_staffed(staff) {
+        if state.is_staffed(staff) {
+            self.give(&mut state, Work::TellLoss);
+        }
+    }
+
+    /// Has somebody sweep the sockets that are kept. `staff` as for [`Self::look`]. False where there can be nobody.
+    pub(super) fn have_sockets_swept(&self, staff: impl FnOnce() -> bool) -> bool {
+        let mut state = lock(&self.state);
+        let is_given = state.work.iter().any(|work| matches!(work, Work::Sweep));
+        if !is_given && !state.is_staffed(staff) {
+            return false;
+        }
+        if !is_given {
             self.give(&mut state, Work::Sweep);
         }
+        true
     }
 
     /// What `thread` does next, which has answered call `done` if that was not one of many. `None` where there are enough

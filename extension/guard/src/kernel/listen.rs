@@ -30,7 +30,10 @@ impl Supervisor {
             return Answer::Elsewhere;
         }
         let judged = self.judge_listen(caller, &socket);
-        judged.and_then(|()| socket::listen(socket.file.as_fd(), low_word(backlog))).map(|()| 0).into()
+        let listens = judged.and_then(|()| socket::listen(socket.file.as_fd(), low_word(backlog)));
+        // Also where it does not: it may have got a port.
+        self.note_bound(&socket);
+        listens.map(|()| 0).into()
     }
 
     /// What is listened on is judged, not what was bound: a bind to any port of any address passes as a client's.

@@ -39,6 +39,7 @@ pub mod wall;
 pub mod witness;
 mod workers;
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -66,6 +67,7 @@ use api_connections::ApiConnections;
 use beside::Beside;
 use callers::Standing;
 use child::Child;
+use crew::Crew;
 use facts::Facts;
 use open::Files;
 use registry::Registry;
@@ -148,6 +150,8 @@ struct Supervisor {
     /// The process id of the witness; 0 without one.
     witness: u32,
     alarm: Option<Arc<Alarm>>,
+    /// The threads that answer; none where there is only one.
+    crew: Option<Arc<Crew>>,
     policy: CompiledPolicy<'static>,
     state: Arc<State>,
     reporter: Reporter,
@@ -165,6 +169,8 @@ struct Supervisor {
     limit: Option<Limit>,
     /// Whether this thread has a working folder of its own.
     own_folder: bool,
+    /// What tells whether this thread wants for a processor, if it could open that while nobody could keep it from it.
+    stat: Option<Arc<File>>,
     undelivered: Undelivered,
     /// Whether only the end of a caller takes it out of its wait (5.19), so that no call is made twice.
     waits_killable: bool,
@@ -200,6 +206,7 @@ impl Supervisor {
             listener,
             witness,
             alarm: Alarm::new().ok().map(Arc::new),
+            crew: None,
             policy,
             agent: agent.as_ref().map_or(0, |agent| agent.pid),
             resolver: agent.as_ref().and_then(launch::resolver),
@@ -225,6 +232,7 @@ impl Supervisor {
             known_as: None,
             limit: None,
             own_folder: false,
+            stat: None,
             undelivered,
             waits_killable: seccomp::waits_killable(),
             files: Files::default(),
@@ -245,6 +253,7 @@ impl Supervisor {
             listener: Arc::clone(&self.listener),
             witness: self.witness,
             alarm: self.alarm.clone(),
+            crew: self.crew.clone(),
             policy: self.policy,
             state: Arc::clone(&self.state),
             reporter: self.reporter.clone(),
@@ -258,6 +267,7 @@ impl Supervisor {
             known_as: None,
             limit: None,
             own_folder: false,
+            stat: None,
             undelivered: self.undelivered.clone(),
             waits_killable: self.waits_killable,
             files: self.files.another(),

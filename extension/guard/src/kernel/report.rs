@@ -1,11 +1,13 @@
 //! Where the supervisor's violations go: to the agent over the control connection, or to standard error.
 //!
 //! Sending never blocks: what the agent does not take is counted and the count goes with the next message. Standard
-//! error is bounded by a budget that refills, since log lines are money. It decides nothing.
+//! error, which the function may fill, is written outside of all locks, and bounded by a budget that refills, since log
+//! lines are money. It decides nothing.
 
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::time::Instant;
 
 use ringfence_records::message::{Kind, Report};
@@ -32,14 +34,21 @@ const MAX_CHAIN: usize = 8;
 #[derive(Debug, Clone)]
 pub struct Reporter {
     outlet: Arc<Mutex<Outlet>>,
+    /// The number of the agent's connection; -1 without one. It is read without the lock.
+    agent: Arc<AtomicI32>,
+    state: StatePage,
+    policy: Arc<str>,
     runtime: u32,
 }
+
+/// Where reports go. Whoever has its lock waits for nobody.
 
 #[derive(Debug)]
 struct Outlet {
     agent: Option<OwnedFd>,
-    state: StatePage,
-    policy: String,
+    number: Arc<AtomicI32>,
+    /// Whether the agent's end is still to be told.
+    loss_untold: bool,
     dropped: u32,
     budget: u32,
     refilled: Instant,
@@ -49,19 +58,44 @@ impl Reporter {
     /// A reporter; without an agent it prints.
     #[must_use]
     pub fn new(agent: Option<OwnedFd>, state: StatePage, policy: String, runtime: u32) -> Self {
-        let outlet = Outlet { agent, state, policy, dropped: 0, budget: BURST, refilled: Instant::now() };
-        Self { outlet: Arc::new(Mutex::new(outlet)), runtime }
+        let number = Arc::new(AtomicI32::new(agent.as_ref().map_or(-1, AsRawFd::as_raw_fd)));
+        let outlet = Outlet {
+            agent,
+            number: Arc::clone(&number),
+            loss_untold: false,
+            dropped: 0,
+            budget: BURST,
+            refilled: Instant::now(),
+        };
+        let outlet = Arc::new(Mutex::new(outlet));
+        Self { outlet, agent: number, state, policy: policy.into(), runtime }
     }
 
     /// The number of the agent's connection, to see its end.
     #[must_use]
     pub fn agent(&self) -> Option<RawFd> {
-        lock(&self.outlet).agent.as_ref().map(AsRawFd::as_raw_fd)
+        Some(self.agent.load(Ordering::Acquire)).filter(|number| *number >= 0)
     }
 
-    /// Takes what the agent says, which is nothing but its end: from then on standard error.
-    pub fn listen(&self) {
-        lock(&self.outlet).listen();
+    /// Takes what the agent says, which is nothing but its end: from then on standard error. Whether somebody should
+    /// [`Self::tell_loss`]. Waits for nobody: where somebody else is at it, it is to be done again.
+    #[must_use]
+    pub fn listen(&self) -> bool {
+        let mut outlet = match self.outlet.try_lock() {
+            Ok(outlet) => outlet,
+            Err(TryLockError::Poisoned(outlet)) => outlet.into_inner(),
+            Err(TryLockError::WouldBlock) => return false,
+        };
+        outlet.listen();
+        outlet.loss_untold
+    }
+
+    /// Says that the agent is gone, if that is still to be said.
+    pub fn tell_loss(&self) {
+        let untold = std::mem::take(&mut lock(&self.outlet).loss_untold);
+        if untold {
+            notice::degraded("the agent closed its connection");
+        }
     }
 
     /// Sends a report about `caller`, with who it is filled in.
@@ -77,13 +111,63 @@ impl Reporter {
         full.exe = exe;
         full.chain = chain.as_bytes();
         full.ancestors.iter_mut().zip(line.iter().skip(1)).for_each(|(slot, pid)| *slot = *pid);
-        lock(&self.outlet).send(&mut full);
+        self.deliver(&mut full);
+    }
+
+    fn deliver(&self, report: &mut Report<'_>) {
+        let mut outlet = lock(&self.outlet);
+        report.dropped = std::mem::take(&mut outlet.dropped);
+        let fate = outlet.hand_over(report);
+        drop(outlet);
+        self.tell_loss();
+        let arrived = match fate {
+            Fate::Taken => true,
+            Fate::Lost => false,
+            Fate::ToPrint => self.print(report),
+        };
+        if !arrived {
+            let mut outlet = lock(&self.outlet);
+            outlet.dropped = outlet.dropped.saturating_add(report.dropped).saturating_add(1);
+        }
+    }
+
+    fn print(&self, report: &Report<'_>) -> bool {
+        let invocation = page::View::new(self.state.words()).and_then(|view| view.invocation());
+        let mut moment = Moment::new(notice::now(), ringfence_policy::Phase::Invoke);
+        if let Some(invocation) = &invocation {
+            moment = Moment {
+                phase: invocation.phase,
+                number: invocation.number,
+                request: invocation.request(),
+                ..moment
+            };
+        }
+        notice::violation(report, moment, self.policy.as_bytes())
     }
 
     /// Says that a protection does not hold.
     pub fn degraded(&self, detail: &str) {
-        lock(&self.outlet).degraded(detail);
+        let mut report = Report::new(Kind::Degraded, ringfence_records::message::ActionKind::Dangerous);
+        report.plane = ringfence_policy::Plane::Kernel;
+        report.detail = detail.as_bytes();
+        report.pid = std::process::id();
+        let fate = lock(&self.outlet).hand_over(&report);
+        self.tell_loss();
+        if fate == Fate::ToPrint {
+            notice::degraded(detail);
+        }
     }
+}
+
+/// What becomes of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// The agent has it.
+    Taken,
+    /// It is for standard error.
+    ToPrint,
+    /// There is no room for it.
+    Lost,
 }
 
 impl Outlet {
@@ -97,25 +181,15 @@ impl Outlet {
 
     fn lose_agent(&mut self) {
         self.agent = None;
-        notice::degraded("the agent closed its connection");
+        self.number.store(-1, Ordering::Release);
+        self.loss_untold = true;
     }
 
-    fn send(&mut self, report: &mut Report<'_>) {
-        report.dropped = self.dropped;
-        if self.deliver(report) {
-            self.dropped = 0;
-        } else {
-            self.dropped = self.dropped.saturating_add(1);
-        }
-    }
-
-    fn degraded(&mut self, detail: &str) {
-        let mut report = Report::new(Kind::Degraded, ringfence_records::message::ActionKind::Dangerous);
-        report.plane = ringfence_policy::Plane::Kernel;
-        report.detail = detail.as_bytes();
-        report.pid = std::process::id();
-        if self.hand_to_agent(&report).is_none() && self.may_print() {
-            notice::degraded(detail);
+    fn hand_over(&mut self, report: &Report<'_>) -> Fate {
+        match self.hand_to_agent(report) {
+            Some(true) => Fate::Taken,
+            None if self.may_print() => Fate::ToPrint,
+            Some(false) | None => Fate::Lost,
         }
     }
 
@@ -133,26 +207,6 @@ impl Outlet {
             }
             sent => Some(sent.is_ok()),
         }
-    }
-
-    fn deliver(&mut self, report: &Report<'_>) -> bool {
-        if let Some(taken) = self.hand_to_agent(report) {
-            return taken;
-        }
-        if !self.may_print() {
-            return false;
-        }
-        let invocation = page::View::new(self.state.words()).and_then(|view| view.invocation());
-        let mut moment = Moment::new(notice::now(), ringfence_policy::Phase::Invoke);
-        if let Some(invocation) = &invocation {
-            moment = Moment {
-                phase: invocation.phase,
-                number: invocation.number,
-                request: invocation.request(),
-                ..moment
-            };
-        }
-        notice::violation(report, moment, self.policy.as_bytes())
     }
 
     fn may_print(&mut self) -> bool {
@@ -186,4 +240,44 @@ fn chain(process: u32, runtime: u32, pids: &mut [u32; MAX_CHAIN]) -> Text<256> {
         text.push(name);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringfence_records::message::ActionKind;
+    use std::os::unix::net::UnixStream;
+
+    fn reporter(agent: Option<OwnedFd>) -> Reporter {
+        let page = crate::launch::pages::State::own(false).unwrap().page;
+        Reporter::new(agent, page, String::new(), 1)
+    }
+
+    #[test]
+    fn who_waits_for_everything_waits_for_no_report() {
+        let (agent, own) = UnixStream::pair().unwrap();
+        let reporter = reporter(Some(own.into()));
+        assert!(reporter.agent().is_some() && !reporter.listen());
+        drop(agent);
+        let held = lock(&reporter.outlet);
+        // Would wait for ever if they waited.
+        assert!(reporter.agent().is_some() && !reporter.listen());
+        drop(held);
+        assert!(reporter.listen(), "its end is still to be told");
+        assert!(reporter.agent().is_none());
+        reporter.tell_loss();
+        assert!(!reporter.listen());
+    }
+
+    #[test]
+    fn what_is_lost_is_counted() {
+        let reporter = reporter(None);
+        lock(&reporter.outlet).budget = 0;
+        let mut report = Report::new(Kind::Violation, ActionKind::Connect);
+        for lost in 1..4 {
+            lock(&reporter.outlet).refilled = Instant::now();
+            reporter.deliver(&mut report);
+            assert_eq!(lock(&reporter.outlet).dropped, lost);
+        }
+    }
 }

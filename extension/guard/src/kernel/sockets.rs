@@ -111,8 +111,17 @@ impl Supervisor {
         }
     }
 
+    /// Notes that a socket has an address by now, where the registry keeps it.
+    pub(super) fn note_bound(&self, socket: &Pinned) {
+        if socket.kept_as.is_some_and(|inode| self.registry.note_bound(inode)) {
+            self.wake();
+        }
+    }
+
     fn with_family<T>(&self, act: impl FnOnce(&Family<'_>) -> T) -> T {
-        act(&Family { runtime: self.runtime, under_way: &|| self.verifier().under_way() })
+        let order = || self.order_sweep();
+        let order: Option<&dyn Fn() -> bool> = if self.crew.is_some() { Some(&order) } else { None };
+        act(&Family { runtime: self.runtime, under_way: &|| self.verifier().under_way(), order })
     }
 
     /// Lets go what only the registry holds, for a call of `caller`.
@@ -123,7 +132,7 @@ impl Supervisor {
 
     /// The same, for no call.
     pub(super) fn sweep(&self) {
-        self.with_family(|family| self.registry.sweep(family));
+        self.with_family(|family| self.registry.sweep(family, self.stat.clone()));
     }
 
     /// Makes a socket for the target and keeps a duplicate.
@@ -153,6 +162,10 @@ impl Supervisor {
         let inode = self.with_family(|family| self.registry.keep(file.try_clone()?, account, family))?;
         let given = self.give_socket(id, file, close_on_exec);
         self.registry.note_received(inode);
+        if !self.policy.has_bind_rules() && self.registry.note_bound(inode) {
+            // Nobody asks before he binds it.
+            self.wake();
+        }
         given
     }
 

@@ -32,8 +32,9 @@ const STACK: usize = 512 * 1024;
 const MEMBERS: usize = MAX_IDLE + 1;
 
 /// Supervises until the runtime has ended. Returns the status to end with.
-pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {
+pub(super) fn run(mut supervisor: Supervisor, beside: Beside) -> i32 {
     let crew = Arc::new(Crew::new());
+    supervisor.crew = Some(Arc::clone(&crew));
     // Without an alarm this thread could not be told that there is something to look at.
     let alone = supervisor.alarm.is_none() || !start(&crew, &supervisor, true);
     for _ in 1..MEMBERS {
@@ -42,6 +43,7 @@ pub(super) fn run(supervisor: Supervisor, beside: Beside) -> i32 {
     crew.appoint_receiver();
     let mut watch = Watch { supervisor, crew, beside, alone, looked_at_workers: Instant::now() };
     if alone {
+        watch.supervisor.crew = None;
         watch.supervisor.answers_from_now_on();
     }
     loop {
@@ -79,7 +81,7 @@ impl Watch {
             }
         }
         if agent.ready() || agent.closed() {
-            supervisor.reporter.listen();
+            self.listen();
         }
         if let (true, Some(alarm)) = (alarm.ready(), &supervisor.alarm) {
             alarm.reset();
@@ -99,6 +101,19 @@ impl Watch {
         None
     }
 
+    /// Hears of the agent's end. Another thread says so, since standard error may keep it waiting.
+    fn listen(&self) {
+        let supervisor = &self.supervisor;
+        if !supervisor.reporter.listen() {
+            return;
+        }
+        if self.alone {
+            supervisor.reporter.tell_loss();
+        } else {
+            self.crew.have_loss_told(|| start(&self.crew, supervisor, false));
+        }
+    }
+
     /// How long to wait, in milliseconds.
     fn patience(&self) -> i32 {
         const TICK_MILLISECONDS: i32 = 5;
@@ -106,7 +121,8 @@ impl Watch {
         // Whoever looks at processes does so for all whose time has come.
         let looks = if self.crew.is_looking() { None } else { self.supervisor.verifier().patience(now) };
         let ticks = (self.crew.needs_clock() || self.crew.is_looking()).then_some(TICK_MILLISECONDS);
-        [looks, ticks, self.supervisor.workers.patience()].into_iter().flatten().min().unwrap_or(-1)
+        let sweeps = self.supervisor.registry.patience(now);
+        [looks, ticks, sweeps, self.supervisor.workers.patience()].into_iter().flatten().min().unwrap_or(-1)
     }
 
     fn look(&mut self) {
@@ -127,6 +143,13 @@ impl Watch {
                 let _ = process::kill_thread(process::own(), member, CALL_OFF);
             }
         }
+        if supervisor.registry.takes_look(now) {
+            if self.alone {
+                supervisor.sweep();
+            } else {
+                supervisor.order_sweep();
+            }
+        }
         if supervisor.verifier().is_due(now) {
             if self.alone {
                 self.supervisor.look_at_due();
@@ -138,7 +161,7 @@ impl Watch {
 }
 
 /// Whether a thread of the guard, whose own `stat` this is, waits for nothing but a processor (proc(5)).
-fn wants_processor(stat: &File) -> bool {
+pub(super) fn wants_processor(stat: &File) -> bool {
     let mut bytes = [0; 128];
     let length = stat.read_at(&mut bytes, 0).unwrap_or(0);
     let line = bytes.get(..length).unwrap_or_default();
@@ -149,7 +172,7 @@ fn wants_processor(stat: &File) -> bool {
 
 /// Starts one more thread, which finds out what there is to do; `early` before the function can keep it from anything.
 fn start(crew: &Arc<Crew>, supervisor: &Supervisor, early: bool) -> bool {
-    let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another(), stat: None };
+    let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another() };
     std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve(early)).is_ok()
 }
 
@@ -157,15 +180,13 @@ fn start(crew: &Arc<Crew>, supervisor: &Supervisor, early: bool) -> bool {
 struct Member {
     crew: Arc<Crew>,
     supervisor: Supervisor,
-    /// What says whether it wants for a processor.
-    stat: Option<Arc<File>>,
 }
 
 impl Member {
     fn serve(&mut self, early: bool) {
         self.supervisor.answers_from_now_on();
         if early {
-            self.stat = File::open("/proc/thread-self/stat").ok().map(Arc::new);
+            self.supervisor.stat = File::open("/proc/thread-self/stat").ok().map(Arc::new);
         }
         let thread = process::thread_id();
         let mut done = None;
@@ -192,8 +213,9 @@ impl Member {
                     let _ = catch_unwind(AssertUnwindSafe(|| workers.interrupt_abandoned()));
                     self.crew.have_watched();
                 }
+                Work::TellLoss => self.supervisor.reporter.tell_loss(),
                 Work::Sweep => {
-                    self.supervisor.sweep();
+                    let _ = catch_unwind(AssertUnwindSafe(|| self.supervisor.sweep()));
                 }
             }
         }
@@ -201,7 +223,7 @@ impl Member {
 
     /// Takes calls until another thread does; the last call then. `None` where nobody is left who could make one.
     fn receive(&mut self, thread: u32) -> Option<Ticket> {
-        self.crew.receives(thread, self.stat.clone());
+        self.crew.receives(thread, self.supervisor.stat.clone());
         loop {
             let call = match self.supervisor.listener.receive() {
                 Ok(call) => call,
@@ -216,7 +238,7 @@ impl Member {
                 return Some(ticket);
             }
             if self.supervisor.registry.takes_wish_for_sweep() {
-                self.crew.have_sockets_swept(|| start(&self.crew, &self.supervisor, false));
+                self.supervisor.order_sweep();
             }
         }
     }
@@ -270,6 +292,11 @@ impl Supervisor {
     fn account_in_runtime(&self, thread: u32) -> Option<Account> {
         let is_its = thread == self.runtime || process::kill_thread(self.runtime, thread, 0).is_ok();
         is_its.then_some(Account::Runtime(self.runtime))
+    }
+
+    /// Has another thread sweep the sockets that are kept. Whether there is one for it.
+    pub(super) fn order_sweep(&self) -> bool {
+        self.crew.as_ref().is_some_and(|crew| crew.have_sockets_swept(|| start(crew, self, false)))
     }
 
     /// Has the other thread look again what there is to wait for.

@@ -126,6 +126,8 @@ struct Queue {
     /// Whose turn it is to be looked at for signals, and when somebody was last.
     turn: usize,
     looked: Option<Instant>,
+    /// Calls whose callers are being looked at for signals.
+    looked_at: Vec<u64>,
 }
 
 impl Queue {
@@ -153,7 +155,7 @@ impl Queue {
     }
 
     /// All who wait; another one first each time.
-    fn waiting(&mut self) -> Vec<Waiting> {
+    fn waiting(&self) -> Vec<Waiting> {
         let at_work = self.busy.iter();
         let at_work = at_work.map(|&Busy { call, process, since, .. }| Waiting { call, process, since });
         let queued = self.jobs.iter();
@@ -169,10 +171,27 @@ impl Queue {
     /// All who wait, and whether it is time to look for their signals: there may be other reasons to come here every moment.
     fn begin_look(&mut self, now: Instant) -> (Vec<Waiting>, bool) {
         let is_time = self.looked.is_none_or(|looked| now.duration_since(looked) >= REST);
+        let waiting = self.waiting();
+        self.looked_at.retain(|known| waiting.iter().any(|waiting| waiting.call.id == *known));
         if is_time {
             self.looked = Some(now);
+            // Now and not at the end: who is kept waiting does not come there, and the next one would begin at the same.
+            self.turn = self.turn.wrapping_add(1);
         }
-        (self.waiting(), is_time)
+        (waiting, is_time)
+    }
+
+    /// Whether nobody else looks at the caller of a call, who may keep him waiting; [`Self::end_look_at`] ends that.
+    fn begin_look_at(&mut self, call: u64) -> bool {
+        let is_free = !self.looked_at.contains(&call);
+        if is_free {
+            self.looked_at.push(call);
+        }
+        is_free
+    }
+
+    fn end_look_at(&mut self, call: u64) {
+        self.looked_at.retain(|known| *known != call);
     }
 
     fn has_room_for(&self, account: Account) -> bool {
@@ -295,20 +314,30 @@ impl Workers {
         let begun = Instant::now();
         let (waiting, signals_due) = lock(&self.0.queue).begin_look(begun);
         let signals_due = signals_due && self.0.waits_killable;
-        let mut looked = 0;
-        for Waiting { call, process, since } in waiting {
-            let in_time = signals_due && begun.elapsed() < LOOK_FOR;
-            looked += usize::from(in_time);
-            // It must be this wait in which the signal was seen.
-            let signalled = in_time && since.elapsed() >= AGE && signals::takes_one(process, call.thread);
+        // First what asks no target for anything.
+        for Waiting { call, .. } in &waiting {
             if !self.0.listener.still_waits(call.id) {
                 self.0.call_off(call.id, CalledOff::Abandoned);
-            } else if signalled {
+            }
+        }
+        let mut looked = 0_usize;
+        for Waiting { call, process, since } in waiting {
+            if !signals_due || begun.elapsed() >= LOOK_FOR {
+                break;
+            }
+            looked += 1;
+            if since.elapsed() < AGE || !lock(&self.0.queue).begin_look_at(call.id) {
+                continue;
+            }
+            let signalled = signals::takes_one(process, call.thread);
+            lock(&self.0.queue).end_look_at(call.id);
+            // It must be this wait in which the signal was seen.
+            if signalled && self.0.listener.still_waits(call.id) {
                 self.0.call_off(call.id, CalledOff::Signalled);
             }
         }
         let mut queue = lock(&self.0.queue);
-        queue.turn = queue.turn.wrapping_add(looked);
+        queue.turn = queue.turn.wrapping_add(looked.saturating_sub(1));
         drop(queue);
         self.0.registry.look_after();
     }
@@ -497,6 +526,29 @@ mod tests {
         assert!(queue.jobs.len() == 192 && queue.has_room_for(runtime));
         (0..64).for_each(|_| queue.jobs.push_back(job(runtime, 0)));
         assert!(!queue.has_room_for(runtime));
+    }
+
+    #[test]
+    fn who_looks_for_signals_begins_where_nobody_else_does() {
+        let mut queue = Queue::default();
+        (1..4).for_each(|id| {
+            let mut job = job(Account::Tree(2), 0);
+            job.call.id = id;
+            queue.jobs.push_back(job);
+        });
+        let first = |queue: &mut Queue| {
+            queue.looked = None;
+            queue.begin_look(Instant::now()).0[0].call.id
+        };
+        assert_eq!(
+            [(); 4].map(|()| first(&mut queue)),
+            [1, 2, 3, 1],
+            "though none of them has come to an end"
+        );
+        assert!(queue.begin_look_at(1) && queue.begin_look_at(2));
+        assert!(!queue.begin_look_at(1), "somebody is kept waiting there");
+        queue.end_look_at(1);
+        assert!(queue.begin_look_at(1));
     }
 
     #[test]
