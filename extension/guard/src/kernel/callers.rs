@@ -9,6 +9,7 @@ use ringfence_policy::Role;
 
 use super::Supervisor;
 use super::answer::ExpectedExec;
+use super::numbers::{self, Pinned, Protected};
 use super::target::{self, Caller};
 use super::verify::{self, Expected, Finding, Image, Seen};
 use crate::launch::probe::Reach;
@@ -137,13 +138,18 @@ impl Supervisor {
 
     /// Whether the caller, who waits for an answer, runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
+        // Before the look, so that nobody is killed for what another one is who has got its number since.
+        let pinned = Pinned::of(caller.process);
         let seen = verify::look(&self.verifier, caller.process, Some(caller.thread));
-        self.act_upon(seen, caller)
+        self.act_upon(seen, caller, pinned.ok().as_ref())
     }
 
-    fn act_upon(&mut self, seen: Seen, caller: &Caller) -> Standing {
+    fn act_upon(&mut self, seen: Seen, caller: &Caller, pinned: Option<&Pinned>) -> Standing {
         let goes_on = match seen.finding {
-            Finding::Unexpected(file) => self.judge_running(caller, file),
+            Finding::Unexpected(file) => match self.judge_running(caller, file) {
+                Some(goes_on) => goes_on,
+                None => return Standing::Refused,
+            },
             Finding::Hidden => self.judge_hidden(caller),
             Finding::Expected => {
                 self.note_launch();
@@ -160,7 +166,7 @@ impl Supervisor {
             // No program does that but to confuse.
             Finding::Restless => return Standing::Refused,
             Finding::Condemned => {
-                let _ = process::kill(caller.process, libc::SIGKILL);
+                self.end(caller, pinned);
                 return Standing::Refused;
             }
         };
@@ -171,8 +177,14 @@ impl Supervisor {
         self.verifier().condemn(caller.process);
         self.part_from(caller.process);
         self.wake();
-        let _ = process::kill(caller.process, libc::SIGKILL);
+        self.end(caller, pinned);
         Standing::Refused
+    }
+
+    /// Kills a process for what it runs; the runtime too.
+    fn end(&self, caller: &Caller, pinned: Option<&Pinned>) {
+        let ours = Protected([self.guard, self.agent, self.witness, 0]);
+        numbers::end(pinned, caller.process, ours);
     }
 
     /// The wrappers are through as soon as the runtime's process runs the runtime's file.
@@ -206,8 +218,9 @@ impl Supervisor {
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => {
+                let pinned = Pinned::of(process);
                 let seen = verify::look(&self.verifier, process, None);
-                self.act_upon(seen, &caller);
+                self.act_upon(seen, &caller, pinned.ok().as_ref());
             }
             Err(_) => self.verifier().forget(process),
         }

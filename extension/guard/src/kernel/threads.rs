@@ -15,6 +15,7 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::beside::Beside;
 use super::crew::{Crew, Place, Ticket, Work};
+use super::numbers;
 use super::shares::Account;
 use super::target::{Caller, ProcPath};
 use super::undelivered::digest;
@@ -140,7 +141,7 @@ fn waits_for_something(thread: u32) -> bool {
 /// Starts one more thread, which finds out what there is to do.
 fn start(crew: &Arc<Crew>, supervisor: &Supervisor) -> bool {
     let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another() };
-    std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve()).is_ok()
+    numbers::start_thread(STACK, move || member.serve())
 }
 
 /// A thread that answers.
