@@ -174,7 +174,7 @@ impl Supervisor {
             self.verifier().forget_seen(caller.process, seen);
             return Standing::Tolerated;
         }
-        self.verifier().condemn(caller.process);
+        self.verifier().condemn(caller.process, pinned.cloned());
         self.part_from(caller.process);
         self.wake();
         self.end(caller, pinned);

@@ -7,7 +7,7 @@
 //! threads.
 
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use super::target;
 use super::workers::lock;
@@ -65,11 +65,11 @@ impl Protected {
 }
 
 /// A process that stays the same, whatever becomes of its number.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Pinned {
     /// Its number.
     pub(super) process: u32,
-    descriptor: OwnedFd,
+    descriptor: Arc<OwnedFd>,
 }
 
 impl Pinned {
@@ -79,11 +79,11 @@ impl Pinned {
     /// `ESRCH` where it is nobody's; those of `pidfd_open(2)` where there are no such descriptors.
     pub(super) fn of(number: u32) -> Result<Self, Errno> {
         match descriptor::pidfd(number, false) {
-            Ok(descriptor) => Ok(Self { process: number, descriptor }),
+            Ok(descriptor) => Ok(Self { process: number, descriptor: Arc::new(descriptor) }),
             // A thread that is not its process's first.
             Err(Errno(libc::EINVAL | libc::ENOENT)) => {
                 let process = target::process_of(number)?;
-                let descriptor = descriptor::pidfd(process, false)?;
+                let descriptor = Arc::new(descriptor::pidfd(process, false)?);
                 process::kill_thread(process, number, 0)?;
                 Ok(Self { process, descriptor })
             }

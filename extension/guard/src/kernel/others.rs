@@ -26,8 +26,9 @@ const BELONGS: RegistersOnly = RegistersOnly::because(
 );
 const NOBODY: RegistersOnly =
     RegistersOnly::because("a register that is never the number of a process or thread");
-const WALLED: RegistersOnly =
-    RegistersOnly::because("the second wall keeps the runtime's signals from whoever stands outside, as ours do");
+const WALLED: RegistersOnly = RegistersOnly::because(
+    "the second wall keeps the runtime's signals from whoever stands outside, as ours do",
+);
 const OTHER_GROUP: RegistersOnly =
     RegistersOnly::because("the group's number is a register; the groups of ours never change theirs");
 const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
@@ -163,9 +164,8 @@ impl Supervisor {
             return Answer::Elsewhere;
         }
         let set = setting.make(number, protected);
-        let set = set.map(|set| {
-            setting.tell(caller.thread, set, || self.listener.still_waits(notification.id))
-        });
+        let set =
+            set.map(|set| setting.tell(caller.thread, set, || self.listener.still_waits(notification.id)));
         self.tell(caller, name, set)
     }
 

@@ -212,7 +212,9 @@ impl Supervisor {
         let judged = self
             .judge_claim(caller, socket, copied)
             .and_then(|()| self.judge_send(caller, number, socket, given))
-            .and_then(|address| Ok((address, self.take_over_control(notification, caller, socket, copied.control)?)));
+            .and_then(|address| {
+                Ok((address, self.take_over_control(notification, caller, socket, copied.control)?))
+            });
         let (address, held) = match judged {
             Ok(judged) => judged,
             Err(error) => return Answer::Fail(error),

@@ -26,7 +26,7 @@ const FIRST_ATTRIBUTES: u32 = 48;
 #[derive(Debug)]
 pub(super) enum Setting {
     Limits { resource: i32, new: [u64; 2], old: [u64; 2], old_at: u64 },
-    Affinity { processors: [u8; MAX_PROCESSORS], length: usize },
+    Affinity { processors: Box<[u8; MAX_PROCESSORS]>, length: usize },
     Scheduler { policy: Option<i32>, parameter: i32 },
     Attributes { bytes: Box<[u8; MAX_ATTRIBUTES]>, flags: u32, at: u64 },
     Priority(i32),
@@ -62,7 +62,7 @@ impl Setting {
             libc::SYS_sched_setaffinity => {
                 let length = usize::try_from(low_word(second).cast_unsigned()).unwrap_or(MAX_PROCESSORS);
                 let length = length.min(MAX_PROCESSORS);
-                let mut processors = [0; MAX_PROCESSORS];
+                let mut processors = Box::new([0; MAX_PROCESSORS]);
                 memory::read_exactly(thread, third, processors.get_mut(..length).unwrap_or_default())?;
                 Self::Affinity { processors, length }
             }

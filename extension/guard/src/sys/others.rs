@@ -67,10 +67,8 @@ pub fn set_limits(number: u32, resource: i32, new: [u64; 2]) -> Result<[u64; 2],
 pub fn set_affinity(number: u32, processors: &[u8]) -> Result<(), Errno> {
     let pid = pid(number)?;
     // SAFETY: the set is valid for reads of its own length.
-    check(unsafe {
-        libc::syscall(libc::SYS_sched_setaffinity, pid, processors.len(), processors.as_ptr())
-    })
-    .map(drop)
+    check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, pid, processors.len(), processors.as_ptr()) })
+        .map(drop)
 }
 
 /// `sched_getaffinity(2)`.
