@@ -120,6 +120,39 @@ fn nobody_ends_the_witness() {
 }
 
 #[test]
+fn programs_act_on_their_threads_and_children_as_they_would_without_the_guard() {
+    const SCRIPT: &str = "import os, signal, subprocess, sys\n\
+        def ended(act, **how):\n\
+        \x20   child = subprocess.Popen(['/usr/bin/cat'], stdin=subprocess.PIPE, **how)\n\
+        \x20   act(child)\n\
+        \x20   print(child.wait(timeout=20), flush=True)\n\
+        ended(lambda child: child.terminate())\n\
+        ended(lambda child: child.kill())\n\
+        ended(lambda child: child.send_signal(signal.SIGUSR1))\n\
+        ended(lambda child: os.killpg(child.pid, signal.SIGTERM), start_new_session=True)\n\
+        print(subprocess.run(['/usr/bin/timeout', '0.2', '/usr/bin/cat'], stdin=sys.stdin).returncode, flush=True)\n\
+        print(subprocess.run(['/bin/sh', '-c', 'cat & kill $! && wait $!; echo $?'], stdin=subprocess.PIPE).returncode, flush=True)\n";
+    for command in [&["@others"][..], &["@others", "child"], &["/usr/bin/python3", "-c", SCRIPT]] {
+        let run = |mut started: Command| {
+            // Nothing ever comes.
+            let mut started =
+                started.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let _held = started.stdin.take();
+            started.wait_with_output().unwrap()
+        };
+        let bare = run(without(Profile::Open, command));
+        assert!(bare.status.success(), "{}", text(&bare.stderr));
+        let bare = text(&bare.stdout);
+        assert!(!bare.contains("wrong") && bare.lines().count() >= 7, "{bare}");
+        for profile in KERNEL {
+            let held = run(guarded(profile, "others", command));
+            assert_eq!(text(&held.stdout), bare, "{profile:?}: {}", text(&held.stderr));
+            assert_eq!(violations(&held), [""; 0], "{profile:?}");
+        }
+    }
+}
+
+#[test]
 fn attacks_on_the_supervision_fail() {
     let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);
     assert!(

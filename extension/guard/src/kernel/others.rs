@@ -63,12 +63,16 @@ impl Supervisor {
                 self.signal_group(caller, number.unsigned_abs(), number == -1)
             };
         };
-        if let Some(unasked) = self.left_to_kernel(caller, number) {
-            return Answer::Continue(unasked);
+        if let Some(answer) = self.decide_by_number(caller, number, name) {
+            return answer;
         }
         let mut copy = [0; size_of::<SignalInfo>()];
         if let (true, Err(error)) = (queues, memory::read_exactly(caller.thread, info, &mut copy)) {
             return Answer::Fail(error);
+        }
+        // The kernel writes it there too.
+        if let Some(first) = copy.first_chunk_mut() {
+            *first = signal.to_ne_bytes();
         }
         if let Some(done) = self.done_before(notification, &[]) {
             return done;
@@ -94,8 +98,8 @@ impl Supervisor {
         let Some(number) = u32::try_from(number).ok().filter(|number| *number != 0) else {
             return Answer::Continue(NOBODY);
         };
-        if let Some(unasked) = self.left_to_kernel(caller, number) {
-            return Answer::Continue(unasked);
+        if let Some(answer) = self.decide_by_number(caller, number, "tkill") {
+            return answer;
         }
         let process = match target::process_of(number) {
             Ok(process) => process,
@@ -169,13 +173,18 @@ impl Supervisor {
         self.tell(caller, name, set)
     }
 
-    /// Why the kernel may be left to signal this process or thread, though it reads the number again later.
-    fn left_to_kernel(&self, caller: &Caller, number: u32) -> Option<RegistersOnly> {
+    /// What comes of a signal for this process or thread, where that is told by its number: whether it is out of bounds, or the
+    /// kernel may be left to send it, though it reads the number again later.
+    fn decide_by_number(&mut self, caller: &Caller, number: u32, call: &str) -> Option<Answer> {
         if number == caller.process || number == caller.thread {
-            return Some(OWN);
+            return Some(Answer::Continue(OWN));
+        }
+        if self.out_of_bounds(caller).owner(number).is_some() {
+            return Some(self.tell(caller, call, None));
         }
         // A child could reach the runtime's next thread.
-        (self.signals_are_walled && caller.role == Role::Runtime).then_some(WALLED)
+        let walled = self.signals_are_walled && caller.role == Role::Runtime;
+        walled.then_some(Answer::Continue(WALLED))
     }
 
     /// Sends a signal to a process that another one names. `None` where it is out of bounds.
@@ -188,9 +197,6 @@ impl Supervisor {
         info: Option<&SignalInfo>,
     ) -> Option<Result<(), Errno>> {
         let protected = self.out_of_bounds(caller);
-        if protected.owner(number).is_some() {
-            return None;
-        }
         let pinned = Pinned::of(number);
         if pinned.as_ref().is_ok_and(|pinned| protected.has_process(pinned.process)) {
             return None;
