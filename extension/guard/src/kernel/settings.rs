@@ -63,7 +63,8 @@ impl Setting {
                 let length = usize::try_from(low_word(second).cast_unsigned()).unwrap_or(MAX_PROCESSORS);
                 let length = length.min(MAX_PROCESSORS);
                 let mut processors = Box::new([0; MAX_PROCESSORS]);
-                memory::read_exactly(thread, third, processors.get_mut(..length).unwrap_or_default())?;
+                // What the kernel has no processors for it does not read, so that need not be there.
+                memory::read(thread, third, processors.get_mut(..length).unwrap_or_default())?;
                 Self::Affinity { processors, length }
             }
             libc::SYS_sched_setscheduler => Self::Scheduler {
