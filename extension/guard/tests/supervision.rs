@@ -120,6 +120,70 @@ fn nobody_ends_the_witness() {
 }
 
 #[test]
+fn programs_act_on_their_threads_and_children_as_they_would_without_the_guard() {
+    const SCRIPT: &str = "import os, signal, subprocess, sys\n\
+        def ended(act, **how):\n\
+        \x20   child = subprocess.Popen(['/usr/bin/cat'], stdin=subprocess.PIPE, **how)\n\
+        \x20   act(child)\n\
+        \x20   print(child.wait(timeout=20), flush=True)\n\
+        ended(lambda child: child.terminate())\n\
+        ended(lambda child: child.kill())\n\
+        ended(lambda child: child.send_signal(signal.SIGUSR1))\n\
+        ended(lambda child: os.killpg(child.pid, signal.SIGTERM), start_new_session=True)\n\
+        print(subprocess.run(['/usr/bin/timeout', '0.2', '/usr/bin/cat'], stdin=sys.stdin).returncode, flush=True)\n\
+        print(subprocess.run(['/bin/sh', '-c', 'sleep 30 & kill $! && wait $!; echo $?'], stdin=subprocess.PIPE).returncode, flush=True)\n";
+    for command in [&["@others"][..], &["@others", "child"], &["/usr/bin/python3", "-c", SCRIPT]] {
+        let run = |mut started: Command| {
+            // Nothing ever comes.
+            let mut started =
+                started.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            let _held = started.stdin.take();
+            started.wait_with_output().unwrap()
+        };
+        let bare = run(without(Profile::Open, command));
+        assert!(bare.status.success(), "{}", text(&bare.stderr));
+        let bare = text(&bare.stdout);
+        assert!(!bare.contains("wrong") && bare.lines().count() >= 7, "{bare}");
+        for profile in KERNEL {
+            let held = run(guarded(profile, "others", command));
+            assert_eq!(text(&held.stdout), bare, "{profile:?}: {}", text(&held.stderr));
+            assert_eq!(violations(&held), [""; 0], "{profile:?}");
+        }
+    }
+}
+
+/// The kernel would carry it out later, when the number may be the guard's next thread. Only the runtime is left to it, where the
+/// second wall keeps its signals from the guard.
+#[test]
+fn a_signal_for_another_process_is_sent_by_the_guard() {
+    const SCRIPT: &str = "import os, signal\n\
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n\
+        guard = os.getppid()\n\
+        def target():\n\
+        \x20   child = os.fork()\n\
+        \x20   if child: return child\n\
+        \x20   sender = signal.sigwaitinfo([signal.SIGUSR1]).si_pid\n\
+        \x20   print('the guard' if sender == guard else 'who sent it', flush=True)\n\
+        \x20   os._exit(0)\n\
+        one = target(); os.kill(one, signal.SIGUSR1); os.waitpid(one, 0)\n\
+        one = target(); child = os.fork()\n\
+        if not child: os.kill(one, signal.SIGUSR1); os._exit(0)\n\
+        os.waitpid(one, 0); os.waitpid(child, 0)\n\
+        os.kill(os.getpid(), signal.SIGUSR1)\n\
+        print(signal.sigwaitinfo([signal.SIGUSR1]).si_pid == os.getpid(), flush=True)\n";
+    for profile in KERNEL {
+        let output = guarded(profile, "others", &["/usr/bin/python3", "-c", SCRIPT]).output().unwrap();
+        let shown = text(&output.stdout);
+        let lines: Vec<_> = shown.lines().collect();
+        assert_eq!(lines.get(1..), Some(&["the guard", "True"][..]), "{profile:?}: {}", text(&output.stderr));
+        let by_runtime = lines.first().copied();
+        assert!(by_runtime == Some("the guard") || profile == Profile::Open, "{profile:?}: {shown}");
+    }
+    let bare = without(Profile::Open, &["/usr/bin/python3", "-c", SCRIPT]).output().unwrap();
+    assert_eq!(text(&bare.stdout), "who sent it\nwho sent it\nTrue\n");
+}
+
+#[test]
 fn attacks_on_the_supervision_fail() {
     let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);
     assert!(

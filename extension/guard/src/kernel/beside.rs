@@ -49,6 +49,10 @@ impl Beside {
                 self.ended = Some(ending);
                 self.witness.take().map(Witness::end).unwrap_or_default();
             } else {
+                if self.witness.as_ref().is_some_and(|witness| witness.pid() == pid) {
+                    // Its number may be another's from now on.
+                    self.witness = None;
+                }
                 lock(&self.verifier).forget(pid);
             }
         }

@@ -9,6 +9,7 @@ use ringfence_policy::Role;
 
 use super::Supervisor;
 use super::answer::ExpectedExec;
+use super::numbers::{self, Pinned, Protected};
 use super::shares::Account;
 use super::target::{self, Caller};
 use super::verify::{self, Calling, Expected, Finding, Image, Seen};
@@ -143,15 +144,20 @@ impl Supervisor {
         if caller.process == self.runtime && self.acquaintances.include_runtime() {
             return Standing::Expected;
         }
+        // Before the look, so that nobody is killed for what another one is who has got its number since.
+        let pinned = Pinned::of(caller.process);
         let still_waits = || self.listener.still_waits(notification.id);
         let calling = Calling { thread: caller.thread, still_waits: &still_waits };
         let seen = verify::look(&self.verifier, caller.process, Some(calling));
-        self.act_upon(seen, caller)
+        self.act_upon(seen, caller, pinned.ok().as_ref())
     }
 
-    fn act_upon(&mut self, seen: Seen, caller: &Caller) -> Standing {
+    fn act_upon(&mut self, seen: Seen, caller: &Caller, pinned: Option<&Pinned>) -> Standing {
         let goes_on = match seen.finding {
-            Finding::Unexpected(file) => self.judge_running(caller, file),
+            Finding::Unexpected(file) => match self.judge_running(caller, file) {
+                Some(goes_on) => goes_on,
+                None => return Standing::Refused,
+            },
             Finding::Hidden => self.judge_hidden(caller),
             Finding::Expected => {
                 self.note_launch();
@@ -168,7 +174,7 @@ impl Supervisor {
             // No program asks for one exec after the other but to confuse.
             Finding::Closed | Finding::Restless => return Standing::Refused,
             Finding::Condemned => {
-                let _ = process::kill(caller.process, libc::SIGKILL);
+                self.end(caller, pinned);
                 return Standing::Refused;
             }
         };
@@ -176,11 +182,17 @@ impl Supervisor {
             self.verifier().forget_seen(caller.process, seen);
             return Standing::Tolerated;
         }
-        self.verifier().condemn(caller.process);
+        self.verifier().condemn(caller.process, pinned.cloned());
         self.part_from(caller.process);
         self.wake();
-        let _ = process::kill(caller.process, libc::SIGKILL);
+        self.end(caller, pinned);
         Standing::Refused
+    }
+
+    /// Kills a process for what it runs; the runtime too.
+    fn end(&self, caller: &Caller, pinned: Option<&Pinned>) {
+        let ours = Protected([self.guard, self.agent, self.witness, 0]);
+        numbers::end(pinned, caller.process, ours);
     }
 
     /// The wrappers are through as soon as the runtime's process runs the runtime's file.
@@ -215,8 +227,9 @@ impl Supervisor {
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => {
+                let pinned = Pinned::of(process);
                 let seen = verify::look(&self.verifier, process, None);
-                self.act_upon(seen, &caller);
+                self.act_upon(seen, &caller, pinned.ok().as_ref());
             }
             Err(_) => self.verifier().forget(process),
         }

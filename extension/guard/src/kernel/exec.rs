@@ -202,8 +202,9 @@ impl Supervisor {
         !denied
     }
 
-    /// Judges what a process turned out to run. Returns whether it may go on.
-    pub(super) fn judge_running(&mut self, caller: &Caller, file: Identity) -> bool {
+    /// Judges what a process turned out to run. Returns whether it may go on; `None` where it runs something else by now, which
+    /// is to be looked at first.
+    pub(super) fn judge_running(&mut self, caller: &Caller, file: Identity) -> Option<bool> {
         let mut path = Text::<64>::new();
         let thread = target::thread_with_memory(caller.process).unwrap_or(caller.process);
         let _ = write!(path, "/proc/{thread}/exe");
@@ -211,7 +212,10 @@ impl Supervisor {
             .as_c_str()
             .ok_or(Errno::EINVAL)
             .and_then(|path| descriptor::open_at(None, path, libc::O_PATH));
-        let Ok(candidate) = opened.and_then(|file| Candidate::of(&file)) else { return false };
+        let Ok(candidate) = opened.and_then(|file| Candidate::of(&file)) else { return Some(false) };
+        if candidate.identity != file {
+            return None;
+        }
         let exec = Exec {
             given: candidate.resolved.as_bytes(),
             resolved: candidate.resolved.as_bytes(),
@@ -221,7 +225,7 @@ impl Supervisor {
         let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
         if verdict.decision == Decision::Allow {
             self.accept(caller.process, file);
-            return true;
+            return Some(true);
         }
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
         report.path = candidate.resolved.as_bytes();
@@ -232,7 +236,7 @@ impl Supervisor {
         if !denied {
             self.accept(caller.process, file);
         }
-        !denied
+        Some(!denied)
     }
 
     fn accept(&self, process: u32, file: Identity) {

@@ -22,12 +22,14 @@ mod local_bind;
 mod lookup;
 mod message;
 mod names;
+mod numbers;
 mod open;
 mod others;
 mod registry;
 mod report;
 mod rights;
 mod send;
+mod settings;
 mod shares;
 mod signals;
 mod sockets;
@@ -73,6 +75,7 @@ use open::Files;
 use registry::Registry;
 use report::Reporter;
 use send::Scratch;
+use settings::Setting;
 use target::Caller;
 use undelivered::Undelivered;
 use verify::Verifier;
@@ -134,9 +137,11 @@ pub fn supervise(
         notice::degraded(&format!("the runtime could not be started: {error}"));
         return 1;
     }
+    let signals_are_walled = child.wall.is_ok_and(wall::Raised::keeps_signals);
     let (runtime, listener, signals, witness) = child.into_parts();
     let witness_id = witness.as_ref().map_or(0, Witness::pid);
-    let supervisor = Supervisor::new(plan, policy, (runtime, listener), witness_id, agent, state);
+    let mut supervisor = Supervisor::new(plan, policy, (runtime, listener), witness_id, agent, state);
+    supervisor.signals_are_walled = signals_are_walled;
     let beside = Beside::new(runtime, signals, witness, Arc::clone(&supervisor.verifier));
     threads::run(supervisor, beside)
 }
@@ -149,6 +154,8 @@ struct Supervisor {
     listener: Arc<Listener>,
     /// The process id of the witness; 0 without one.
     witness: u32,
+    /// Whether Landlock keeps the function's signals within it.
+    signals_are_walled: bool,
     alarm: Option<Arc<Alarm>>,
     /// The threads that answer; none where there is only one.
     crew: Option<Arc<Crew>>,
@@ -205,6 +212,7 @@ impl Supervisor {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
             witness,
+            signals_are_walled: false,
             alarm: Alarm::new().ok().map(Arc::new),
             crew: None,
             policy,
@@ -252,6 +260,7 @@ impl Supervisor {
         Self {
             listener: Arc::clone(&self.listener),
             witness: self.witness,
+            signals_are_walled: self.signals_are_walled,
             alarm: self.alarm.clone(),
             crew: self.crew.clone(),
             policy: self.policy,
@@ -288,10 +297,13 @@ impl Supervisor {
         workers::lock(&self.verifier)
     }
 
-    /// A send that was carried out while a signal took its caller away must not be carried out again.
+    /// What was carried out while a signal took its caller away must not be carried out again.
     fn keep_result(&mut self, notification: &Notification, value: i64) {
         if matches!(libc::c_long::from(notification.number), libc::SYS_sendto | libc::SYS_sendmsg) {
             self.undelivered.remember(notification, self.scratch.sent(), value);
+        }
+        if others::signals_by_number(notification.number.into()) {
+            self.undelivered.remember(notification, &[], value);
         }
         if names::changes(notification.number.into()) || open::opens(notification.number.into()) {
             self.undelivered.remember(notification, self.files.asked(), value);
@@ -358,22 +370,15 @@ impl Supervisor {
         caller: &Caller,
         call: libc::c_long,
     ) -> Answer {
-        let (name, argument, groups) = match call {
-            libc::SYS_kill => ("kill", 0, true),
-            libc::SYS_tkill => ("tkill", 0, false),
-            libc::SYS_tgkill => ("tgkill", 1, false),
-            libc::SYS_rt_sigqueueinfo => ("rt_sigqueueinfo", 0, false),
-            libc::SYS_rt_tgsigqueueinfo => ("rt_tgsigqueueinfo", 1, false),
-            libc::SYS_sched_setaffinity => ("sched_setaffinity", 0, false),
-            libc::SYS_sched_setscheduler => ("sched_setscheduler", 0, false),
-            libc::SYS_sched_setparam => ("sched_setparam", 0, false),
-            libc::SYS_sched_setattr => ("sched_setattr", 0, false),
-            libc::SYS_prlimit64 => ("prlimit64", 0, false),
-            libc::SYS_setpriority => ("setpriority", 1, false),
-            libc::SYS_ioprio_set => ("ioprio_set", 1, false),
-            other => return self.refused(caller, other),
-        };
-        self.act_on_other(notification, caller, name, argument, groups)
+        match call {
+            libc::SYS_kill => self.signal_process(notification, caller, false),
+            libc::SYS_rt_sigqueueinfo => self.signal_process(notification, caller, true),
+            libc::SYS_tkill => self.signal_thread(notification, caller),
+            libc::SYS_tgkill => self.signal_thread_of(notification, caller, "tgkill"),
+            libc::SYS_rt_tgsigqueueinfo => self.signal_thread_of(notification, caller, "rt_tgsigqueueinfo"),
+            call if Setting::is_made_by(call) => self.set_other(notification, caller, call),
+            other => self.refused(caller, other),
+        }
     }
 
     fn refused(&mut self, caller: &Caller, call: libc::c_long) -> Answer {

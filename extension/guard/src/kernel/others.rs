@@ -1,72 +1,284 @@
 //! Calls that act on other processes: signals, limits, scheduling; and children that put a filter on themselves.
 //!
-//! Decided on registers alone, so what may happen is left to the kernel. Out of bounds are the guard, the agent, and,
-//! for children, the runtime: whoever can stop them can act unseen. A number must mean the same when the kernel reads it
-//! again: one that nobody has could be the guard's next thread, and who joins a group changes what `kill(0)` reaches.
+//! Out of bounds are the guard, the agent, and, for children, the runtime: whoever can stop them can act unseen. A number
+//! must mean the same when it is used as when it was looked at, so what is aimed at another process by its number the guard
+//! carries out itself ([`super::numbers`]). The kernel does the rest: what a caller aims at itself, what names a thread and
+//! its process, and what is for a group. The arguments that are copied are [`super::settings`]'s.
 
 use ringfence_policy::{Role, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 
-use super::Supervisor;
 use super::answer::{Answer, RegistersOnly};
 use super::exec::low_word;
+use super::numbers::{Pinned, Protected};
+use super::settings::Setting;
 use super::target::{self, Caller};
+use super::{Supervisor, rights};
+use crate::sys::others::{self, SignalInfo};
 use crate::sys::seccomp::Notification;
-use crate::sys::{Errno, landlock, process};
+use crate::sys::{Errno, landlock, memory, process};
 
-const OUT_OF_BOUNDS: RegistersOnly =
-    RegistersOnly::because("the target's number is a register, and is not ours");
+const OWN: RegistersOnly = RegistersOnly::because(
+    "the caller's own process or thread: both numbers stay theirs for as long as it waits",
+);
+const BELONGS: RegistersOnly = RegistersOnly::because(
+    "the process is a register, none of ours, and the kernel signals no thread of another one",
+);
+const NOBODY: RegistersOnly =
+    RegistersOnly::because("a register that is never the number of a process or thread");
+const WALLED: RegistersOnly = RegistersOnly::because(
+    "the second wall keeps the runtime's signals from whoever stands outside, as ours do",
+);
 const OTHER_GROUP: RegistersOnly =
     RegistersOnly::because("the group's number is a register; the groups of ours never change theirs");
 const RESTRICTS_ITSELF: RegistersOnly = RegistersOnly::because(
     "operation and flags are registers; a filter without a listener can only take away",
 );
 
+/// Generations that are followed upwards to the guard.
+const MAX_GENERATIONS: usize = 64;
 /// The last version of Landlock that has rules on files only (6.2).
 const LANDLOCK_FOR_FILES: u32 = 3;
 
+/// Whether a call is one by which the guard signals a process or thread for its caller.
+pub(super) const fn signals_by_number(call: libc::c_long) -> bool {
+    matches!(call, libc::SYS_kill | libc::SYS_tkill | libc::SYS_rt_sigqueueinfo)
+}
+
 impl Supervisor {
-    /// Decides a call whose first argument names a process, a thread, or (`groups`) a process group.
-    pub(super) fn act_on_other(
+    /// Decides and carries out kill(2), and with `queues` `rt_sigqueueinfo(2)`.
+    pub(super) fn signal_process(
         &mut self,
         notification: &Notification,
         caller: &Caller,
-        call: &'static str,
-        argument: usize,
-        groups: bool,
+        queues: bool,
     ) -> Answer {
-        let number = low_word(notification.arguments.get(argument).copied().unwrap_or(0));
-        let protected = match number {
-            -1 if groups => true,
-            0 if groups => {
-                process::group_of(caller.process).is_none_or(|group| self.holds_protected(group, caller))
-            }
-            ..0 if groups => self.holds_protected(number.unsigned_abs(), caller),
-            ..=0 => false,
-            _ => match self.is_protected(number.unsigned_abs(), caller) {
-                Ok(protected) => protected,
-                Err(error) => return Answer::Fail(error),
-            },
+        let [number, signal, info, ..] = notification.arguments;
+        let (number, signal) = (low_word(number), low_word(signal));
+        let name = if queues { "rt_sigqueueinfo" } else { "kill" };
+        let Some(number) = u32::try_from(number).ok().filter(|number| *number != 0) else {
+            return if queues {
+                Answer::Continue(NOBODY)
+            } else {
+                self.signal_group(caller, number.unsigned_abs(), number == -1)
+            };
         };
-        if protected {
-            self.refuse(caller, call, b"aimed at the guard, the agent or the runtime");
+        if let Some(answer) = self.decide_by_number(caller, number, name) {
+            return answer;
+        }
+        let mut copy = [0; size_of::<SignalInfo>()];
+        if let (true, Err(error)) = (queues, memory::read_exactly(caller.thread, info, &mut copy)) {
+            return Answer::Fail(error);
+        }
+        // The kernel writes it there too.
+        if let Some(first) = copy.first_chunk_mut() {
+            *first = signal.to_ne_bytes();
+        }
+        if let Some(done) = self.done_before(notification, &[]) {
+            return done;
+        }
+        let sent = self.deliver(notification, caller, number, signal, queues.then_some(&copy));
+        self.tell(caller, name, sent)
+    }
+
+    /// Decides kill(2) of a group, the caller's own for 0. The kernel carries it out: a group has no threads but processes,
+    /// ours are there from the start and change their group for nobody, so that no group becomes one of theirs.
+    fn signal_group(&mut self, caller: &Caller, group: u32, all: bool) -> Answer {
+        let own = || process::group_of(caller.process);
+        let named = if group == 0 { own() } else { Some(group) };
+        if all || named.is_none_or(|group| self.holds_protected(group, caller)) {
+            return self.tell(caller, "kill", None);
+        }
+        Answer::Continue(OTHER_GROUP)
+    }
+
+    /// Decides and carries out tkill(2). The kernel asks whose thread it is only where it is told whose it should be.
+    pub(super) fn signal_thread(&mut self, notification: &Notification, caller: &Caller) -> Answer {
+        let [number, signal, ..] = notification.arguments.map(low_word);
+        let Some(number) = u32::try_from(number).ok().filter(|number| *number != 0) else {
+            return Answer::Continue(NOBODY);
+        };
+        if let Some(answer) = self.decide_by_number(caller, number, "tkill") {
+            return answer;
+        }
+        let process = match target::process_of(number) {
+            Ok(process) => process,
+            Err(error) => return Answer::Fail(error),
+        };
+        if self.out_of_bounds(caller).has_process(process) {
+            return self.tell(caller, "tkill", None);
+        }
+        if let Some(done) = self.done_before(notification, &[]) {
+            return done;
+        }
+        let vouched = if process == caller.process { Ok(()) } else { self.vouch_for(caller, process) };
+        if !self.listener.still_waits(notification.id) {
+            return Answer::Elsewhere;
+        }
+        vouched.and_then(|()| process::kill_thread(process, number, signal)).map(|()| 0).into()
+    }
+
+    /// Decides tgkill(2) and `rt_tgsigqueueinfo(2)`, which name the process too: the kernel looks whether the thread is one of
+    /// its. So it is none of ours where the process is not, whatever becomes of its number.
+    pub(super) fn signal_thread_of(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        name: &'static str,
+    ) -> Answer {
+        let [process, thread, ..] = notification.arguments.map(low_word);
+        let protected = self.out_of_bounds(caller);
+        let aims_at_ours = u32::try_from(process).is_ok_and(|process| protected.has_process(process));
+        // Refused by the kernel too; but it is an attack, and shows as one.
+        let names_ours =
+            || u32::try_from(thread).is_ok_and(|thread| thread != 0 && protected.owner(thread).is_some());
+        if aims_at_ours || names_ours() {
+            return self.tell(caller, name, None);
+        }
+        Answer::Continue(BELONGS)
+    }
+
+    /// Decides and carries out a call that sets limits or scheduling of another process or thread.
+    pub(super) fn set_other(
+        &mut self,
+        notification: &Notification,
+        caller: &Caller,
+        call: libc::c_long,
+    ) -> Answer {
+        let name = Setting::name(call);
+        let Some(number) = u32::try_from(low_word(Setting::target(notification))).ok().filter(|it| *it != 0)
+        else {
+            return Answer::Continue(NOBODY);
+        };
+        if number == caller.process || number == caller.thread {
+            return Answer::Continue(OWN);
+        }
+        let protected = self.out_of_bounds(caller);
+        if protected.owner(number).is_some() {
+            return self.tell(caller, name, None);
+        }
+        if self.files.may_serve(caller).is_err() {
             return Answer::Fail(Errno::EPERM);
         }
-        Answer::Continue(OUT_OF_BOUNDS)
+        let mut setting = match Setting::read(notification, caller.thread) {
+            Ok(setting) => setting,
+            Err(error) => return Answer::Fail(error),
+        };
+        if !self.listener.still_waits(notification.id) {
+            return Answer::Elsewhere;
+        }
+        let set = setting.make(number, protected);
+        let set =
+            set.map(|set| setting.tell(caller.thread, set, || self.listener.still_waits(notification.id)));
+        self.tell(caller, name, set)
+    }
+
+    /// What comes of a signal for this process or thread, where that is told by its number: whether it is out of bounds, or the
+    /// kernel may be left to send it, though it reads the number again later.
+    fn decide_by_number(&mut self, caller: &Caller, number: u32, call: &str) -> Option<Answer> {
+        if number == caller.process || number == caller.thread {
+            return Some(Answer::Continue(OWN));
+        }
+        if self.out_of_bounds(caller).owner(number).is_some() {
+            return Some(self.tell(caller, call, None));
+        }
+        // A child could reach the runtime's next thread.
+        let walled = self.signals_are_walled && caller.role == Role::Runtime;
+        walled.then_some(Answer::Continue(WALLED))
+    }
+
+    /// Sends a signal to a process that another one names. `None` where it is out of bounds.
+    fn deliver(
+        &self,
+        notification: &Notification,
+        caller: &Caller,
+        number: u32,
+        signal: i32,
+        info: Option<&SignalInfo>,
+    ) -> Option<Result<(), Errno>> {
+        let protected = self.out_of_bounds(caller);
+        let pinned = Pinned::of(number);
+        if pinned.as_ref().is_ok_and(|pinned| protected.has_process(pinned.process)) {
+            return None;
+        }
+        let vouched = pinned.as_ref().map_or(Ok(()), |pinned| self.vouch_for_pinned(caller, pinned));
+        let by_number = || protected.act(number, || others::signal(number, signal, info));
+        let gone = Some(Err(Errno(libc::EINTR)));
+        match pinned {
+            _ if !self.listener.still_waits(notification.id) => gone,
+            Ok(pinned) => match vouched.and_then(|()| pinned.signal(signal, info)) {
+                Err(Errno(libc::ENOSYS)) if !self.needs_vouching(caller) => by_number(),
+                sent => Some(sent),
+            },
+            Err(Errno(libc::ESRCH)) => Some(Err(Errno(libc::ESRCH))),
+            Err(_) if self.needs_vouching(caller) => Some(Err(Errno::EPERM)),
+            Err(_) => by_number(),
+        }
+    }
+
+    /// Whether the kernel would let the guard signal more than the caller: what this one gave up the guard may have, and the
+    /// second wall does not stand around the guard.
+    fn needs_vouching(&self, caller: &Caller) -> bool {
+        self.signals_are_walled || self.files.may_serve(caller).is_err()
+    }
+
+    /// Whether the caller may signal a process; needs a descriptor of it where the kernel does not ask the same of the guard.
+    fn vouch_for(&self, caller: &Caller, process: u32) -> Result<(), Errno> {
+        if !self.needs_vouching(caller) {
+            return Ok(());
+        }
+        match Pinned::of(process) {
+            Ok(pinned) => self.vouch_for_pinned(caller, &pinned),
+            Err(Errno(libc::ESRCH)) => Err(Errno(libc::ESRCH)),
+            Err(_) => Err(Errno::EPERM),
+        }
+    }
+
+    fn vouch_for_pinned(&self, caller: &Caller, pinned: &Pinned) -> Result<(), Errno> {
+        let shares = self.files.may_serve(caller).is_ok();
+        let may = (shares || rights::have_same_users(caller.thread, pinned.process))
+            && (!self.signals_are_walled || self.descends(pinned.process));
+        if !may {
+            return Err(Errno::EPERM);
+        }
+        if self.needs_vouching(caller) && !pinned.is_there() {
+            return Err(Errno(libc::ESRCH));
+        }
+        Ok(())
+    }
+
+    /// Whether a process is one of the function's: where there is Landlock that scopes signals, orphans come to the guard.
+    fn descends(&self, process: u32) -> bool {
+        let mut ancestor = process;
+        for _ in 0..MAX_GENERATIONS {
+            match target::parent_of(ancestor) {
+                Some(parent) if parent == self.guard => return true,
+                Some(parent) if parent > 1 => ancestor = parent,
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// The answer to a call that was carried out, or, with a record, to one that was aimed at who is out of bounds.
+    fn tell(&mut self, caller: &Caller, call: &str, done: Option<Result<(), Errno>>) -> Answer {
+        if let Some(done) = done {
+            return done.map(|()| 0).into();
+        }
+        self.refuse(caller, call, b"aimed at the guard, the agent or the runtime");
+        Answer::Fail(Errno::EPERM)
+    }
+
+    /// Who is out of bounds for a caller.
+    pub(super) fn out_of_bounds(&self, caller: &Caller) -> Protected {
+        let runtime = if caller.role == Role::Child { self.runtime } else { 0 };
+        Protected([self.guard, self.agent, self.witness, runtime])
     }
 
     /// Whether a process group has a member that is out of bounds for the caller.
     fn holds_protected(&self, group: u32, caller: &Caller) -> bool {
-        let runtime = if caller.role == Role::Child { self.runtime } else { 0 };
-        let members = [self.guard, self.agent, self.witness, runtime];
+        let Protected(members) = self.out_of_bounds(caller);
         members.iter().any(|member| *member != 0 && process::group_of(*member) == Some(group))
-    }
-
-    /// Whether a process or thread is out of bounds for the caller; `ESRCH` for a number that nobody has now.
-    fn is_protected(&self, number: u32, caller: &Caller) -> Result<bool, Errno> {
-        let process = target::process_of(number)?;
-        let runtime = caller.role == Role::Child && process == self.runtime;
-        Ok([self.guard, self.agent, self.witness].contains(&process) || runtime)
     }
 
     /// Decides setpgid(2) into a group that is named: nobody joins one that he may not signal. He could be in his own

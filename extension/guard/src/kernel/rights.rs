@@ -4,7 +4,7 @@
 //!
 //! On Lambda nobody has any capability and all share one user, so there is nothing to compare. Where the guard is
 //! privileged (a container that runs as root), a child that has given its rights up must not get them back through
-//! it. `open`, `names`, `connect` and `send` ask.
+//! it. `open`, `names`, `connect`, `send` and `others` ask.
 
 use super::target;
 
@@ -43,6 +43,16 @@ impl Rights {
     pub fn are_shared_by(&self, thread: u32) -> bool {
         self.0.as_ref().is_none_or(|own| Self::read(thread).as_ref() == Some(own))
     }
+}
+
+/// Whether two threads are of the same users: then the kernel lets either signal the other, without any capability.
+#[must_use]
+pub fn have_same_users(one: u32, other: u32) -> bool {
+    let users = |thread| {
+        let mut bytes = [0; 2048];
+        target::field(target::status(thread, &mut bytes)?, b"Uid:").map(str::to_owned)
+    };
+    users(one).is_some_and(|of_one| users(other).as_ref() == Some(&of_one))
 }
 
 /// Whether only the privileged may bind to this port. The ports may be others by a sysctl that counts for the caller too.

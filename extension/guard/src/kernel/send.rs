@@ -212,7 +212,9 @@ impl Supervisor {
         let judged = self
             .judge_claim(caller, socket, copied)
             .and_then(|()| self.judge_send(caller, number, socket, given))
-            .and_then(|address| Ok((address, self.take_over_control(caller, socket, copied.control)?)));
+            .and_then(|address| {
+                Ok((address, self.take_over_control(notification, caller, socket, copied.control)?))
+            });
         let (address, held) = match judged {
             Ok(judged) => judged,
             Err(error) => return Answer::Fail(error),
@@ -297,6 +299,7 @@ impl Supervisor {
     /// returned so that they live until the message is sent.
     fn take_over_control(
         &mut self,
+        notification: &Notification,
         caller: &Caller,
         socket: &Pinned,
         length: usize,
@@ -322,6 +325,10 @@ impl Supervisor {
                 }
                 _ => return Err(Errno::EPERM),
             }
+        }
+        // Fetched by the caller's number, they may be another one's who has got it since.
+        if !held.is_empty() && !self.was_read_of_caller() && !self.listener.still_waits(notification.id) {
+            return Err(Errno(libc::EINTR));
         }
         self.scratch.control = control;
         Ok(held)
@@ -375,7 +382,7 @@ impl Supervisor {
         }
         self.judge_claim(caller, socket, copied)?;
         let address = self.judge_send(caller, number, socket, given.as_ref())?;
-        let held = self.take_over_control(caller, socket, copied.control)?;
+        let held = self.take_over_control(notification, caller, socket, copied.control)?;
         let parcel = self.scratch.parcel(copied, &address, flags | libc::MSG_DONTWAIT);
         let length = socket::send(socket.file.as_fd(), &parcel)?;
         drop(held);

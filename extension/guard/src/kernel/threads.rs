@@ -16,6 +16,7 @@ use super::Supervisor;
 use super::answer::Answer;
 use super::beside::Beside;
 use super::crew::{Crew, MAX_IDLE, Place, Ticket, Work};
+use super::numbers;
 use super::shares::Account;
 use super::target::Caller;
 use super::undelivered::digest;
@@ -173,7 +174,7 @@ pub(super) fn wants_processor(stat: &File) -> bool {
 /// Starts one more thread, which finds out what there is to do; `early` before the function can keep it from anything.
 fn start(crew: &Arc<Crew>, supervisor: &Supervisor, early: bool) -> bool {
     let mut member = Member { crew: Arc::clone(crew), supervisor: supervisor.another() };
-    std::thread::Builder::new().stack_size(STACK).spawn(move || member.serve(early)).is_ok()
+    numbers::start_thread(STACK, move || member.serve(early))
 }
 
 /// A thread that answers.

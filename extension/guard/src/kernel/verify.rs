@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::answer::ExpectedExec;
+use super::numbers::Pinned;
 use super::shares::Account;
 use super::target;
 use super::workers::lock;
@@ -70,6 +71,8 @@ struct Pending {
     /// When it was first found to be closed to looks.
     closed_since: Option<Instant>,
     condemned: bool,
+    /// The process that is being killed, where it could be pinned: the number may be another's before it is looked at again.
+    pinned: Option<Pinned>,
     /// What is expected is this change of all that were made.
     changed: u64,
     /// Whether somebody is looking at it.
@@ -295,6 +298,10 @@ impl Verifier {
             return self.judge_settled(process, now, sight);
         };
         pending.closed_since = None;
+        if pending.is_another_now() {
+            self.forget(process);
+            return self.judge_settled(process, now, sight);
+        }
         if pending.condemned {
             return Finding::Condemned;
         }
@@ -320,6 +327,10 @@ impl Verifier {
         let Some(pending) = self.pending.iter_mut().find(|pending| pending.process == process) else {
             return Finding::Closed;
         };
+        if pending.is_another_now() {
+            self.forget(process);
+            return Finding::Closed;
+        }
         if pending.condemned {
             return Finding::Condemned;
         }
@@ -372,7 +383,7 @@ impl Verifier {
 
     /// Notes that `process` is being killed. The signal takes its time: what the process asks for until it is gone is
     /// refused, whatever it seems to run.
-    pub fn condemn(&mut self, process: u32) {
+    pub(super) fn condemn(&mut self, process: u32, pinned: Option<Pinned>) {
         let account = self.pending.iter().find(|pending| pending.process == process);
         let account = account.map_or(Account::Tree(process), |pending| pending.account);
         self.forget(process);
@@ -383,7 +394,11 @@ impl Verifier {
             self.pending.remove(oldest);
         }
         self.changes += 1;
-        self.pending.push(Pending { condemned: true, ..Pending::new(process, self.changes, account) });
+        self.pending.push(Pending {
+            condemned: true,
+            pinned,
+            ..Pending::new(process, self.changes, account)
+        });
     }
 
     /// Forgets a process: it is gone, or was judged anew.
@@ -459,6 +474,7 @@ impl Pending {
             readable: false,
             closed_since: None,
             condemned: false,
+            pinned: None,
         }
     }
 
@@ -472,6 +488,11 @@ impl Pending {
         self.allowed.push(Allowed { thread, file });
         self.readable &= readable;
         Ok(())
+    }
+
+    /// Whether what was condemned is gone, so that another process has its number.
+    fn is_another_now(&self) -> bool {
+        self.pinned.as_ref().is_some_and(|pinned| !pinned.is_there())
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -605,7 +626,7 @@ mod tests {
     #[test]
     fn what_was_killed_stays_condemned_until_it_is_gone() {
         let (own, mut verifier) = in_the_middle();
-        verifier.condemn(own);
+        verifier.condemn(own, None);
         assert_eq!(verifier.look(own, Some(own)), Finding::Condemned);
         let later = Instant::now() + Duration::from_mins(1);
         assert_eq!((0..10).map_while(|_| verifier.look_if_due(later)).count(), LOOKS.len());
@@ -613,8 +634,20 @@ mod tests {
         assert_eq!(verifier.look_if_due(later + Duration::from_secs(6)), Some(own));
         verifier.forget(own);
         assert_eq!(verifier.look(own, None), Finding::Expected);
-        (0..1000).for_each(|process| verifier.condemn(process));
+        (0..1000).for_each(|process| verifier.condemn(process, None));
         assert_eq!(verifier.pending.len(), MAX_CONDEMNED);
+    }
+
+    #[test]
+    fn who_gets_the_number_of_one_that_was_killed_is_not_condemned() {
+        let (own, mut verifier) = in_the_middle();
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pinned = Pinned::of(child.id()).ok();
+        verifier.condemn(own, pinned.clone());
+        assert_eq!(verifier.look(own, None), Finding::Condemned, "until it is reaped");
+        child.wait().unwrap();
+        let expected = if pinned.is_some() { Finding::Expected } else { Finding::Condemned };
+        assert_eq!(verifier.look(own, None), expected);
     }
 
     #[test]

@@ -58,6 +58,12 @@ impl Raised {
         Self(number)
     }
 
+    /// Whether signals reach nobody outside of the wall.
+    #[must_use]
+    pub const fn keeps_signals(self) -> bool {
+        self.0 & PROCESSES != 0
+    }
+
     /// For people: what is refused.
     #[must_use]
     pub fn describe(self) -> String {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use ringfence_records::handoff::WAITS_FOR;
 
 use super::address;
+use super::numbers;
 use super::open;
 use super::registry::Registry;
 use super::shares::Account;
@@ -353,7 +354,7 @@ impl Workers {
 
     fn start(&self) -> bool {
         let shared = Arc::clone(&self.0);
-        std::thread::Builder::new().stack_size(STACK).spawn(move || shared.work()).is_ok()
+        numbers::start_thread(STACK, move || shared.work())
     }
 }
 

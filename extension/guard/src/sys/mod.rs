@@ -9,6 +9,7 @@ pub mod landlock;
 pub mod limit;
 pub mod map;
 pub mod memory;
+pub mod others;
 pub mod process;
 pub mod seccomp;
 pub mod socket;

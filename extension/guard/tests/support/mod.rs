@@ -40,7 +40,7 @@ pub fn bench() -> &'static Path {
         let guard = folder.join("ringfence-exec");
         fs::copy(env!("CARGO_BIN_EXE_ringfence-exec"), &guard).unwrap();
         fs::set_permissions(&guard, fs::Permissions::from_mode(0o711)).unwrap();
-        for program in ["outer", "mark", "race", "escape", "hidden", "signals"] {
+        for program in ["outer", "mark", "race", "escape", "hidden", "signals", "others"] {
             compile(program, &folder.join(program));
         }
         for script in ["benign.py", "agent.py", "files.py", "interrupted.py"] {
@@ -54,7 +54,7 @@ pub fn bench() -> &'static Path {
         fs::create_dir(folder.join("policies")).unwrap();
         // Mounted with the policies, as EFS would be.
         fs::copy("/bin/echo", folder.join("policies/echo")).unwrap();
-        for policy in ["degraded", "off", "races", "tools", "unruled", "writes"] {
+        for policy in ["degraded", "off", "others", "races", "tools", "unruled", "writes"] {
             let name = format!("{policy}.toml");
             fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();
         }
