@@ -139,7 +139,7 @@ impl Supervisor {
     /// Whether the caller, who waits for an answer, runs what it may; a process that does not is killed.
     pub(super) fn look_at(&mut self, caller: &Caller) -> Standing {
         // Before the look, so that nobody is killed for what another one is who has got its number since.
-        let pinned = Pinned::of(caller.process);
+        let pinned = Pinned::of_process(caller.process);
         let seen = verify::look(&self.verifier, caller.process, Some(caller.thread));
         self.act_upon(seen, caller, pinned.ok().as_ref())
     }
@@ -218,7 +218,7 @@ impl Supervisor {
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => {
-                let pinned = Pinned::of(process);
+                let pinned = Pinned::of_process(process);
                 let seen = verify::look(&self.verifier, process, None);
                 self.act_upon(seen, &caller, pinned.ok().as_ref());
             }
