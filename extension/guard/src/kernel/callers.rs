@@ -145,7 +145,7 @@ impl Supervisor {
             return Standing::Expected;
         }
         // Before the look, so that nobody is killed for what another one is who has got its number since.
-        let pinned = Pinned::of(caller.process);
+        let pinned = Pinned::of_process(caller.process);
         let still_waits = || self.listener.still_waits(notification.id);
         let calling = Calling { thread: caller.thread, still_waits: &still_waits };
         let seen = verify::look(&self.verifier, caller.process, Some(calling));
@@ -227,7 +227,7 @@ impl Supervisor {
     fn look_again(&mut self, process: u32) {
         match self.identify(process) {
             Ok(caller) => {
-                let pinned = Pinned::of(process);
+                let pinned = Pinned::of_process(process);
                 let seen = verify::look(&self.verifier, process, None);
                 self.act_upon(seen, &caller, pinned.ok().as_ref());
             }

@@ -6,10 +6,11 @@
 //! opened before the look takes the number's place. It knows no policy. `others` and `callers` call it, and whoever starts
 //! threads.
 
+use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
-use super::target;
+use super::target::{self, ProcPath};
 use super::workers::lock;
 use crate::sys::others::{self, SignalInfo};
 use crate::sys::{Errno, descriptor, process};
@@ -73,22 +74,48 @@ pub(super) struct Pinned {
 }
 
 impl Pinned {
-    /// The process of a number, which may be a thread's.
+    /// The process of a number, which may be a thread's; where there is no `pidfd_open(2)` by its folder in `/proc`, which
+    /// stands for it too (5.1).
     ///
     /// # Errors
-    /// `ESRCH` where it is nobody's; those of `pidfd_open(2)` where there are no such descriptors.
+    /// `ESRCH` where it is nobody's; others where there are no such descriptors.
     pub(super) fn of(number: u32) -> Result<Self, Errno> {
-        match descriptor::pidfd(number, false) {
-            Ok(descriptor) => Ok(Self { process: number, descriptor: Arc::new(descriptor) }),
+        match Self::of_process(number) {
             // A thread that is not its process's first.
-            Err(Errno(libc::EINVAL | libc::ENOENT)) => {
-                let process = target::process_of(number)?;
-                let descriptor = Arc::new(descriptor::pidfd(process, false)?);
-                process::kill_thread(process, number, 0)?;
-                Ok(Self { process, descriptor })
-            }
+            Err(Errno(libc::EINVAL | libc::ENOENT)) => Self::of_thread(number, Self::of_process),
+            Err(Errno(libc::ENOSYS | libc::EPERM)) => match Self::by_folder(number) {
+                Ok(pinned) if target::process_of(number)? == number => Ok(pinned),
+                Ok(_) => Self::of_thread(number, Self::by_folder),
+                Err(error) => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    /// The same of a process's own number, and by `pidfd_open(2)` only, which costs less than a look into `/proc`.
+    ///
+    /// # Errors
+    /// Those of `pidfd_open(2)`.
+    pub(super) fn of_process(process: u32) -> Result<Self, Errno> {
+        let descriptor = descriptor::pidfd(process, false)?;
+        Ok(Self { process, descriptor: Arc::new(descriptor) })
+    }
+
+    fn by_folder(process: u32) -> Result<Self, Errno> {
+        let mut path = ProcPath::new();
+        let _ = write!(path, "/proc/{process}");
+        let path = path.as_c_str().ok_or(Errno::EINVAL)?;
+        match descriptor::open_at(None, path, libc::O_RDONLY | libc::O_DIRECTORY) {
+            Ok(descriptor) => Ok(Self { process, descriptor: Arc::new(descriptor) }),
+            Err(Errno::ENOENT) => Err(Errno(libc::ESRCH)),
             Err(error) => Err(error),
         }
+    }
+
+    fn of_thread(number: u32, pin: fn(u32) -> Result<Self, Errno>) -> Result<Self, Errno> {
+        let pinned = pin(target::process_of(number)?)?;
+        process::kill_thread(pinned.process, number, 0)?;
+        Ok(pinned)
     }
 
     /// Whether it has not been reaped: what was read by its number before was read of it.
@@ -125,6 +152,8 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+
+    const NOBODY: u32 = i32::MAX.unsigned_abs();
 
     fn waiting() -> Child {
         Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
@@ -172,9 +201,9 @@ mod tests {
     #[test]
     fn others_are_reached_by_number_and_by_descriptor() {
         let protected = Protected([process::own(), 0, 0, 0]);
-        for pins in [false, true] {
+        for pin in [|_| Err(Errno(libc::ENOSYS)), Pinned::of, Pinned::by_folder] {
             let mut child = waiting();
-            let pinned = Pinned::of(child.id()).ok().filter(|_| pins);
+            let pinned = pin(child.id()).ok();
             end(pinned.as_ref(), child.id(), protected);
             assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
             assert!(pinned.is_none_or(|pinned| !pinned.is_there()));
@@ -184,10 +213,11 @@ mod tests {
     #[test]
     fn a_thread_stands_for_its_process() {
         let (number, _leave) = thread();
-        match Pinned::of(number) {
-            Ok(pinned) => assert!(pinned.process == process::own() && pinned.is_there()),
-            Err(error) => assert_eq!(error, Errno(libc::ENOSYS)),
+        for pinned in [Pinned::of(number), Pinned::of_thread(number, Pinned::by_folder)] {
+            assert!(pinned.is_ok_and(|pinned| pinned.process == process::own() && pinned.is_there()));
         }
-        assert!(Pinned::of(i32::MAX.unsigned_abs()).is_err(), "nobody");
+        for pinned in [Pinned::of(NOBODY), Pinned::by_folder(NOBODY)] {
+            assert_eq!(pinned.unwrap_err(), Errno(libc::ESRCH));
+        }
     }
 }

@@ -206,13 +206,12 @@ impl Supervisor {
         let gone = Some(Err(Errno(libc::EINTR)));
         match pinned {
             _ if !self.listener.still_waits(notification.id) => gone,
-            Ok(pinned) => match vouched.and_then(|()| pinned.signal(signal, info)) {
-                Err(Errno(libc::ENOSYS)) if !self.needs_vouching(caller) => by_number(),
-                sent => Some(sent),
-            },
+            // It is gone, or a platform has descriptors but nothing to signal them with.
+            Ok(pinned) if !pinned.is_there() && !self.needs_vouching(caller) => by_number(),
+            Ok(pinned) => Some(vouched.and_then(|()| pinned.signal(signal, info))),
+            Err(_) if !self.needs_vouching(caller) => by_number(),
             Err(Errno(libc::ESRCH)) => Some(Err(Errno(libc::ESRCH))),
-            Err(_) if self.needs_vouching(caller) => Some(Err(Errno::EPERM)),
-            Err(_) => by_number(),
+            Err(_) => Some(Err(Errno::EPERM)),
         }
     }
 
