@@ -710,7 +710,7 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
             std::thread::spawn(move || other.sweep(&family(), None));
             true
         };
-        registry.sweep_now_and_then(RUNTIME, &Family { order: Some(&order), ..family() });
+        while registry.have_swept(&Family { order: Some(&order), ..family() }).is_none() {}
         assert!(registry.find(unused).is_err());
     }
 
@@ -730,7 +730,7 @@ ctypes.CDLL(None).syscall(ctypes.c_long(int(sys.argv[1])), ctypes.c_long(0))";
             (0..20).for_each(|_| {
                 registry.keeps(udp());
             });
-            registry.sweep_now_and_then(RUNTIME, &Family { order: Some(&order), ..family() });
+            while registry.have_swept(&Family { order: Some(&order), ..family() }).is_none() {}
             taken = std::net::UdpSocket::bind(address).unwrap().into();
         }
     }
