@@ -58,20 +58,9 @@ static int bind_once(void) {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0), error = OUTCOME(bind(fd, (void *)&at, sizeof at));
     return close(fd) || unlink(at.sun_path) ? errno : error;
 }
-/* Of a port that was just closed, which is free only once nobody holds the socket any more. */
-static int bind_port_again(void) {
-    struct sockaddr_in at = inet(ALLOWED, 0);
-    socklen_t length = sizeof at;
-    int fd = socket(AF_INET, SOCK_DGRAM, 0);
-    if (bind(fd, (void *)&at, sizeof at) || getsockname(fd, (void *)&at, &length) || close(fd)) return errno;
-    fd = socket(AF_INET, SOCK_DGRAM, 0);
-    int error = OUTCOME(bind(fd, (void *)&at, sizeof at));
-    return close(fd) ? errno : error;
-}
-enum { KINDS = 5 };
+enum { KINDS = 4 };
 static const struct { const char *name; int (*make)(void); } honest[KINDS] = {
     {"connect", connect_once}, {"open", open_once}, {"exec", exec_once}, {"bind", bind_once},
-    {"bind of the same port", bind_port_again},
 };
 /* How long something was held at most, or is held yet. */
 static double held_for(void) {
