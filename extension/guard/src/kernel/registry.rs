@@ -272,12 +272,12 @@ impl Registry {
         let mut sockets = self.sockets();
         let asked = sockets.sweeps;
         loop {
-            let gets_on = !sockets.may_sweep() && sockets.under_way.len() < MAX_SWEEPS;
-            let mut has_somebody = true;
+            let mut gets_on = sockets.under_way.len() < MAX_SWEEPS;
             if sockets.ended.0 <= asked && sockets.may_sweep() {
                 drop(sockets);
                 match family.order {
-                    Some(order) => has_somebody = order(),
+                    // It may still want a processor to begin on.
+                    Some(order) => gets_on = order(),
                     None => self.sweep(family, None),
                 }
                 sockets = self.sockets();
@@ -285,8 +285,7 @@ impl Registry {
             if sockets.ended.0 > asked {
                 return Some(sockets.ended.1);
             }
-            let waits_for_somebody = has_somebody && sockets.under_way.is_empty();
-            let patience = if gets_on || waits_for_somebody { MAX_WAIT_IN_ALL } else { MAX_WAIT };
+            let patience = if gets_on { MAX_WAIT_IN_ALL } else { MAX_WAIT };
             if begun.elapsed() >= patience {
                 return None;
             }
