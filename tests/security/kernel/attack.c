@@ -91,8 +91,8 @@ static int say_without_leader(void) {
 }
 
 static const struct attack *const tables[] = {network, sockets, programs, signals, others, opens,
-                                             floods, races, review, review2, stalls, architecture,
-                                             memories};
+                                             floods, races, review, review2, review3, stalls,
+                                             architecture, memories};
 
 int main(int argc, char **argv) {
     self = argv[0];
@@ -101,6 +101,8 @@ int main(int argc, char **argv) {
         if (argc > 2 && !strcmp(argv[2], "late")) return sleep(6), 42;
         /* For races: a datagram to the port says that the wrong program runs and reaches the network. */
         if (argc > 1 && !strcmp(argv[1], "beat")) return beat();
+        if (argc > 1 && !strcmp(argv[1], "chain")) return be_a_chain();
+        if (argc > 1 && !strcmp(argv[1], "unread")) return be_unread();
         int port = argc > 2 ? atoi(argv[2]) : 0;
         if (!port) return 42;
         marked = inet(ALLOWED, port);

@@ -45,7 +45,7 @@ struct attack {
 };
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
-    review2[], stalls[], architecture[], memories[];
+    review2[], review3[], stalls[], architecture[], memories[];
 extern int tries;  /* of a race */
 extern int pinned; /* to one processor */
 extern int guarded;
@@ -64,6 +64,7 @@ int in_child(int (*run)(void));                      /* the outcome of a functio
 int ran(pid_t child);                                /* WORKED if the child became the marked program */
 double now(void);
 void pin(int processor);
+int be_a_chain(void), be_unread(void); /* the same of programs that were swapped in (review3.c) */
 int beat(void); /* what the marked program does to show how long it runs, in memory that it finds at a descriptor */
 enum { BEAT = 109 };
 struct beat { volatile int ready, flag; volatile double first, last; };

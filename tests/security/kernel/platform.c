@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -67,6 +68,10 @@ int main(int argc, char **argv) {
     dup2(socket(AF_INET, SOCK_STREAM, 0), 101);
     close(3), close(4);
     if (geteuid() == 0 && (setgroups(0, 0) || setgid(user) || setuid(user))) return perror("setuid"), 3;
+    /* As many processes and threads as the function may have with all that is there for it. */
+    const char *processes = getenv("ATTACK_PROCESSES");
+    struct rlimit room = {processes ? (rlim_t)atoi(processes) : 0, processes ? (rlim_t)atoi(processes) : 0};
+    if (processes && setrlimit(RLIMIT_NPROC, &room)) return perror("limit of processes"), 3;
     if (stand_in()) return perror("control socket"), 3;
     if (lay(getenv("RINGFENCE_DENIED"))) return perror("denied folder"), 3;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)) return perror("no_new_privs"), 3;

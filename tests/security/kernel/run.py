@@ -19,7 +19,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SOURCES = ["attack", "network", "sockets", "programs", "signals", "others", "opens", "floods", "races"]
-SOURCES += ["review", "review2", "stalls", "architecture", "memory"]
+SOURCES += ["review", "review2", "review3", "stalls", "architecture", "memory"]
 # Attacks on what is there without rules on files written.
 UNRULED = ("memory-", "race-memory")
 PROFILES = ["open", "nested"]
@@ -59,6 +59,7 @@ class Bench:
         denied, own = (pathlib.Path(f"/tmp/ringfence-{kind}-{number}") for kind in ("denied", "open"))
         policy = self.policy.with_name("unruled.toml") if name.startswith(UNRULED) else self.policy
         environment = {"PATH": "/usr/bin:/bin", "RINGFENCE_POLICY": str(policy), "RINGFENCE_DENIED": str(denied)}
+        environment |= {"ATTACK_PROCESSES": "150"} if name.startswith("no-room-") else {}
         environment |= {"RINGFENCE_KILLER": "1"} if name.startswith("guard-killed-") else {}
         try:
             return self.say([*words, name], environment)

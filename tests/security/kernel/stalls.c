@@ -447,6 +447,44 @@ static int short_stalls(void) {
     return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
 }
 
+/* Where the function has as many processes as it may, the guard can start no thread in the place of one that is held up. */
+static pid_t filling[1024];
+static int filled;
+static void fill(void) {
+    while (filled < 1024 && (filling[filled] = fork()) >= 0) {
+        if (!filling[filled]) {
+            prctl(PR_SET_PDEATHSIG, SIGKILL), alarm(60);
+            for (;;) pause();
+        }
+        filled++;
+    }
+}
+static void empty(int leave) {
+    while (filled > leave) kill(filling[--filled], SIGKILL), waitpid(filling[filled], 0, 0);
+}
+static int no_room(void) {
+    prepare(), pin(0);
+    double quiet = connects();
+    stalled = stalled_connect, callers = 1, width = 2048ul << 20, there = inet(ALLOWED, port);
+    start_takers(1, 2), start(call_from_held_memory);
+    double begun = now();
+    while (board->ready < hostiles && now() - begun < 30) usleep(1000);
+    fill();
+    if (filled == 1024) return ABSENT; /* who may do everything has no such limit */
+    /* The hostile process needs room for one thread more. */
+    empty(filled - 2);
+    let_go(), board->until = now() + 10 * WHILE, usleep(200000);
+    fill();
+    double disturbed = 0, longest = 0, round;
+    for (begun = now(); longest <= TOO_LONG && now() - begun < 10 * WHILE; longest = held_for())
+        if ((round = connects()) > disturbed) disturbed = round;
+    end_all();
+    empty(0);
+    if (longest <= TOO_LONG) fprintf(stderr, "held for %.2f s only\n", longest), exit(3);
+    fprintf(stderr, "%d honest connects took %.2f s, and %.3f s without\n", HONEST, disturbed, quiet);
+    return disturbed > TOO_LONG && disturbed > 20 * quiet ? WORKED : EAGAIN;
+}
+
 /* The folder /proc itself: names that it has not shown yet are looked for with its lock, which who makes a folder there, though
    he may not, wants for himself alone. Whoever is new to the guard is looked up there. */
 static void make_in_proc(void) {
@@ -492,5 +530,6 @@ const struct attack stalls[] = {
     {"socket-that-is-held", socket_held, STALL},
     {"answer-to-an-idle-caller", idle_caller, STALL},
     {"short-stalls-again-and-again", short_stalls, STALL}, {"proc-that-is-held", proc_held, STALL},
+    {"no-room-for-threads", no_room, STALL},
     {0},
 };
