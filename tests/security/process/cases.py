@@ -780,32 +780,6 @@ except OSError: won = True
 won = won or time.monotonic() - begun > 4
 os.kill(child, 9); os.waitpid(child, 0)
 """, control=False, alone=True),
-    case("look-ups-flooded", BREACH, "children ask the guarded resolver for allowed names as fast as they can", """
-server = next(line.split()[1] for line in open('/etc/resolv.conf') if line.startswith('nameserver'))
-def flood():
-    sockets = [socket.socket(type=socket.SOCK_DGRAM) for _ in range(200)]
-    index = 0
-    while True:
-        index += 1
-        label = b'n%d' % index
-        name = bytes([len(label)]) + label + b'\\x08internal\\x07example\\0'
-        sockets[index % 200].sendto(struct.pack('!6H', 7, 0x100, 1, 0, 0, 0) + name + struct.pack('!2H', 1, 1), (server, 53))
-children = []
-for _ in range(os.cpu_count()):
-    child = os.fork()
-    if child == 0:
-        try: flood()
-        finally: os._exit(1)
-    children.append(child)
-time.sleep(0.5)
-for _ in range(2):
-    begun = time.monotonic()
-    try: socket.getaddrinfo('docs.example', 80)
-    except OSError: won = True
-    won = won or time.monotonic() - begun > 4
-    if won: break
-for child in children: os.kill(child, 9); os.waitpid(child, 0)
-""", control=False, alone=True),
     case("allowed-address-other-port", STOPPED, "an allowed host at another port", """
 address = socket.gethostbyname('docs.example')
 s = socket.create_connection((address, 4444), 2); s.sendall(mark.encode())
