@@ -33,8 +33,8 @@ def main():
         results += [run_case(service.by(language), case, profiles, options.cache) for case in fitting]
     noticed = [line for result in results for line in result["noticed"]]
     skipped = [line for result in results for line in result["skipped"]]
-    for title, lines in (("skipped", skipped), ("noticed", noticed)):
-        print(*([f"\n{title}:"] + lines if lines else []), sep="\n  ")
+    print(*(f"skipped: {line}" for line in skipped), sep="\n")
+    print(*(["\nnoticed:"] + noticed if noticed else []), sep="\n  ")
     print(f"{len(results)} functions, {len(profiles)} profiles: {len(noticed)} differences, {len(skipped)} skipped")
     sys.exit(1 if noticed else 0)
 

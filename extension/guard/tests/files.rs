@@ -11,6 +11,7 @@ mod support;
 
 use std::process::Output;
 
+use ringfence_tests::skipped;
 use support::{KERNEL, Profile, guarded, signals_wait, text, violations, without};
 
 /// Runs `files.py` in a folder of its own; the folder's name is no part of the results.
@@ -55,8 +56,7 @@ fn programs_get_the_same_results() {
 #[test]
 fn signals_make_nothing_happen_twice() {
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let runs = KERNEL.into_iter().flat_map(|profile| [(profile, "writes"), (profile, "unruled")]);
     for (profile, policy) in runs {

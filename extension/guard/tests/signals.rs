@@ -11,6 +11,7 @@ mod support;
 
 use std::process::Output;
 
+use ringfence_tests::skipped;
 use support::{KERNEL, Profile, guarded, signals_wait, text, without};
 
 fn folder(name: &str) -> String {
@@ -29,8 +30,7 @@ fn shown(run: impl FnOnce(&str) -> Output, name: &str) -> String {
 #[test]
 fn a_signal_ends_a_call_that_waits_as_it_would_without_the_guard() {
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let bare = shown(|folder| without(KERNEL[0], &["@signals", folder]).output().unwrap(), "bare");
     assert!(bare.contains("connect TCP, kill, interrupting: EINTR, handled 1 while it waited\n"), "{bare}");
@@ -53,8 +53,7 @@ fn a_signal_ends_a_call_that_waits_as_it_would_without_the_guard() {
 fn no_connection_is_lost_in_a_storm_of_signals() {
     const RIGHT: &str = "wrong 0, lost 0, many\n";
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let bare = shown(|folder| without(KERNEL[0], &["@signals", folder, "storm"]).output().unwrap(), "calm");
     assert_eq!(bare, RIGHT.repeat(4));
@@ -68,8 +67,7 @@ fn no_connection_is_lost_in_a_storm_of_signals() {
 fn a_connect_that_a_signal_ends_goes_on_by_itself() {
     const RIGHT: &str = "EINTR, ready, sent 1, ended\n";
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let bare = shown(|folder| without(KERNEL[0], &["@signals", folder, "leave"]).output().unwrap(), "left");
     assert_eq!(bare, RIGHT);
@@ -82,8 +80,7 @@ fn a_connect_that_a_signal_ends_goes_on_by_itself() {
 #[test]
 fn those_whose_turn_has_not_come_take_their_signals_too() {
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     for profile in KERNEL {
         let run = |folder: &str| guarded(profile, "races", &["@signals", folder, "crowd"]).output().unwrap();
@@ -108,8 +105,7 @@ except OSError as error: print(repr(error), flush=True)
 fn an_alarm_with_a_handler_that_raises_ends_a_connect() {
     const RIGHT: &str = "TimeoutError('alarm')\n";
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let arguments = ["/usr/bin/python3", "-c", ALARMED];
     assert_eq!(text(&without(KERNEL[0], &arguments).output().unwrap().stdout), RIGHT);
@@ -125,8 +121,7 @@ fn an_alarm_with_a_handler_that_raises_ends_a_connect() {
 fn a_signal_that_others_may_take_ends_no_call_in_a_wrong_way() {
     const RIGHT: &str = "0 are wrong, many\n";
     if !signals_wait() {
-        println!("skipped: WAIT_KILLABLE_RECV is missing here");
-        return;
+        return skipped("WAIT_KILLABLE_RECV is missing here");
     }
     let run =
         |folder: &str| guarded(Profile::Open, "races", &["@signals", folder, "contend"]).output().unwrap();

@@ -13,6 +13,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Command, Stdio};
 
+use ringfence_tests::skipped;
 use support::{KERNEL, Profile, guarded, text, violations, without};
 
 fn benign(profile: Profile) -> std::process::Output {
@@ -448,8 +449,7 @@ fn a_program_is_told_of_no_landlock_rules_that_would_not_bind_it() {
     };
     let bare = tried(without(Profile::Open, &arguments));
     if bare[0] < 4 {
-        eprintln!("skipped: this kernel's Landlock knows no rules on the network");
-        return;
+        return skipped("this kernel's Landlock knows no rules on the network");
     }
     assert!(bare[1] == -libc::EINVAL && bare[2] > 2, "{bare:?}");
     let without_write_rules = tried(guarded(Profile::Open, "races", &arguments));

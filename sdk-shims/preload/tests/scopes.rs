@@ -6,6 +6,7 @@ mod harness;
 use harness::{World, compiled};
 use ringfence_policy::Rule;
 use ringfence_records::message::{ActionKind, Outcome};
+use ringfence_tests::skipped;
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -317,7 +318,7 @@ fn nodes_children_inherit_the_scope_that_starts_them() {
     let Some(node) =
         ["/usr/bin/node", "/usr/local/bin/node"].into_iter().find(|node| std::path::Path::new(node).exists())
     else {
-        return eprintln!("skipped: no node in /usr/bin or /usr/local/bin");
+        return skipped("no node in /usr/bin or /usr/local/bin");
     };
     let hook = concat!(env!("CARGO_MANIFEST_DIR"), "/../node");
     let code = format!(

@@ -2,7 +2,7 @@
 honest call waiting, that call must be quick there), and behind it, where it must not, in profiles `open` (what the
 kernel has) and `nested` (a platform's own filter around it).
 
-`run.py --guard PROGRAM [--quick] [NAME…]`. Needs gcc. What a kernel does not have is listed as absent, and is no
+`run.py --guard PROGRAM [--quick] [NAME…]`. Needs gcc. What a kernel does not have is skipped, and is no
 success of the guard. Ends with "N passed, M failed".
 """
 
@@ -152,8 +152,8 @@ def main() -> int:
         absent += [name] if missing else []
     if given.verbose:
         print("\n".join(passed))
-    if absent:
-        print("absent on this kernel or for this user, so without a control run:", ", ".join(sorted(absent)))
+    for name in sorted(absent):
+        print(f"skipped: {name}: this kernel or this user does not have what it needs, so it has no control run")
     for line in failed:
         print("FAILED", line)
     print(f"{len(table)} attacks; {len(passed)} passed, {len(failed)} failed")

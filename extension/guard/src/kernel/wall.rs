@@ -268,7 +268,7 @@ mod tests {
     ) -> Option<T> {
         const PR_SET_NO_NEW_PRIVS: i32 = 38;
         if landlock::version() < 6 {
-            println!("skipped: Landlock has version {} here", landlock::version());
+            ringfence_tests::skipped(&format!("Landlock has version {} here", landlock::version()));
             return None;
         }
         let thread = std::thread::spawn(move || {
