@@ -48,11 +48,12 @@ pub(crate) async fn serve(agent: Rc<Agent>, listener: Rc<Listener>) {
 async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
     let Ok(peer) = getsockopt(&connection.as_ref(), PeerCredentials) else { return };
     let peer_pid = u32::try_from(peer.pid()).unwrap_or(0);
+    let mut buffer = [0; MAX_MESSAGE];
+    // A guard of another environment that looks for its own agent says nothing and goes: that is no attack.
+    let Ok(Ok(length @ 1..)) = timeout(PATIENCE, connection.receive(&mut buffer)).await else { return };
     if peer.uid() != nix::unistd::getuid().as_raw() {
         return agent.impersonation(peer_pid, "a process of another user connected to the control socket");
     }
-    let mut buffer = [0; MAX_MESSAGE];
-    let Ok(Ok(length)) = timeout(PATIENCE, connection.receive(&mut buffer)).await else { return };
     let Some(hello) = buffer.get(..length).and_then(Hello::decode) else {
         return agent.impersonation(peer_pid, "something that is no guard connected to the control socket");
     };

@@ -6,6 +6,8 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ringfence_records::message;
+
 /// Variables whose values never appear in a record, besides those that hold the role's credentials by name.
 const SECRET_WORDS: [&str; 7] = ["SECRET", "TOKEN", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY"];
 /// Credential variables of the platform.
@@ -77,9 +79,9 @@ impl Settings {
         self.concurrent || self.initialization == "lambda-managed-instances"
     }
 
-    /// The address of the Runtime API, where it is written as one.
+    /// The address of the Runtime API, if it is written as one.
     pub(crate) fn api_address(&self) -> Option<SocketAddr> {
-        self.api.parse().ok()
+        message::address_of_api(&self.api)
     }
 
     /// The host part of it.

@@ -185,6 +185,21 @@ fn a_signal_for_another_process_is_sent_by_the_guard() {
 }
 
 #[test]
+fn a_sampler_may_read_its_own_memory_and_no_one_elses() {
+    const SCRIPT: &str = "import os,ctypes\nc=ctypes.CDLL('libc.so.6')\na=(ctypes.c_char*4)(*b'data');b=(ctypes.c_char*4)()\n\
+        v=lambda t:(ctypes.c_void_p*2)(ctypes.addressof(t),4)\n\
+        f=lambda p:c.process_vm_readv(p,v(b),1,v(a),1,0)\n\
+        print(f(os.getpid()),b.raw,f(os.getppid()))";
+    for profile in KERNEL {
+        let output = guarded(profile, "others", &["/usr/bin/python3", "-c", SCRIPT]).output().unwrap();
+        assert_eq!(text(&output.stdout), "4 b'data' -1\n", "{profile:?}: {}", text(&output.stderr));
+        let records = violations(&output);
+        assert_eq!(records.len(), 1, "{profile:?}: {records:?}");
+        assert!(records.iter().all(|line| line.contains("process_vm_readv")), "{records:?}");
+    }
+}
+
+#[test]
 fn attacks_on_the_supervision_fail() {
     let control = text(&without(Profile::Open, &["@escape", "control"]).output().unwrap().stdout);
     assert!(

@@ -16,6 +16,9 @@ use crate::message::{self, List};
 pub const ENVIRONMENT: &str = "RINGFENCE_FDS";
 /// See [`ENVIRONMENT`]: what follows the descriptors once init is over.
 pub const INVOKED: &str = ",invoked";
+/// See [`ENVIRONMENT`]: what follows that if the runtime speaks to a proxy in front of the Runtime API that only a wrapper
+/// behind the guard named, and then its port on the loopback interface.
+pub const PROXY: &str = ",proxy=";
 /// See [`ENVIRONMENT`]: what follows all that where the program was started in a scope of the function, and then the
 /// scope's limits in decimal.
 pub const SCOPE: &str = ",scope=";
@@ -43,6 +46,9 @@ pub mod covers {
 /// How long a call of the function has waited for the guard, in milliseconds, before a signal may end that wait. A call that a
 /// signal ends sooner was not taken up yet: it would not have waited, and the process plane makes it again.
 pub const WAITS_FOR: u64 = 20;
+
+/// Most proxies in front of the Runtime API that are known before the runtime starts.
+pub const MAX_PROXIES: usize = 2;
 
 /// Most name servers that are remembered, as resolv.conf(5) allows three.
 pub const MAX_NAME_SERVERS: usize = 3;
@@ -72,6 +78,8 @@ pub struct Handoff<'a> {
     pub concurrent: bool,
     /// Address of the Runtime API.
     pub runtime_api: Option<SocketAddr>,
+    /// Proxies in front of it, on this machine.
+    pub proxies: [Option<SocketAddr>; MAX_PROXIES],
     /// The guarded resolver; `None` where there is none.
     pub resolver: Option<SocketAddr>,
     /// Name servers of resolv.conf(5), for which the resolver stands in.
@@ -104,6 +112,7 @@ mod tag {
     pub(super) const FUNCTION: u8 = 15;
     pub(super) const POLICY_HASH: u8 = 16;
     pub(super) const CONCURRENT: u8 = 17;
+    pub(super) const PROXY: u8 = 30;
 }
 
 impl<'a> Handoff<'a> {
@@ -128,6 +137,9 @@ impl<'a> Handoff<'a> {
             if let Some(address) = address {
                 field(tag, &message::encode_address(address));
             }
+        }
+        for address in self.proxies.into_iter().flatten() {
+            field(tag::PROXY, &message::encode_address(address));
         }
         for address in self.name_servers.into_iter().flatten() {
             field(tag::NAME_SERVER, &message::encode_address(address));
@@ -177,6 +189,7 @@ impl<'a> Handoff<'a> {
             concurrent: false,
             report_address: &[],
             runtime_api: None,
+            proxies: [None; MAX_PROXIES],
             resolver: None,
             name_servers: [None; MAX_NAME_SERVERS],
             preload_path: &[],
@@ -184,6 +197,13 @@ impl<'a> Handoff<'a> {
             function: &[],
             policy_hash: &[],
         }
+    }
+
+    /// Returns `true` if a connection to `target` reaches the Runtime API, itself or by a proxy.
+    #[must_use]
+    pub fn leads_to_api(&self, target: SocketAddr) -> bool {
+        let mut known = self.runtime_api.into_iter().chain(self.proxies.into_iter().flatten());
+        known.any(|api| message::leads_to(api, target))
     }
 
     fn set(&mut self, tag: u8, value: &'a [u8]) -> Option<()> {
@@ -197,6 +217,12 @@ impl<'a> Handoff<'a> {
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
+            tag::PROXY => {
+                let proxy = message::decode_address(value)?;
+                if let Some(slot) = self.proxies.iter_mut().find(|slot| slot.is_none()) {
+                    *slot = Some(proxy);
+                }
+            }
             tag::RESOLVER => self.resolver = Some(message::decode_address(value)?),
             tag::REPORT_ADDRESS => self.report_address = value,
             tag::PRELOAD_PATH => self.preload_path = value,
@@ -251,6 +277,7 @@ mod tests {
         handoff.concurrent = true;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());
+        handoff.proxies[0] = Some("127.0.0.1:9002".parse().unwrap());
         handoff.report_address = b"ringfence-report-x";
         assert_eq!(Handoff::decode(&encoded(&handoff)), Some(handoff));
     }

@@ -11,7 +11,9 @@ use ringfence_policy::{Plane, Rule};
 
 use crate::wire::{self, Message, Writer};
 
-pub use crate::address::{ADDRESS_LENGTH, decode_address, encode_address, octets};
+pub use crate::address::{
+    ADDRESS_LENGTH, address_of_api, address_of_proxy, decode_address, encode_address, leads_to, octets,
+};
 pub use crate::coverage::{Coverage, CoverageLine};
 
 /// Start of the abstract name of the guard's socket; the value of `AWS_LAMBDA_RUNTIME_API` follows, so that several
@@ -237,6 +239,8 @@ pub mod tag {
     pub const NO_PRELOAD: u8 = 41;
     /// In a Hello: the process that tells the guard for whom a signal is; 0 where there is none.
     pub const WITNESS: u8 = 42;
+    /// In a Welcome: the platform's own Runtime API, which a wrapper may have hidden from the guard.
+    pub const RUNTIME_API: u8 = 50;
 }
 
 /// Most arguments of a command that a message carries.

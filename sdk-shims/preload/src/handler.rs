@@ -220,6 +220,8 @@ fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
         return flow;
     }
     match call {
+        // A process may read and write its own memory by this call, as samplers do: it is no target of an attack.
+        number::PROCESS_VM_READV | number::PROCESS_VM_WRITEV if own::is_itself(arguments) => Flow::Proceed,
         number::PTRACE => own::dangerous(state, "ptrace"),
         number::PROCESS_VM_READV => own::dangerous(state, "process_vm_readv"),
         number::PROCESS_VM_WRITEV => own::dangerous(state, "process_vm_writev"),

@@ -226,6 +226,13 @@ fn pid_line(text: &[u8]) -> Option<i32> {
     core::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// Returns `true` if the call's first argument names the calling process or thread. Another thread's number is not enough:
+/// it could be another process's by the time that the kernel reads it.
+pub(crate) fn is_itself([target, ..]: [usize; 6]) -> bool {
+    let target = sys::descriptor(target).unsigned_abs();
+    target == sys::process_id() || target == sys::thread_id()
+}
+
 /// A call that only serves attacks.
 #[inline(never)]
 pub(crate) fn dangerous(state: &State, name: &'static str) -> Flow {

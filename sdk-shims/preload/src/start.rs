@@ -3,11 +3,12 @@
 //! It runs before the program, in the only thread. Where the environment does not name our descriptors, or what they
 //! hold is not valid, nothing is patched and nothing is claimed.
 
+use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
-use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, SCOPE};
-use ringfence_records::message::Kind;
+use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, PROXY, SCOPE};
+use ringfence_records::message::{Kind, address_of_proxy};
 use ringfence_records::page::{SIZE, View, WORDS};
 
 use crate::loaded::Text;
@@ -18,6 +19,11 @@ use crate::sys::Errno;
 use crate::table::{Key, Table};
 use crate::{handler, loaded, memory_calls, patch, pins, report, scope, shielded, sys, table};
 
+/// Where a runtime's client finds its API.
+const API: &[u8] = b"AWS_LAMBDA_RUNTIME_API";
+/// Longest value of our own variable.
+const LONGEST: usize = 96;
+
 /// What the process's environment says to us.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Told {
@@ -26,6 +32,10 @@ struct Told {
     invoked: bool,
     /// Limits of the scope in which the program was started.
     scope: u32,
+    /// Port of the runtime's proxy, as the process that started this program knew it; 0 for none.
+    proxy: u16,
+    /// Port of the proxy that the program's own environment names; 0 for none.
+    api: u16,
     /// Sites that a process of the same libc has found.
     sites: &'static [u8],
 }
@@ -36,6 +46,7 @@ pub(crate) fn start(environment: usize) {
     let Some(mut state) = told.descriptors.and_then(load) else {
         return;
     };
+    state.proxy = proxy(&state, &told);
     let patched = patch_libc(&mut state, told.sites);
     let state = state::publish(state);
     if told.invoked {
@@ -57,10 +68,13 @@ fn told(environment: usize) -> Told {
     let variables = (0_usize..1 << 18)
         .map_while(|index| sys::word_at(environment.wrapping_add(index * 8)).filter(|pointer| *pointer != 0));
     for variable in variables {
-        if let Some(value) = value_of(variable, ENVIRONMENT.as_bytes(), 64)
+        if let Some(value) = value_of(variable, ENVIRONMENT.as_bytes(), LONGEST)
             && let Ok(value) = core::str::from_utf8(value)
         {
-            told = Told { sites: told.sites, ..tell(value) };
+            told = Told { sites: told.sites, api: told.api, ..tell(value) };
+        } else if let Some(value) = value_of(variable, API, LONGEST) {
+            let proxy = core::str::from_utf8(value).ok().and_then(address_of_proxy);
+            told.api = proxy.map_or(0, |proxy| proxy.port());
         } else if let Some(value) = value_of(variable, table::VARIABLE, table::ROOM) {
             told.sites = value;
         }
@@ -77,10 +91,19 @@ fn value_of(variable: usize, name: &[u8], limit: usize) -> Option<&'static [u8]>
     sys::string_at(variable + name.len(), limit)?.strip_prefix(b"=")
 }
 
-/// The variable's value: `handoff,state`, perhaps `invoked`, and perhaps `scope=` and its limits.
+/// The port of a proxy in front of the Runtime API. The runtime's own environment names it, as long as wrappers may run; to
+/// all others the library hands it on, whatever environment the function gives them.
+fn proxy(state: &State, told: &Told) -> u16 {
+    let launches = state.started_as == state.handoff.runtime_pid && !told.invoked;
+    let named = SocketAddr::from((Ipv4Addr::LOCALHOST, told.api));
+    if launches && told.api != 0 && !state.handoff.leads_to_api(named) { told.api } else { told.proxy }
+}
+
+/// The variable's value: `handoff,state`, perhaps `invoked`, perhaps a proxy, and perhaps `scope=` and its limits.
 fn tell(value: &str) -> Told {
     let (value, scope) =
         value.split_once(SCOPE).map_or((value, Ok(0)), |(before, limits)| (before, limits.parse()));
+    let (value, proxy) = value.split_once(PROXY).unwrap_or((value, ""));
     let pages = value.strip_suffix(INVOKED);
     // Limits that cannot be read are all of them.
     Told {
@@ -88,6 +111,8 @@ fn tell(value: &str) -> Told {
         invoked: pages.is_some(),
         scope: scope.unwrap_or(u32::MAX),
         sites: &[],
+        proxy: proxy.parse().unwrap_or(0),
+        api: 0,
     }
 }
 
@@ -116,6 +141,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         started_as: sys::process_id(),
         executable,
         proc_device: proc_device(),
+        proxy: 0,
         is_node: runs_node(),
         compiles: memory_calls::compiles(),
         rules,
@@ -278,15 +304,20 @@ mod tests {
             c"NOVALUE",
             c"RINGFENCE_SITES=abc.",
             c"RINGFENCE_SITESX=1",
+            c"AWS_LAMBDA_RUNTIME_API=203.0.113.9:443",
         ];
         let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
         vector.push(0);
-        let expected = Told { descriptors: Some([961, 960]), invoked: true, scope: 0, sites: b"abc." };
+        let expected =
+            Told { descriptors: Some([961, 960]), invoked: true, sites: b"abc.", ..Told::default() };
         assert_eq!(told(vector.as_ptr() as usize), expected);
         assert_eq!(told(0), Told::default());
-        let scoped = Told { descriptors: Some([961, 960]), invoked: false, scope: 3, sites: &[] };
+        let scoped = Told { descriptors: Some([961, 960]), scope: 3, ..Told::default() };
         assert_eq!(tell("961,960,scope=3"), scoped);
         assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, sites: &[], ..expected });
+        let proxied = tell("961,960,invoked,proxy=9002,scope=6");
+        assert_eq!(proxied, Told { proxy: 9002, scope: 6, sites: &[], ..expected });
+        assert_eq!(tell("961,960,proxy=x").proxy, 0);
         assert_eq!(tell("961,960,scope=x").scope, u32::MAX);
     }
 }

@@ -6,6 +6,7 @@
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
+use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Plane, Role, Verdict};
@@ -39,6 +40,8 @@ pub(crate) struct State {
     pub(crate) executable: sys::Identity,
     /// Device of the procfs at /proc.
     pub(crate) proc_device: u64,
+    /// Loopback port of a proxy in front of the Runtime API, which a wrapper behind the guard has named; 0 for none.
+    pub(crate) proxy: u16,
     /// Whether this is Node, going by its name: its client keeps several connections to the API.
     pub(crate) is_node: bool,
     /// Whether the program makes code at run time, as just-in-time compilers do.
@@ -161,6 +164,12 @@ impl State {
     /// then pass on to their own: a filter that every generation installed again would grow without end.
     pub(crate) fn is_fork_of_runtime(&self) -> bool {
         self.started_as == self.handoff.runtime_pid && sys::process_id() != self.started_as
+    }
+
+    /// Returns `true` if a connection to `target` reaches the Runtime API, itself or by a proxy.
+    pub(crate) fn leads_to_api(&self, target: SocketAddr) -> bool {
+        let by_proxy = target.port() == self.proxy && self.proxy != 0 && target.ip().is_loopback();
+        by_proxy || self.handoff.leads_to_api(target)
     }
 
     pub(crate) fn when(&self) -> When {

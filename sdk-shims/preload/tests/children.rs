@@ -248,6 +248,18 @@ fn the_agent_cannot_be_signalled_nor_anyone_be_traced() {
 }
 
 #[test]
+fn a_sampler_may_read_its_own_memory_and_no_one_elses() {
+    let code = "import os,ctypes,threading\nc=ctypes.CDLL('libc.so.6')\na=(ctypes.c_char*4)(*b'data');b=(ctypes.c_char*4)()\n\
+        v=lambda t:(ctypes.c_void_p*2)(ctypes.addressof(t),4)\n\
+        f=lambda p:c.process_vm_readv(p,v(b),1,v(a),1,0)\n\
+        print(f(os.getpid()),b.raw,c.process_vm_writev(os.getpid(),v(a),1,v(b),1,0),f(os.getppid()))\n\
+        t=threading.Thread(target=lambda:print(f(threading.get_native_id())));t.start();t.join()";
+    let ran = World::new("version = 1\nmode = \"enforce\"\n").run(PYTHON, &["-c", code]);
+    assert_eq!(ran.stdout, "4 b'data' 4 -1\n4", "{}", ran.whole());
+    assert_eq!(ran.violations(), ["dangerous_call blocked self_protection process_vm_readv"]);
+}
+
+#[test]
 fn reads_of_credentials_by_native_code_are_seen_once() {
     let program = compiled(
         "getenv",

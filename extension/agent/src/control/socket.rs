@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
-use ringfence_records::message::{CONTROL_SOCKET, Kind, tag};
+use ringfence_records::message::{ADDRESS_LENGTH, CONTROL_SOCKET, Kind, encode_address, tag};
 use ringfence_records::wire::{MAX_MESSAGE, Writer};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
@@ -100,6 +100,9 @@ impl Connection {
         out.number(tag::PID, std::process::id());
         out.bytes(tag::REPORT_ADDRESS, agent.report_name.as_bytes(), 128);
         out.number(tag::RESOLVER_PORT, u32::from(agent.resolver_port));
+        if let Some(api) = agent.settings.api_address() {
+            out.bytes(tag::RUNTIME_API, &encode_address(api), ADDRESS_LENGTH);
+        }
         let descriptors = [agent.page.as_fd().as_raw_fd()];
         let attached = [ControlMessage::ScmRights(&descriptors)];
         let message = [IoSlice::new(out.finish())];

@@ -78,8 +78,10 @@ struct Pipes {
 }
 
 /// Bytes of the socket addresses of the agent: the family, a zero byte, the name.
-fn lengths_of_agents_addresses(runtime_api: usize) -> [u32; 2] {
-    let names = [CONTROL_SOCKET.len() + runtime_api, REPORT_SOCKET.len() + REPORT_SOCKET_RANDOM];
+fn lengths_of_agents_addresses(plan: &Plan) -> [u32; 2] {
+    let expected = CONTROL_SOCKET.len() + plan.settings.runtime_api_text.len();
+    let control = plan.door.as_ref().map_or(expected, |door| door.name_length);
+    let names = [control, REPORT_SOCKET.len() + REPORT_SOCKET_RANDOM];
     names.map(|name| u32::try_from(size_of::<libc::sa_family_t>() + 1 + name).unwrap_or(u32::MAX))
 }
 
@@ -92,7 +94,7 @@ impl Child {
         let bind = super::binds_are_supervised(plan);
         let writes = if super::writes_are_supervised(plan) { Writes::All } else { Writes::Unasked };
         let registry = plan.capabilities.reach == Reach::Registry;
-        let agent_addresses = lengths_of_agents_addresses(plan.settings.runtime_api_text.len());
+        let agent_addresses = lengths_of_agents_addresses(plan);
         let pipes = Pipes { report: descriptor::pipe()?, go: descriptor::pipe()? };
         pages::make_room(&pipes.go.0);
         let guarded: Vec<i32> = FORWARDED.into_iter().chain([libc::SIGCHLD]).collect();

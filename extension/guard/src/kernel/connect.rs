@@ -133,7 +133,7 @@ impl Supervisor {
         let target = self.resolver.filter(|_| self.name_servers.contains(&target)).unwrap_or(target);
         // What was judged and not what was given: the unspecified address is another one on a socket that is bound.
         let encoded = Encoded::like(given, target);
-        let runtime_api = self.runtime_api.is_some_and(|api| leads_to(api, target));
+        let runtime_api = self.leads_to_api(target);
         let mut names = [0; MAX_NAMES];
         let found =
             page::View::new(self.state.page.words()).map_or(0, |view| view.names(target.ip(), &mut names));
@@ -321,12 +321,6 @@ impl Supervisor {
     }
 }
 
-/// Whether `target` is where `api` listens. One that listens on every address does so on all of 127.0.0.0/8.
-fn leads_to(api: SocketAddr, target: SocketAddr) -> bool {
-    let both_here = api.ip().is_loopback() && target.ip().is_loopback();
-    api == target || (both_here && api.port() == target.port())
-}
-
 /// Connects a socket that does not wait. Another thread of the target may have made it one that does since that was looked
 /// at, and everybody's calls would wait for it here.
 fn connect_at_once(limit: &Limit, socket: &Pinned, address: &[u8]) -> Result<(), Errno> {
@@ -351,18 +345,4 @@ fn unix_path(caller: &Caller, given: &[u8]) -> Result<KernelAddress, Errno> {
     out.push(given.get(..UNIX_PATH).unwrap_or_default());
     out.push(path.as_bytes_with_nul());
     Ok(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_runtime_api_has_many_addresses_and_one_port() {
-        let leads = |api: &str, target: &str| leads_to(api.parse().unwrap(), target.parse().unwrap());
-        assert!(leads("127.0.0.1:9001", "127.0.0.1:9001") && leads("127.0.0.1:9001", "127.0.0.5:9001"));
-        assert!(leads("169.254.100.1:9001", "169.254.100.1:9001"));
-        assert!(!leads("127.0.0.1:9001", "127.0.0.1:9002") && !leads("127.0.0.1:9001", "10.0.0.1:9001"));
-        assert!(!leads("169.254.100.1:9001", "127.0.0.1:9001"));
-    }
 }

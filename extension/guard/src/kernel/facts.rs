@@ -1,7 +1,7 @@
 //! What was found out about the launch, for all threads that answer calls. It only ever becomes true.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// The facts.
 #[derive(Debug, Default)]
@@ -10,6 +10,8 @@ pub(super) struct Facts {
     invoked: AtomicBool,
     own_code_is_gone: AtomicBool,
     filters_are_missed: AtomicBool,
+    /// Port of a proxy on the loopback interface; 0 for none.
+    proxy: AtomicU16,
     base_filters: OnceLock<u32>,
 }
 
@@ -30,6 +32,15 @@ impl Facts {
 
     pub(super) fn note_invocation(&self) {
         self.invoked.store(true, Ordering::Release);
+    }
+
+    /// Port of the proxy in front of the Runtime API that a wrapper behind the guard has named; 0 for none.
+    pub(super) fn proxy(&self) -> u16 {
+        self.proxy.load(Ordering::Acquire)
+    }
+
+    pub(super) fn note_proxy(&self, port: u16) {
+        self.proxy.store(port, Ordering::Release);
     }
 
     /// Whether the runtime's process may still be the guard's own code; once.

@@ -8,6 +8,7 @@
 mod acquaintances;
 pub mod address;
 pub mod answer;
+mod api;
 mod api_connections;
 mod beside;
 mod callers;
@@ -190,7 +191,8 @@ struct Supervisor {
     child_filter: bool,
     guard: u32,
     agent: u32,
-    runtime_api: Option<SocketAddr>,
+    /// The Runtime API and the proxies in front of it that were known at the launch.
+    apis: Arc<[SocketAddr]>,
     resolver: Option<SocketAddr>,
     name_servers: Arc<[SocketAddr]>,
 }
@@ -208,6 +210,8 @@ impl Supervisor {
         let _ = listener.wake_on_same_cpu();
         let registry = Arc::new(Registry::default());
         let undelivered = Undelivered::default();
+        let proxies = plan.proxies(agent.as_ref()).into_iter().flatten();
+        let apis = plan.platforms_api(agent.as_ref()).into_iter().chain(proxies).collect();
         Self {
             workers: Workers::new(Arc::clone(&listener), Arc::clone(&registry), undelivered.clone()),
             listener,
@@ -250,7 +254,7 @@ impl Supervisor {
             concurrent: plan.settings.concurrent,
             child_filter: !plan.child_filter.is_empty(),
             guard: process::own(),
-            runtime_api: plan.settings.runtime_api,
+            apis,
             name_servers: plan.name_servers.as_slice().into(),
         }
     }
@@ -287,7 +291,7 @@ impl Supervisor {
             child_filter: self.child_filter,
             guard: self.guard,
             agent: self.agent,
-            runtime_api: self.runtime_api,
+            apis: Arc::clone(&self.apis),
             resolver: self.resolver,
             name_servers: Arc::clone(&self.name_servers),
         }
@@ -377,6 +381,7 @@ impl Supervisor {
             libc::SYS_tgkill => self.signal_thread_of(notification, caller, "tgkill"),
             libc::SYS_rt_tgsigqueueinfo => self.signal_thread_of(notification, caller, "rt_tgsigqueueinfo"),
             call if Setting::is_made_by(call) => self.set_other(notification, caller, call),
+            call if others::is_on_itself(call, notification, caller) => Answer::Continue(others::OWN),
             other => self.refused(caller, other),
         }
     }

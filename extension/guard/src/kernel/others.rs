@@ -18,7 +18,7 @@ use crate::sys::others::{self, SignalInfo};
 use crate::sys::seccomp::Notification;
 use crate::sys::{Errno, landlock, memory, process};
 
-const OWN: RegistersOnly = RegistersOnly::because(
+pub(super) const OWN: RegistersOnly = RegistersOnly::because(
     "the caller's own process or thread: both numbers stay theirs for as long as it waits",
 );
 const BELONGS: RegistersOnly = RegistersOnly::because(
@@ -43,6 +43,18 @@ const LANDLOCK_FOR_FILES: u32 = 3;
 /// Whether a call is one by which the guard signals a process or thread for its caller.
 pub(super) const fn signals_by_number(call: libc::c_long) -> bool {
     matches!(call, libc::SYS_kill | libc::SYS_tkill | libc::SYS_rt_sigqueueinfo)
+}
+
+/// Returns `true` if the caller looks at its own process only, as samplers and debuggers do: it could read the same memory by
+/// itself. Another thread's number is not enough: it could be another process's by the time that the kernel reads it.
+pub(super) fn is_on_itself(call: libc::c_long, notification: &Notification, caller: &Caller) -> bool {
+    let [first, second, ..] = notification.arguments.map(|argument| low_word(argument).unsigned_abs());
+    let is_own = |number: u32| number == caller.process || number == caller.thread;
+    match call {
+        libc::SYS_process_vm_readv | libc::SYS_process_vm_writev => is_own(first),
+        libc::SYS_kcmp => is_own(first) && is_own(second),
+        _ => false,
+    }
 }
 
 impl Supervisor {

@@ -10,6 +10,7 @@ use ringfence_policy::Plane;
 use ringfence_records::message::{self, CoverageLine, Kind, tag};
 use ringfence_records::wire::{self, Message, Writer};
 
+use super::environments;
 use crate::sys::descriptor::{Wait, poll};
 use crate::sys::{Errno, process, socket};
 
@@ -105,29 +106,67 @@ pub struct Agent {
     pub report_address: Vec<u8>,
     /// Port of the guarded resolver on 127.0.0.1; 0 for none.
     pub resolver_port: u16,
+    /// The platform's own Runtime API, if the agent knows it as an address.
+    pub runtime_api: Option<SocketAddr>,
     /// The state page.
     pub state: OwnedFd,
 }
 
 /// A connection to the agent, before the greeting.
 #[derive(Debug)]
-pub struct Door(OwnedFd);
+pub struct Door {
+    connection: OwnedFd,
+    /// Bytes of the socket's abstract name.
+    pub name_length: usize,
+}
 
 impl Door {
-    /// Knocks: connects to the agent of the environment whose Runtime API has this address.
+    /// Knocks: connects to the agent of this environment. Its socket is named for the Runtime API; where a wrapper has
+    /// rewritten that address, it is the agent that was started by the same platform process.
     ///
     /// # Errors
     /// [`AgentError::Missing`] at once where there is none, [`AgentError::Stranger`] where it is not ours.
     pub fn find(runtime_api: &str) -> Result<Self, AgentError> {
+        let name = [message::CONTROL_SOCKET, runtime_api.as_bytes()].concat();
+        let named = Self::connect(&name);
+        // Also another environment of this machine may have its API where this one's proxy listens.
+        let is_ours = |(_, peer): &(Self, u32)| environments::distance(*peer).is_some();
+        if runtime_api.is_empty() || named.as_ref().is_ok_and(is_ours) {
+            return named.map(|(door, _)| door);
+        }
+        match Self::find_by_ancestry(&name) {
+            Some(door) => Ok(door),
+            // Its processes may be numbered in another namespace: then the name is all there is.
+            None => named.map(|(door, _)| door),
+        }
+    }
+
+    /// The agent whose parent is the nearest ancestor of this process; none where two are equally near.
+    fn find_by_ancestry(except: &[u8]) -> Option<Self> {
+        let mut nearest: Option<(usize, Vec<Self>)> = None;
+        for name in environments::other_control_sockets(except) {
+            let Ok((door, peer)) = Self::connect(&name) else { continue };
+            let Some(distance) = environments::distance(peer) else { continue };
+            match &mut nearest {
+                Some((known, _)) if *known < distance => {}
+                Some((known, doors)) if *known == distance => doors.push(door),
+                _ => nearest = Some((distance, vec![door])),
+            }
+        }
+        let (_, mut doors) = nearest?;
+        doors.pop().filter(|_| doors.is_empty())
+    }
+
+    /// A connection to the socket of this abstract name, and the process that listens there.
+    fn connect(name: &[u8]) -> Result<(Self, u32), AgentError> {
         let connection = socket::create(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_NONBLOCK, 0)
             .map_err(AgentError::Missing)?;
-        let name = [message::CONTROL_SOCKET, runtime_api.as_bytes()].concat();
-        socket::connect(connection.as_fd(), &abstract_address(&name)).map_err(AgentError::Missing)?;
+        socket::connect(connection.as_fd(), &abstract_address(name)).map_err(AgentError::Missing)?;
         let peer = socket::peer(connection.as_fd()).map_err(AgentError::Missing)?;
         if peer.user != process::user() && peer.user != 0 {
             return Err(AgentError::Stranger(peer.user));
         }
-        Ok(Self(connection))
+        Ok((Self { connection, name_length: name.len() }, peer.pid))
     }
 
     /// Says who we are and waits for the answer.
@@ -136,12 +175,13 @@ impl Door {
     /// [`AgentError::Silent`] after [`PATIENCE`], [`AgentError::Broken`] where the connection is.
     pub fn greet(self, hello: &Hello<'_>) -> Result<Agent, AgentError> {
         self.say(hello)?;
-        let mut wait = [Wait::readable(self.0.as_raw_fd())];
+        let mut wait = [Wait::readable(self.connection.as_raw_fd())];
         poll(&mut wait, PATIENCE).map_err(|error| AgentError::Broken { call: "poll", error })?;
         let mut buffer = [0_u8; wire::MAX_MESSAGE];
-        match socket::receive(self.0.as_fd(), &mut buffer) {
+        match socket::receive(self.connection.as_fd(), &mut buffer) {
             Ok((length, Some(state))) => {
-                welcome(self.0, buffer.get(..length).unwrap_or_default(), state).ok_or(AgentError::Silent)
+                let welcome = buffer.get(..length).unwrap_or_default();
+                welcomed(self.connection, welcome, state).ok_or(AgentError::Silent)
             }
             Ok(_) | Err(Errno(libc::EAGAIN)) => Err(AgentError::Silent),
             Err(error) => Err(AgentError::Broken { call: "recvmsg", error }),
@@ -156,20 +196,22 @@ impl Door {
         let mut buffer = [0_u8; wire::MAX_MESSAGE];
         let data = hello.encode(&mut buffer).unwrap_or_default();
         let parcel = socket::Parcel { data, flags: libc::MSG_DONTWAIT, ..socket::Parcel::default() };
-        socket::send(self.0.as_fd(), &parcel)
+        socket::send(self.connection.as_fd(), &parcel)
             .map(drop)
             .map_err(|error| AgentError::Broken { call: "sendmsg", error })
     }
 }
 
-fn welcome(connection: OwnedFd, bytes: &[u8], state: OwnedFd) -> Option<Agent> {
+fn welcomed(connection: OwnedFd, bytes: &[u8], state: OwnedFd) -> Option<Agent> {
     let message = Message::parse(bytes).filter(|message| message.kind == Kind::Welcome as u8)?;
-    let mut agent = Agent { connection, pid: 0, report_address: Vec::new(), resolver_port: 0, state };
+    let mut agent =
+        Agent { connection, pid: 0, report_address: Vec::new(), resolver_port: 0, runtime_api: None, state };
     for (tag, value) in message.fields() {
         match tag {
             tag::PID => agent.pid = wire::number(value)?,
             tag::REPORT_ADDRESS if value.len() <= 107 => agent.report_address = value.to_vec(),
             tag::RESOLVER_PORT => agent.resolver_port = port(value)?,
+            tag::RUNTIME_API => agent.runtime_api = message::decode_address(value),
             _ => {}
         }
     }

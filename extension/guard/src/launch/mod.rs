@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod coverage;
+pub mod environments;
 pub mod features;
 pub mod pages;
 pub mod policy;
@@ -19,8 +20,8 @@ pub mod start;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringfence_policy::{CompiledPolicy, Plane};
-use ringfence_records::handoff::Handoff;
-use ringfence_records::message::CoverageLine;
+use ringfence_records::handoff::{Handoff, MAX_PROXIES};
+use ringfence_records::message::{CoverageLine, address_of_proxy};
 
 use crate::filter::profile;
 use crate::kernel;
@@ -28,7 +29,7 @@ use crate::kernel::wall::Raised;
 use crate::kernel::witness::Witness;
 use crate::notice;
 use crate::sys::Errno;
-use agent::{Agent, Door, Hello};
+use agent::{Agent, AgentError, Door, Hello};
 use coverage::Means;
 use features::Features;
 use pages::{Inherited, State};
@@ -68,6 +69,8 @@ pub struct Plan {
     pub child_filter: Vec<u8>,
     /// The language hook that is loaded.
     pub hook: Hook,
+    /// The way to the agent, until it is greeted.
+    pub door: Result<Door, AgentError>,
 }
 
 /// Runs the whole launch. Returns the status to end with; in the process plane it does not return at all.
@@ -107,11 +110,13 @@ impl Plan {
         policy.remarks.extend(unknown);
         let name_servers = resolvers::name_servers();
         let child_filter = child_filter.bytes;
-        Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter, hook }
+        let door = Door::find(&settings.runtime_api_text);
+        Self { settings, policy, runtime, capabilities, name_servers, no_preload, child_filter, hook, door }
     }
 
     fn launch(mut self) -> i32 {
         let child = self.try_kernel_plane();
+        let door = std::mem::replace(&mut self.door, Err(AgentError::Silent));
         if child.is_none() && !self.capabilities.no_new_privileges {
             self.child_filter.clear();
         }
@@ -129,7 +134,10 @@ impl Plan {
             child.into_iter().for_each(kernel::child::Child::abandon);
             return refuse(&self.settings, &hello, &reason);
         }
-        let (agent, trouble) = self.greet(&hello);
+        let (agent, trouble) = match door.and_then(|door| door.greet(&hello)) {
+            Ok(agent) => (Some(agent), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
         let unresolved =
             agent.as_ref().is_none_or(|agent| agent.resolver_port == 0).then(|| NO_RESOLVER.to_owned());
         trouble
@@ -197,13 +205,6 @@ impl Plan {
         }
     }
 
-    fn greet(&self, hello: &Hello<'_>) -> (Option<Agent>, Option<String>) {
-        match Door::find(&self.settings.runtime_api_text).and_then(|door| door.greet(hello)) {
-            Ok(agent) => (Some(agent), None),
-            Err(error) => (None, Some(error.to_string())),
-        }
-    }
-
     fn hand_over(
         self,
         child: Option<kernel::child::Child>,
@@ -264,7 +265,8 @@ impl Plan {
         handoff.runtime_device = self.runtime.identity.device;
         handoff.runtime_inode = self.runtime.identity.inode;
         handoff.concurrent = self.settings.concurrent;
-        handoff.runtime_api = self.settings.runtime_api;
+        handoff.runtime_api = self.platforms_api(agent);
+        handoff.proxies = self.proxies(agent);
         handoff.child_filter = &self.child_filter;
         handoff.function = self.settings.function.as_bytes();
         handoff.policy_hash = self.policy.digest.as_bytes();
@@ -277,6 +279,21 @@ impl Plan {
             *slot = Some(*server);
         }
         handoff
+    }
+
+    /// The platform's own API: the agent knows it, and the guard's variable may be a wrapper's.
+    #[must_use]
+    pub fn platforms_api(&self, agent: Option<&Agent>) -> Option<SocketAddr> {
+        agent.and_then(|agent| agent.runtime_api).or(self.settings.runtime_api)
+    }
+
+    /// Proxies in front of it that are known before the runtime starts: the one that a wrapper before the guard has put
+    /// into its variable, and a web adapter's.
+    #[must_use]
+    pub fn proxies(&self, agent: Option<&Agent>) -> [Option<SocketAddr>; MAX_PROXIES] {
+        let api = self.platforms_api(agent);
+        let wrappers = address_of_proxy(&self.settings.runtime_api_text).filter(|proxy| Some(*proxy) != api);
+        [wrappers, self.settings.adapters_proxy]
     }
 
     fn additions(&self, agent: Option<&Agent>, inherited: &Inherited) -> Additions {

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use ringfence_records::message::{address_of_api, address_of_proxy};
+
 /// Where the layer is unpacked, if the guard cannot tell from its own path.
 const LAYER: &str = "/opt";
 /// Arguments and variables that are taken over; execve(2) itself allows about 2 MiB of them.
@@ -24,6 +26,8 @@ pub struct Settings {
     pub runtime_api_text: String,
     /// The same as an address.
     pub runtime_api: Option<SocketAddr>,
+    /// `AWS_LWA_LAMBDA_RUNTIME_API_PROXY`: where a web adapter finds the API, if that is on this machine.
+    pub adapters_proxy: Option<SocketAddr>,
     /// `AWS_LAMBDA_FUNCTION_NAME`.
     pub function: String,
     /// `RINGFENCE_POLICY`.
@@ -51,7 +55,8 @@ impl Settings {
                 .take(MAX_STRINGS)
                 .filter_map(|(name, value)| variable(&name, &value))
                 .collect(),
-            runtime_api: address(&api),
+            runtime_api: address_of_api(&api),
+            adapters_proxy: text("AWS_LWA_LAMBDA_RUNTIME_API_PROXY").and_then(|text| address_of_proxy(&text)),
             runtime_api_text: api,
             function: text("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default(),
             policy: text("RINGFENCE_POLICY"),
@@ -112,12 +117,6 @@ fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// `host:port` where the host is an address; `localhost` counts as 127.0.0.1.
-fn address(text: &str) -> Option<SocketAddr> {
-    let local = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    local.as_deref().unwrap_or(text).parse().ok()
-}
-
 fn layer() -> PathBuf {
     let own = env::current_exe().ok();
     own.as_deref().and_then(Path::parent).map_or_else(|| PathBuf::from(LAYER), Path::to_path_buf)
@@ -125,7 +124,7 @@ fn layer() -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, command};
+    use super::command;
 
     #[test]
     fn the_further_wrapper_comes_first() {
@@ -133,12 +132,5 @@ mod tests {
         let chained = command(Some("/opt/other-wrapper".into()), arguments.clone().into_iter());
         assert_eq!(chained.first().unwrap().to_bytes(), b"/opt/other-wrapper");
         assert_eq!(command(Some("".into()), arguments.into_iter()).len(), 2);
-    }
-
-    #[test]
-    fn the_runtime_api_may_be_on_loopback_or_link_local() {
-        assert_eq!(address("169.254.100.1:9001").unwrap().port(), 9001);
-        assert!(address("localhost:9001").unwrap().ip().is_loopback());
-        assert!(address("").is_none() && address("runtime.local:80").is_none());
     }
 }

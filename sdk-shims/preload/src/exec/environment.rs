@@ -4,7 +4,7 @@
 //! it is long. The strings stay where they are. It runs in vfork children.
 
 use ringfence_policy::{Action, Decision};
-use ringfence_records::handoff::{ENVIRONMENT, INVOKED, SCOPE};
+use ringfence_records::handoff::{ENVIRONMENT, INVOKED, PROXY, SCOPE};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::judge::decimal;
@@ -165,13 +165,13 @@ fn inherit_denied(state: &State, variable: &[u8]) -> bool {
 /// The strings that are added, each ending in NUL; empty ones are left out.
 struct Added {
     preload: [u8; 1024],
-    descriptors: [u8; 64],
+    descriptors: [u8; 96],
     report: [u8; 160],
 }
 
 impl Default for Added {
     fn default() -> Self {
-        Self { preload: [0; 1024], descriptors: [0; 64], report: [0; 160] }
+        Self { preload: [0; 1024], descriptors: [0; 96], report: [0; 160] }
     }
 }
 
@@ -194,9 +194,15 @@ impl Added {
         let scope: [&[u8]; 2] =
             if limits == 0 { [b"", b""] } else { [SCOPE.as_bytes(), decimal(limits, &mut third)] };
         let [name, numbers] = scope;
+        let mut fourth = [0; 12];
+        let proxy: [&[u8]; 2] = match state.proxy {
+            0 => [b"", b""],
+            port => [PROXY.as_bytes(), decimal(port.into(), &mut fourth)],
+        };
+        let [proxied, port] = proxy;
         join(
             &mut self.descriptors,
-            &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked, name, numbers],
+            &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked, proxied, port, name, numbers],
         );
         if !state.handoff.report_address.is_empty() {
             join(&mut self.report, &[REPORT, b"=", state.handoff.report_address]);

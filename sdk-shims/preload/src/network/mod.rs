@@ -115,7 +115,7 @@ struct Judged {
 fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option<Judged> {
     let canonical = SocketAddr::new(canonical(to.ip()), to.port());
     let instead = to.ip().to_canonical().is_unspecified().then_some(canonical);
-    let runtime_api = state.handoff.runtime_api.is_some_and(|api| canonical == api);
+    let runtime_api = state.leads_to_api(canonical);
     let resolves = is_name_server(state, canonical) || state.handoff.resolver == Some(canonical);
     if scope::refuses_destination(state, canonical, resolves, kind) {
         return None;
