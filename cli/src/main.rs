@@ -4,6 +4,7 @@
 
 mod local;
 mod policy;
+mod review;
 
 use std::process::ExitCode;
 
@@ -23,6 +24,8 @@ enum Command {
     Check(policy::Check),
     /// Print the JSON Schema of the policy language
     Schema,
+    /// Say which records of a log are Ringfence's own, and which are forged, missing or doubled
+    Review(review::Command),
     /// A Lambda service on this machine
     #[command(subcommand)]
     Local(local::Local),
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(command) => command.run(),
         Command::Schema => policy::print_schema(),
+        Command::Review(command) => command.run(),
         Command::Local(command) => command.run(),
     }
 }

@@ -2,10 +2,12 @@
 //!
 //! Violations that are the same within an invocation fold into one line, written when the invocation ends or a second
 //! after the first; a token bucket bounds the lines that an attacker can cause, and what it drops is counted in the
-//! next line that goes through and in the summary. It knows nothing of how violations come to be.
+//! next line that goes through and in the summary. Each line is numbered and signed ([`seal`]). It knows nothing of how
+//! violations come to be.
 
 mod bucket;
 mod fold;
+mod seal;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,11 +17,13 @@ use ringfence_policy::Rule;
 use ringfence_records::message::Report;
 use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation};
 use ringfence_records::redact::Redactor;
+use ringfence_records::seal::MAX_SEAL;
 use ringfence_records::time::Timestamp;
 
 use crate::invocation::Current;
 use bucket::Bucket;
 use fold::{Folded, Folds};
+use seal::Seal;
 
 /// How long a violation may wait for others of its kind.
 pub(crate) const FOLD_FOR: Duration = Duration::from_secs(1);
@@ -41,6 +45,8 @@ pub(crate) struct Emitter {
     pub(crate) identity: Identity,
     sink: Sink,
     buffer: Vec<u8>,
+    /// Made with the first record: until then the agent has no time for it.
+    seal: Option<Seal>,
     bucket: Bucket,
     folds: Folds,
     /// Violations by rule, each counted.
@@ -69,6 +75,7 @@ impl Emitter {
             identity: Identity::default(),
             sink,
             buffer: Vec::new(),
+            seal: None,
             bucket: Bucket::new(Instant::now()),
             folds: Folds::default(),
             by_rule: BTreeMap::new(),
@@ -138,9 +145,13 @@ impl Emitter {
         };
         // Grown at the first record: until then the agent does not need the memory.
         self.buffer.resize(MAX_LINE, 0);
-        if let Some(line) = record(scene).line(&mut self.buffer) {
-            (self.sink)(line);
-        }
+        let room = self.buffer.get_mut(..MAX_LINE - MAX_SEAL).unwrap_or_default();
+        let record = record(scene);
+        let Some(length) = record.line(room).map(<[u8]>::len) else { return };
+        let introduces = record.introduces_key();
+        self.buffer.truncate(length);
+        self.seal.get_or_insert_with(Seal::new).close(&mut self.buffer, introduces);
+        (self.sink)(&self.buffer);
     }
 }
 

@@ -18,5 +18,6 @@ pub mod message;
 pub mod page;
 pub mod record;
 pub mod redact;
+pub mod seal;
 pub mod time;
 pub mod wire;

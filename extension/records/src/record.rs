@@ -147,8 +147,13 @@ pub trait Record {
     /// Those of `out`: where it has no room.
     fn write(&self, out: &mut dyn Write) -> fmt::Result;
 
+    /// Returns `true` for the record that carries the environment's public key ([`crate::seal`]).
+    fn introduces_key(&self) -> bool {
+        false
+    }
+
     /// Writes the line, with its line feed, into `buffer`. `None` where it has no room; a buffer of [`MAX_LINE`]
-    /// bytes always has.
+    /// bytes always has, with [`crate::seal::MAX_SEAL`] to spare.
     fn line<'b>(&self, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let mut line = Line::new(buffer);
         self.write(&mut line).ok()?;

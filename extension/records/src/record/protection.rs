@@ -129,6 +129,10 @@ fn tells_a_refusal(probe: &[u8]) -> bool {
 }
 
 impl Record for Protection<'_> {
+    fn introduces_key(&self) -> bool {
+        true
+    }
+
     fn write(&self, out: &mut dyn Write) -> fmt::Result {
         Object::write(out, |out| {
             head(out, self.moment.time, self.level(), |out| self.message(out))?;
