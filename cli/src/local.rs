@@ -3,12 +3,13 @@
 //! Decides the spelling of the options; must not know how an environment is built.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use ringfence_local::options::{LayerChoice, Network, Options, OutputFormat, Profile, RuntimeKind};
+use ringfence_local::options::{LayerChoice, Network, Options, OutputFormat, Profile, RuntimeKind, Start};
 
 /// The commands below `ringfence local`.
 #[derive(Subcommand)]
@@ -27,9 +28,25 @@ pub(crate) struct Invoke {
     /// The handler, as in app.handler
     #[arg(long)]
     handler: String,
-    /// python3, node, java or provided
+    /// python3.9 to 3.14, nodejs18.x to 24.x, java17 to 25, ruby3.2 to 3.4, dotnet8, provided.al2023;
+    /// or python3, node, java, ruby, provided: what is on PATH
     #[arg(long)]
     runtime: RuntimeKind,
+    /// The interpreter to take in place of one on PATH
+    #[arg(long, value_name = "PATH")]
+    interpreter: Option<PathBuf>,
+    /// As an image on AWS's base image: /lambda-entrypoint.sh with the handler
+    #[arg(long, conflicts_with = "entrypoint")]
+    image: bool,
+    /// As an image with this command: words, or a JSON list; no bootstrap, no wrapper
+    #[arg(long, value_name = "COMMAND", value_parser = command)]
+    entrypoint: Option<Command>,
+    /// Number of the managed runtimes' log descriptor, or none
+    #[arg(long, value_name = "N", default_value = "62", value_parser = log_fd)]
+    log_fd: LogFd,
+    /// Where the APIs are [default: 127.0.0.1:9001]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    api: Option<SocketAddr>,
     /// A policy that goes before the one in the code directory
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
@@ -89,10 +106,19 @@ impl Invoke {
             None if self.no_layer => LayerChoice::None,
             None => LayerChoice::Default,
         };
+        let start = match self.entrypoint {
+            Some(Command(words)) => Start::Command(words),
+            None if self.image => Start::BaseImage,
+            None => Start::Zip,
+        };
         Options {
             code: self.code,
             handler: self.handler,
             runtime: self.runtime,
+            interpreter: self.interpreter,
+            start,
+            log_fd: self.log_fd.0,
+            api: self.api,
             policy: self.policy,
             layer,
             profile: self.profile,
@@ -106,6 +132,28 @@ impl Invoke {
             events: self.events,
         }
     }
+}
+
+/// A command's words.
+#[derive(Debug, Clone)]
+struct Command(Vec<String>);
+
+/// The number of the log descriptor, or none.
+#[derive(Debug, Clone, Copy)]
+struct LogFd(Option<u16>);
+
+fn command(text: &str) -> Result<Command, String> {
+    if text.trim_start().starts_with('[') {
+        return serde_json::from_str(text).map(Command).map_err(|e| format!("no JSON list of words: {e}"));
+    }
+    Ok(Command(text.split_whitespace().map(str::to_owned).collect()))
+}
+
+fn log_fd(text: &str) -> Result<LogFd, String> {
+    if text == "none" {
+        return Ok(LogFd(None));
+    }
+    text.parse().map(|number| LogFd(Some(number))).map_err(|_| "expected a number or none".to_owned())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 # What `ringfence local` hands out as the role's credentials (docs/local.md): they open nothing.
 CREDENTIALS = (
-    "ASIARINGFENCELOCAL00",
-    "ringfence/local/secret/access/key/000000",
-    "RINGFENCE-LOCAL-SESSION-TOKEN-0000000000",
+    "ASIA" "ID6J7ND33WQAEIZA",
+    "XfFPjjZF1hask/jsVVJo" "gTD4CsySJ9WzlQ/ACRNE",
+    "IQoJb3JpZ2luX2Vjv5RcG/07P1M+i8tZ9kVTKXvJ0vkcXkXCbPdD0brlkQPG3A+7HEccQXxZU98QBQfYYP28Fob3BDlXqBF7QXq5"
+    "nnyEK4v/WDOQ6uPesc9ANGuUhFJrFQ7IXJLcShElML5hzDXzASlnWZ0dOmN3wzEKzd3pCX8wHqMtBfwrGevTZc4NnQ4RYos9OA1d"
+    "vA0BrvbW846Zf5VhRdUH4D+LTc51opMpJbX1Xsw61C9z6V9/WKu5HnI1JiDqNqsfg5HVQCo49kXodQhN9wz7OF1keq4c1RnJxAFu"
+    "XL+TkLsfEFJwHKtsTxuxv3e6LDIu8uC2mOm0",
 )
 ATTACKERS = "evil.example"
 

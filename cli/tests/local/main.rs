@@ -14,4 +14,5 @@ mod invocations;
 mod isolation;
 mod network;
 mod run;
+mod runtimes;
 mod usage;

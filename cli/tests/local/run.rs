@@ -39,7 +39,13 @@ pub(crate) fn python(code: &str) -> Function {
 }
 
 impl Function {
+    /// Adds arguments. A second `--runtime` takes the place of the first.
     pub(crate) fn with(mut self, arguments: &[&str]) -> Self {
+        if arguments.contains(&"--runtime")
+            && let Some(at) = self.arguments.iter().position(|a| a == "--runtime")
+        {
+            self.arguments.drain(at..at + 2);
+        }
         self.arguments.extend(arguments.iter().map(|a| (*a).to_owned()));
         self
     }

@@ -83,6 +83,13 @@ fn wrong_usage_is_status_2() {
         &["--concurrency", "2"],
         &["--env", "NOVALUE"],
         &["--bogus"],
+        &["--runtime", "python2.7"],
+        &["--log-fd", "2"],
+        &["--log-fd", "many"],
+        &["--api", "localhost"],
+        &["--entrypoint", ""],
+        &["--entrypoint", "[1]"],
+        &["--image", "--entrypoint", "x"],
     ];
     for mistake in mistakes {
         let seen = python("").event("{}").with(mistake).run();
@@ -90,6 +97,26 @@ fn wrong_usage_is_status_2() {
     }
     assert_eq!(python("").event("no json").run().status, 2);
     assert_eq!(python("").run().status, 2);
+}
+
+#[test]
+fn an_event_beyond_lambdas_limit_is_said_to_be_too_long() {
+    let event = format!("\"{}\"", "a".repeat(7 << 20));
+    let seen = python("").event(&event).run();
+    assert_eq!(seen.status, 2);
+    assert!(
+        seen.errors.trim_end().ends_with("event-0.json: longer than Lambda's limit of 6 MB"),
+        "{}",
+        seen.errors
+    );
+}
+
+#[test]
+fn an_interpreter_that_is_not_there_is_status_3_and_one_line() {
+    let seen = python("").with(&["--runtime", "python3.14", "--interpreter", "/bin/true"]).event("{}").run();
+    assert_eq!(seen.status, 3);
+    let line = "ringfence local: cannot build the environment: find Python 3.14: /bin/true is none\n";
+    assert_eq!(seen.errors, line);
 }
 
 #[test]

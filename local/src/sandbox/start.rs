@@ -4,14 +4,16 @@
 //! called by [`super::init`]; must not know what it starts.
 
 use std::fmt::Display;
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use caps::CapSet;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, getuid, setgroups, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, dup2_stdin, getuid, setgroups, setresgid, setresuid};
 
 use super::plan::{SANDBOX_GID, SANDBOX_UID, StartPlan};
 use super::profile;
@@ -33,6 +35,7 @@ fn prepare(argument: &str) -> Result<StartPlan, String> {
     umask(Mode::from_bits_truncate(0o022));
     // The service and the first process block the signals that they wait for; an exec would hand that down.
     SigSet::empty().thread_set_mask().map_err(failed("unblock signals"))?;
+    plan.log_fd.map_or(Ok(()), place_log)?;
     std::env::set_current_dir(&plan.cwd).map_err(|e| format!("enter {}: {e}", plan.cwd))?;
     setrlimit(Resource::RLIMIT_NOFILE, OPEN_FILES, OPEN_FILES).map_err(failed("setrlimit NOFILE"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("setrlimit CORE"))?;
@@ -43,6 +46,17 @@ fn prepare(argument: &str) -> Result<StartPlan, String> {
         no_new_privileges()?;
     }
     Ok(plan)
+}
+
+/// Moves the log, which came as standard input, to its number; standard input becomes /dev/null.
+fn place_log(number: u16) -> Result<(), String> {
+    let wanted = i32::from(number);
+    let got = fcntl(std::io::stdin(), FcntlArg::F_DUPFD(wanted)).map_err(failed("place the log"))?;
+    if got != wanted {
+        return Err(format!("place the log: descriptor {wanted} is taken"));
+    }
+    let null = File::open("/dev/null").map_err(failed("open /dev/null"))?;
+    dup2_stdin(null).map_err(failed("empty standard input"))
 }
 
 /// Lambda has it set in any case; where there is a filter, its installer sets it.

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::launch::Launch;
-use super::pipes::Pipes;
+use super::pipes::{Form, Pipes};
 use super::records::Origin;
 use super::state::{Extension, Runtime, Shared, Stage, State, Waited};
 use crate::sandbox::Sandbox;
+use crate::sandbox::plan::StartPlan;
 
 /// Lambda's limit for the init phase; after it, init is tried again within the first invocation.
 const INIT_LIMIT: Duration = Duration::from_secs(10);
@@ -165,17 +166,23 @@ impl Lifecycle {
             }
         });
         let plan = self.launch.extension(name, &self.shared.settings);
-        let reader = self.sandbox.spawn(process, plan);
-        let added = reader.and_then(|reader| self.pipes.add(reader, Origin::Extension));
-        added.map_err(|e| crash("Extension.LaunchError", &format!("{name}: {e}")))
+        let started = self.start(process, plan, Origin::Extension);
+        started.map_err(|e| crash("Extension.LaunchError", &format!("{name}: {e}")))
     }
 
     fn start_runtime(&self) -> Result<(), Fault> {
         let process = self.names.fetch_add(1, Ordering::Relaxed);
         self.shared.change(|state| state.runtime.process = Some(process));
-        let reader = self.sandbox.spawn(process, self.launch.runtime(&self.shared.settings));
-        let added = reader.and_then(|reader| self.pipes.add(reader, Origin::Function));
-        added.map_err(|e| crash("Runtime.InvalidEntrypoint", &e.to_string()))
+        let started = self.start(process, self.launch.runtime(&self.shared.settings), Origin::Function);
+        started.map_err(|e| crash("Runtime.InvalidEntrypoint", &e.to_string()))
+    }
+
+    /// Starts a process and has everything read that it writes.
+    fn start(&self, process: u32, plan: StartPlan, origin: Origin) -> std::io::Result<()> {
+        let written = self.sandbox.spawn(process, plan)?;
+        self.pipes.add(written.output, origin, Form::Lines)?;
+        self.pipes.add(written.errors, origin, Form::Lines)?;
+        written.log.map_or(Ok(()), |log| self.pipes.add(log, origin, Form::Frames))
     }
 
     fn await_init(&self, deadline: Instant, done: impl Fn(&State) -> bool) -> Result<(), Fault> {

@@ -2,7 +2,9 @@
 //!
 //! Decides what Lambda decides; must not know name spaces, mounts or files. Called by [`crate::run`].
 
+mod credentials;
 mod extensions_api;
+mod frames;
 pub(crate) mod invoke;
 pub(crate) mod launch;
 pub(crate) mod lifecycle;

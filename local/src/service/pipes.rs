@@ -1,6 +1,6 @@
 //! What function and extensions print, line by line, in the order in which it was written.
 //!
-//! Decides where a line ends and how long it may be. One thread reads all pipes; `flush` reads what is there on the
+//! Decides where a line ends and how long it may be; a log descriptor's records come in frames instead. One thread reads all pipes; `flush` reads what is there on the
 //! caller's thread, so that an invocation's lines come before its END. Must not know who prints.
 
 use std::io::{self, PipeReader, Read};
@@ -11,6 +11,7 @@ use std::thread;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::frames::{self, Frame};
 use super::records::Origin;
 
 /// The longest event that CloudWatch Logs takes, in bytes: longer lines are cut there and go on in the next record.
@@ -28,9 +29,17 @@ pub(crate) struct Pipes {
     on_line: OnLine,
 }
 
+/// What separates the records of a pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Lines,
+    Frames,
+}
+
 struct Pipe {
     reader: Arc<PipeReader>,
     origin: Origin,
+    form: Form,
     partial: Vec<u8>,
 }
 
@@ -49,9 +58,9 @@ impl Pipes {
     }
 
     /// Takes over a pipe until its end.
-    pub(crate) fn add(&self, reader: PipeReader, origin: Origin) -> io::Result<()> {
+    pub(crate) fn add(&self, reader: PipeReader, origin: Origin, form: Form) -> io::Result<()> {
         fcntl(&reader, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        let pipe = Pipe { reader: Arc::new(reader), origin, partial: Vec::new() };
+        let pipe = Pipe { reader: Arc::new(reader), origin, form, partial: Vec::new() };
         self.open.lock().unwrap_or_else(PoisonError::into_inner).push(pipe);
         Ok(())
     }
@@ -95,6 +104,28 @@ impl Pipe {
     }
 
     fn take(&mut self, bytes: &[u8], on_line: &OnLine) {
+        if self.form == Form::Lines {
+            return self.take_lines(bytes, on_line);
+        }
+        self.partial.extend(bytes);
+        loop {
+            match frames::first(&self.partial, LINE_MAX) {
+                Frame::Partial => return,
+                Frame::Whole { from, to } => {
+                    let frame: Vec<u8> = self.partial.drain(..to).collect();
+                    pass(self.origin, frame.get(from..).unwrap_or_default(), on_line);
+                }
+                // Whatever writes no frames writes text: it is shown rather than lost.
+                Frame::Broken => {
+                    self.form = Form::Lines;
+                    let bytes = std::mem::take(&mut self.partial);
+                    return self.take_lines(&bytes, on_line);
+                }
+            }
+        }
+    }
+
+    fn take_lines(&mut self, bytes: &[u8], on_line: &OnLine) {
         for piece in bytes.split_inclusive(|b| *b == b'\n') {
             self.partial.extend(piece);
             if piece.ends_with(b"\n") || self.partial.len() >= LINE_MAX {
@@ -126,7 +157,7 @@ mod tests {
         let copy = Arc::clone(&seen);
         let pipes = Pipes::start(move |_, line| copy.lock().unwrap().push(line.to_owned()));
         let (reader, mut writer) = io::pipe().unwrap();
-        pipes.add(reader, Origin::Function).unwrap();
+        pipes.add(reader, Origin::Function, Form::Lines).unwrap();
         writer.write_all(b"one\ntw").unwrap();
         pipes.flush();
         assert_eq!(*seen.lock().unwrap(), ["one"]);
@@ -134,5 +165,25 @@ mod tests {
         drop(writer);
         pipes.flush();
         assert_eq!(*seen.lock().unwrap(), ["one", "two\n more", "end"]);
+    }
+
+    #[test]
+    fn frames_become_records_and_what_is_none_is_shown_as_lines() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let copy = Arc::clone(&seen);
+        let pipes = Pipes::start(move |_, line| copy.lock().unwrap().push(line.to_owned()));
+        let (reader, mut writer) = io::pipe().unwrap();
+        pipes.add(reader, Origin::Function, Form::Frames).unwrap();
+        for text in ["one\ntwo", "three"] {
+            let mut frame = vec![0xa5, 0x5a, 0, 3];
+            frame.extend(u32::try_from(text.len()).unwrap().to_be_bytes());
+            frame.extend([0; 8]);
+            frame.extend(text.bytes());
+            writer.write_all(&frame).unwrap();
+        }
+        writer.write_all(b"no frame\nat all\n").unwrap();
+        drop(writer);
+        pipes.flush();
+        assert_eq!(*seen.lock().unwrap(), ["one\ntwo", "three", "no frame", "at all"]);
     }
 }
