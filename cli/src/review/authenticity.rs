@@ -105,7 +105,12 @@ impl Review {
             match introduced(public, &body.key) {
                 Some(key) if is_signed(&found.text, body, &key) => self.introduce(&record, key),
                 _ => {
-                    return self.forge(log, line, "it introduces a key that did not sign it", &record.message);
+                    return self.forge(
+                        log,
+                        line,
+                        "it introduces a key that did not sign it",
+                        &record.message,
+                    );
                 }
             }
         }

@@ -39,7 +39,7 @@ const COPY: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-
 const NATIVE: &str = "lib/jni/libaws-lambda-jni.so";
 /// The options of the managed runtimes' command line, but for the log4j agent and the class archive, which are AWS's
 /// own files. The heap is 85 percent of the memory.
-const OPTIONS: &str = "-XX:MaxHeapSize=$((AWS_LAMBDA_FUNCTION_MEMORY_SIZE * 8704 / 10))k -XX:+UseSerialGC \
+const OPTIONS: &str = "-XX:MaxHeapSize=$(((AWS_LAMBDA_FUNCTION_MEMORY_SIZE * 8704 + 5) / 10))k -XX:+UseSerialGC \
     -XX:+TieredCompilation -XX:TieredStopAtLevel=1 --add-opens=java.base/java.io=ALL-UNNAMED \
     -Dorg.crac.Core.Compat=com.amazonaws.services.lambda.crac -XX:+ErrorFileToStderr \
     -Dcom.amazonaws.services.lambda.runtime.api.client.runtimeapi.NativeClient.JNI=/var/runtime/lib/jni/libaws-lambda-jni.so";
@@ -201,5 +201,23 @@ mod tests {
         assert_eq!((java.home.to_str().unwrap(), java.major), ("/usr/lib/jvm/java-17", 17));
         assert!(read_settings("java.home = /x\njava.specification.version = 1.8\n").is_none());
         assert!(read_settings("").is_none());
+    }
+
+    #[test]
+    fn the_command_line_is_lambdas_with_the_handler_last() {
+        let place = tempfile::tempdir().unwrap();
+        let script = bootstrap_text(21, &["a.jar".into(), "b.jar".into()]);
+        bootstrap::write(place.path(), "bootstrap", &script).unwrap();
+        let output = Command::new(place.path().join("bootstrap"))
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            .env("_HANDLER", "App::handler")
+            .env("AWS_LAMBDA_EXEC_WRAPPER", "/bin/echo")
+            .output()
+            .unwrap();
+        let line = String::from_utf8(output.stdout).unwrap();
+        assert!(line.starts_with("/var/lang/bin/java -XX:MaxHeapSize=445645k -XX:+UseSerialGC "), "{line}");
+        let tail = "-classpath /var/runtime/lib/a.jar:/var/runtime/lib/b.jar \
+                    com.amazonaws.services.lambda.runtime.api.client.AWSLambda App::handler\n";
+        assert!(line.ends_with(tail), "{line}");
     }
 }
