@@ -10,6 +10,9 @@ const DESCRIPTOR = /^[0-9]{1,6}$/;
 /** How Node's native functions say that something is not permitted. */
 const EACCES = -13;
 const denied = () => EACCES;
+/** What the launcher says to the hook. Worker threads read it from the real environment; the function and its children do
+ * not see it. */
+const OURS = new Set(['RINGFENCE_REPORT_FD', 'RINGFENCE_CODE']);
 /** Our own way to Node's bindings, past what is put in front of it. */
 const bindings = process.binding;
 
@@ -20,10 +23,24 @@ const reader = once(() => require('./reads.cjs'));
 const hooked = start();
 
 function start() {
+  withdraw(process.env);
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
+  // It reads the descriptor's number, which the function does not see.
+  require('./channel.cjs');
   for (const watch of [libraries, signals, debuggers, requests, bundles, exits, below, evaluations, environment]) installed(watch);
   // Scopes build on these: they must not seem to hold where one is missing.
   return [children, streams, datagrams, names, files].map(installed).every(Boolean);
+}
+
+/** Gives NODE_OPTIONS back as the function and its children would see it without us: the launcher put our option in front,
+ * with a blank behind it where there was a value. Worker threads are made with the options that Node has read. */
+function withdraw(variables) {
+  const own = `--require ${__filename}`;
+  const value = variables.NODE_OPTIONS || '';
+  const at = ` ${value} `.indexOf(` ${own} `);
+  if (at < 0) return;
+  if (value === own) delete variables.NODE_OPTIONS;
+  else variables.NODE_OPTIONS = at === 0 ? value.slice(own.length + 1) : value.slice(0, at - 1) + value.slice(at + own.length);
 }
 
 function installed(watch) {
@@ -271,24 +288,26 @@ function environment() {
     configurable: true,
     value: () => {
       see('all');
-      return variables;
+      const copy = Object.create(Object.getPrototypeOf(variables));
+      for (const key of Object.keys(variables)) if (!OURS.has(key)) copy[key] = variables[key];
+      return copy;
     },
   });
   const watched = new Proxy(shown, {
     get(_, key) {
       if (credentials.has(key)) see(key);
-      return Reflect.get(variables, key);
+      return OURS.has(key) ? undefined : Reflect.get(variables, key);
     },
     set: (_, key, value) => Reflect.set(variables, key, value),
-    has: (_, key) => Reflect.has(variables, key),
+    has: (_, key) => !OURS.has(key) && Reflect.has(variables, key),
     deleteProperty: (_, key) => Reflect.deleteProperty(variables, key),
     defineProperty: (_, key, descriptor) => Reflect.defineProperty(variables, key, descriptor),
-    getOwnPropertyDescriptor: (_, key) => Reflect.getOwnPropertyDescriptor(variables, key),
+    getOwnPropertyDescriptor: (_, key) => (OURS.has(key) ? undefined : Reflect.getOwnPropertyDescriptor(variables, key)),
     getPrototypeOf: () => Reflect.getPrototypeOf(variables),
     setPrototypeOf: (_, prototype) => Reflect.setPrototypeOf(variables, prototype),
     ownKeys() {
       see('names');
-      return Reflect.ownKeys(variables);
+      return Reflect.ownKeys(variables).filter((key) => !OURS.has(key));
     },
   });
   const { writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(process, 'env');

@@ -1,8 +1,9 @@
-# Loads Ringfence's hook, then the sitecustomize that this one stands in front of.
+# Loads Ringfence's hook, takes itself off every search path again, and hands over to the sitecustomize behind it.
 #
 # It decides nothing and must know nothing of what the hook does. The interpreter's `site` module calls it, once,
-# before the function's code. It is kept valid for every Python that a child process may be (2.7 too), because
-# PYTHONPATH is inherited; where the hook has no use, only the chaining is left.
+# before the function's code. Afterwards sys.path, os.environ and the environment of children are what they would be
+# without it: AWS's own bootstrap leaves /opt/python out where PYTHONPATH is set. It is kept valid for every Python
+# that a child process may be (2.7 too).
 import sys
 
 
@@ -17,23 +18,50 @@ def _hook():
         pass
 
 
-def _chain():
-    # Not guarded on purpose: an exception of the customer's own file ends where it would end without us.
-    here = __file__.replace("\\", "/").rpartition("/")[0]
-    path = [entry for entry in sys.path if entry.rstrip("/") != here]
-    if sys.version_info < (3, 5):
-        # Python 2 children do without their site's own file: none of the managed runtimes has one.
-        return
-    import _frozen_importlib
-    import _frozen_importlib_external
+def _withdraw():
+    try:
+        import os
 
-    spec = _frozen_importlib_external.PathFinder.find_spec("sitecustomize", path)
-    if spec is None or spec.loader is None:
+        here = __file__.replace("\\", "/").rpartition("/")[0]
+        sys.path[:] = [entry for entry in sys.path if entry.rstrip("/") != here]
+        sys.path_importer_cache.pop(here, None)
+        _restore(os, here)
+    except Exception:
+        pass
+
+
+def _restore(os, here):
+    value = os.environ.get("PYTHONPATH")
+    entries = (value or "").split(":")
+    if here not in entries:
         return
-    module = _frozen_importlib.module_from_spec(spec)
-    sys.modules["sitecustomize"] = module
-    spec.loader.exec_module(module)
+    entries.remove(here)
+    # The launcher says so that the variable was there and empty: that is not the same as its absence.
+    empty = entries == [here + "/"]
+    if entries and not empty:
+        os.environ["PYTHONPATH"] = ":".join(entries)
+    elif empty:
+        os.environ["PYTHONPATH"] = ""
+    else:
+        del os.environ["PYTHONPATH"]
+    _restore_copy(os)
+
+
+def _restore_copy(os):
+    # posix.environ is what os.environ was made of, unless the hook has put its own object behind both.
+    import posix
+
+    name = b"PYTHONPATH" if sys.version_info >= (3,) else "PYTHONPATH"
+    value = os.environ.get("PYTHONPATH")
+    if value is None:
+        posix.environ.pop(name, None)
+    else:
+        posix.environ[name] = os.fsencode(value) if sys.version_info >= (3,) else value
 
 
 _hook()
-_chain()
+_withdraw()
+# From here on this module is not there. The next one on the path takes its name; where there is none, the error is the one
+# that `site` expects then, and its other faults end where they would end without us. So nothing is caught here.
+del sys.modules["sitecustomize"]
+import sitecustomize  # noqa: E402, F401

@@ -92,6 +92,8 @@ pub struct Handoff<'a> {
     pub function: &'a [u8],
     /// `sha256:…` of the policy, for records without an agent.
     pub policy_hash: &'a [u8],
+    /// What brings the language hook into the runtime's executable, as [`crate::hook::entries`] reads it.
+    pub hook: &'a [u8],
 }
 
 mod tag {
@@ -112,6 +114,7 @@ mod tag {
     pub(super) const FUNCTION: u8 = 15;
     pub(super) const POLICY_HASH: u8 = 16;
     pub(super) const CONCURRENT: u8 = 17;
+    pub(super) const HOOK: u8 = 18;
     pub(super) const PROXY: u8 = 30;
 }
 
@@ -149,6 +152,7 @@ impl<'a> Handoff<'a> {
         field(tag::CHILD_FILTER, self.child_filter);
         field(tag::FUNCTION, self.function);
         field(tag::POLICY_HASH, self.policy_hash);
+        field(tag::HOOK, self.hook);
     }
 
     /// Reads a handoff. `None` where it is not one.
@@ -196,6 +200,7 @@ impl<'a> Handoff<'a> {
             child_filter: &[],
             function: &[],
             policy_hash: &[],
+            hook: &[],
         }
     }
 
@@ -229,6 +234,7 @@ impl<'a> Handoff<'a> {
             tag::CHILD_FILTER => self.child_filter = value,
             tag::FUNCTION => self.function = value,
             tag::POLICY_HASH => self.policy_hash = value,
+            tag::HOOK => self.hook = value,
             _ => {}
         }
         Some(())
@@ -279,6 +285,7 @@ mod tests {
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());
         handoff.proxies[0] = Some("127.0.0.1:9002".parse().unwrap());
         handoff.report_address = b"ringfence-report-x";
+        handoff.hook = b"PPYTHONPATH=/x\0";
         assert_eq!(Handoff::decode(&encoded(&handoff)), Some(handoff));
     }
 

@@ -4,6 +4,7 @@
 //! - [`message`]: the messages themselves, between guard, agent, preload library and language shims.
 //! - [`page`]: the state page, which the agent writes and every process of the function reads without asking.
 //! - [`handoff`]: the sealed page by which the guard hands policy and addresses down to the preload library.
+//! - [`hook`]: what brings a language hook into a program.
 //! - [`record`]: the lines that users read, written with [`json`], [`time`] and, for all that may hold a secret,
 //!   [`redact`].
 //!
@@ -13,6 +14,7 @@
 mod address;
 mod coverage;
 pub mod handoff;
+pub mod hook;
 pub mod json;
 pub mod message;
 pub mod page;

@@ -2,7 +2,7 @@
 
 import unittest
 
-from run import run
+from run import SHIM, run
 
 NATIVE = 16
 REPORTED, BLOCKED = 1, 2
@@ -42,7 +42,7 @@ class Detections(unittest.TestCase):
     def test_init_libraries_and_scopes_are_everyday_work(self):
         files = {"node_modules/native/index.js": "module.exports = () => process.binding('constants').os !== undefined;\n"}
         code = (
-            "const scopes = require(process.env.NODE_OPTIONS.split(' ')[1].replace('ringfence.cjs', 'scopes.cjs'));\n"
+            f"const scopes = require('{SHIM}/scopes.cjs');\n"
             "process.binding('constants');\n" + EVENT + "console.log(require('native')(), scopes.scope({ tmp: 'deny' }, () => 1));\n"
         )
         self.assertEqual(found(code, "native=deny", files=files), (["true", "1"], []))

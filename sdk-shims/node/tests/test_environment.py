@@ -2,7 +2,7 @@
 
 import unittest
 
-from run import run
+from run import REPORT_FD, run
 
 READ = 9
 
@@ -187,13 +187,13 @@ class TheSame(unittest.TestCase):
     def test_a_socket_that_is_gone_or_has_become_another_file_is_survived_and_left_alone(self):
         code = """
             const fs = require('fs');
-            fs.closeSync(Number(process.env.RINGFENCE_REPORT_FD));
+            fs.closeSync(DESCRIPTOR);
             REPLACE
             require('child_process').execSync('true');
             process.env.AWS_SECRET_ACCESS_KEY;
             console.log(OPENED);
             """
-        outcome = run(code.replace("REPLACE", "").replace("OPENED", "'alive'"), name="index.cjs")
+        outcome = run(code.replace("REPLACE", "").replace("DESCRIPTOR", str(REPORT_FD)).replace("OPENED", "'alive'"), name="index.cjs")
         self.assertEqual((outcome.stdout, outcome.stderr, outcome.messages), ("alive\n", "", []))
         outcome = run("console.log('alive', process.env.AWS_SESSION_TOKEN)", environment={"RINGFENCE_REPORT_FD": "1"})
         self.assertEqual((outcome.stdout, outcome.stderr), ("alive the-token\n", ""))

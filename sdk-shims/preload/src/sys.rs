@@ -406,7 +406,7 @@ pub(crate) fn map_private(file: i32, length: usize) -> Result<&'static mut [u8],
 }
 
 /// Page-aligned memory as words.
-pub(crate) fn as_words(memory: &'static mut [u8]) -> &'static mut [usize] {
+pub(crate) fn as_words(memory: &mut [u8]) -> &mut [usize] {
     // SAFETY: any bytes are words; `align_to_mut` keeps to the aligned middle, which is all of a page-aligned range.
     unsafe { memory.align_to_mut::<usize>().1 }
 }

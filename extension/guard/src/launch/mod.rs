@@ -37,7 +37,7 @@ use policy::Loaded;
 use probe::Capabilities;
 use runtime::Runtime;
 use settings::Settings;
-use shims::Hook;
+use shims::{Hook, Loading};
 use start::{Additions, become_command, say};
 
 /// Status with which a refused start ends, so that the platform's init fails.
@@ -246,11 +246,16 @@ impl Plan {
             None => State::own(launched)?,
         };
         let mut handoff = self.handoff(runtime, kernel, agent);
+        let loading = Loading::new(&self.settings, self.hook, &self.policy.hooks, agent);
+        handoff.hook = &loading.list;
         let preload = self.settings.preload_library();
         handoff.preload_path = preload.as_os_str().as_encoded_bytes();
         let mut inherited = Inherited::place(&pages::seal_handoff(&handoff)?, &state.file)?;
         let mut additions = self.additions(agent, &inherited);
-        inherited.report = shims::add(&mut additions, &self.settings, self.hook, &self.policy.hooks, agent);
+        if shims::is_direct(&self.settings, &self.runtime) {
+            loading.apply(&mut additions, &self.settings);
+        }
+        inherited.report = loading.report;
         Ok((additions, inherited, state))
     }
 

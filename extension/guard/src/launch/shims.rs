@@ -1,11 +1,14 @@
 //! Language hooks: which one fits the runtime, and what its environment or command must say for it to be loaded.
 //!
 //! It goes by the executable's name and by what lies in the layer, and knows nothing of what hooks do. A hook only
-//! adds evidence to records, so one that cannot be loaded is left out. `launch` calls it.
+//! adds evidence to records, so one that cannot be loaded is left out. Behind a wrapper the preload library puts the hook
+//! in, at the exec of the runtime's own executable: no wrapper sees it, and none can overwrite it. `launch` calls it.
 
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+
+use ringfence_records::hook::{self, Entry};
 
 use super::agent::{Agent, abstract_address};
 use super::pages;
@@ -57,6 +60,9 @@ impl Hook {
             return Self::default();
         };
         match (settings.shims, wanted, there) {
+            _ if hook == Self::Python && takes_no_hook(settings, runtime) => {
+                Self::None("python -E, -I and -S leave hooks out")
+            }
             (false, _, _) => Self::None("RINGFENCE_SHIMS=off leaves the language hooks out"),
             (_, false, _) => Self::None(left_out),
             (_, _, false) => Self::None("the layer has no hook for this runtime"),
@@ -76,42 +82,93 @@ impl Hook {
     }
 }
 
-/// Adds what the runtime's hook needs. The descriptor that may come back must stay open until the runtime runs.
+/// What the hook needs to get in, and where it is put.
+#[derive(Debug, Default)]
+pub struct Loading {
+    /// For the handoff: what the preload library adds at the exec of the runtime's executable.
+    pub list: Vec<u8>,
+    /// A descriptor that must stay open until the runtime runs.
+    pub report: Option<OwnedFd>,
+}
+
+impl Loading {
+    /// Lists what the hook needs.
+    #[must_use]
+    pub fn new(settings: &Settings, hook: Hook, hooks: &Hooks, agent: Option<&Agent>) -> Self {
+        let mut loading = Self::default();
+        match hook {
+            Hook::None(_) => return loading,
+            Hook::Python => {
+                let path = variable("PYTHONPATH", settings.python_hook().as_os_str().as_bytes());
+                loading.add(Entry::Path(&path));
+            }
+            Hook::Node => {
+                let option = [b"--require ", settings.node_hook().as_os_str().as_bytes()].concat();
+                loading.add(Entry::Option(&variable("NODE_OPTIONS", &option)));
+            }
+            Hook::Java => loading.add(Entry::Argument(&java_option(settings))),
+        }
+        if !hooks.words.is_empty() {
+            loading.add(Entry::Set(&variable(CODE, hooks.words.as_bytes())));
+        }
+        if matches!(hook, Hook::Node | Hook::Java)
+            && let Some(report) = agent.and_then(|agent| report_socket(agent).ok())
+        {
+            let number = report.as_raw_fd().to_string();
+            loading.add(Entry::Set(&variable(REPORT_DESCRIPTOR, number.as_bytes())));
+            loading.report = Some(report);
+        }
+        loading
+    }
+
+    fn add(&mut self, entry: Entry<'_>) {
+        entry.encode(|part| self.list.extend_from_slice(part));
+    }
+
+    /// Puts the variables into the runtime's environment.
+    pub fn apply(&self, additions: &mut Additions, settings: &Settings) {
+        for entry in hook::entries(&self.list).filter(|entry| !entry.name().is_empty()) {
+            let name = String::from_utf8_lossy(entry.name()).into_owned();
+            let gained = entry.gained(settings.variable(&name)).concat();
+            additions.set(&name, gained.get(name.len() + 1..).unwrap_or_default());
+        }
+    }
+}
+
+fn variable(name: &str, value: &[u8]) -> Vec<u8> {
+    [name.as_bytes(), b"=", value].concat()
+}
+
+/// Whether the guard itself puts the hook in: where it starts the runtime directly, or where no preload library could do
+/// it behind the wrappers. Wrappers would see the hook's variables, and may overwrite them.
 #[must_use]
-pub fn add(
-    additions: &mut Additions,
-    settings: &Settings,
-    hook: Hook,
-    hooks: &Hooks,
-    agent: Option<&Agent>,
-) -> Option<OwnedFd> {
-    if !matches!(hook, Hook::None(_)) && !hooks.words.is_empty() {
-        additions.set(CODE, hooks.words.as_bytes());
-    }
-    if hook == Hook::Python {
-        additions.prepend(settings, "PYTHONPATH", &settings.python_hook());
-    }
-    if hook == Hook::Node {
-        let option = [b"--require ", settings.node_hook().as_os_str().as_bytes()].concat();
-        additions.prepend_option(settings, "NODE_OPTIONS", &option);
-    }
-    if matches!(hook, Hook::Node | Hook::Java) {
-        let report = report_socket(agent?).ok()?;
-        additions.set(REPORT_DESCRIPTOR, report.as_raw_fd().to_string().as_bytes());
-        return Some(report);
-    }
-    None
+pub fn is_direct(settings: &Settings, runtime: &Runtime) -> bool {
+    !settings.preload_library().is_file() || word(settings, runtime) == Some(0)
+}
+
+fn word(settings: &Settings, runtime: &Runtime) -> Option<usize> {
+    runtime.word(&settings.command, settings.variable("PATH").unwrap_or_default())
 }
 
 /// Puts the agent jar into a JVM's command. Not into a variable: for each of those the JVM prints a line on the
 /// function's output. Without the agent's socket the jar does nothing, so it may be in before that is known.
 pub fn add_to_command(settings: &mut Settings, runtime: &Runtime, hook: Hook) {
-    let search = settings.variable("PATH").unwrap_or_default();
-    let word = (hook == Hook::Java).then(|| runtime.word(&settings.command, search)).flatten();
-    let option = [b"-javaagent:", settings.java_hook().as_os_str().as_bytes()].concat();
-    if let (Some(word), Ok(option)) = (word, CString::new(option)) {
+    if hook != Hook::Java || !is_direct(settings, runtime) {
+        return;
+    }
+    if let (Some(word), Ok(option)) = (word(settings, runtime), CString::new(java_option(settings))) {
         settings.command.insert(word + 1, option);
     }
+}
+
+fn java_option(settings: &Settings) -> Vec<u8> {
+    [b"-javaagent:", settings.java_hook().as_os_str().as_bytes()].concat()
+}
+
+/// Whether the command starts a Python that leaves hooks out.
+fn takes_no_hook(settings: &Settings, runtime: &Runtime) -> bool {
+    let words = settings.command.iter().skip(1).map(CString::as_bytes);
+    word(settings, runtime) == Some(0) && hook::python_takes_no_hook(words)
 }
 
 /// A socket under a high number, open at exec, by which write(2) sends a datagram to the agent. The agent goes by the
@@ -185,6 +242,65 @@ mod tests {
         let jar = format!("-javaagent:{}/ringfence/java/ringfence.jar", layer.path().display());
         assert_eq!(settings.command.get(2).unwrap().to_str().unwrap(), jar);
         assert_eq!(settings.command.len(), 6);
+    }
+
+    #[test]
+    fn behind_a_wrapper_the_library_adds_the_jar_and_the_wrapper_does_not_see_it() {
+        let layer = tempfile::tempdir().unwrap();
+        let (mut settings, runtime) = java(layer.path());
+        fs::create_dir_all(layer.path().join("ringfence/lib")).unwrap();
+        fs::write(settings.preload_library(), "").unwrap();
+        add_to_command(&mut settings, &runtime, Hook::Java);
+        assert_eq!(settings.command.len(), 5);
+        settings.command.remove(0);
+        add_to_command(&mut settings, &runtime, Hook::Java);
+        assert_eq!(settings.command.len(), 5, "started directly");
+        let loading = Loading::new(&settings, Hook::Java, &Hooks::default(), None);
+        let jar = format!("A-javaagent:{}/ringfence/java/ringfence.jar\0", layer.path().display());
+        assert_eq!(loading.list, jar.as_bytes());
+    }
+
+    #[test]
+    fn variables_gain_our_part_and_keep_theirs() {
+        let mut settings = Settings::read();
+        settings.layer = "/opt".into();
+        let words = Hooks { words: "native=deny".to_owned(), ..Hooks::default() };
+        let applied = |hook, environment: &[&str]| {
+            let mut settings = settings.clone();
+            settings.environment = environment.iter().map(|text| CString::new(*text).unwrap()).collect();
+            let mut additions = Additions::none();
+            Loading::new(&settings, hook, &words, None).apply(&mut additions, &settings);
+            let all = additions.apply(&settings.environment);
+            all.iter().map(|text| text.to_str().unwrap().to_owned()).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(
+            applied(Hook::Python, &["A=b"]),
+            "A=b|PYTHONPATH=/opt/ringfence/python|RINGFENCE_CODE=native=deny"
+        );
+        assert_eq!(
+            applied(Hook::Node, &["NODE_OPTIONS=--x"]),
+            "NODE_OPTIONS=--require /opt/ringfence/node/ringfence.cjs --x|RINGFENCE_CODE=native=deny"
+        );
+        assert_eq!(applied(Hook::Java, &["A=b"]), "A=b|RINGFENCE_CODE=native=deny");
+        assert_eq!(applied(Hook::default(), &["A=b"]), "A=b");
+    }
+
+    #[test]
+    fn a_python_that_leaves_hooks_out_gets_none() {
+        let layer = tempfile::tempdir().unwrap();
+        fs::create_dir_all(layer.path().join("ringfence/python")).unwrap();
+        let python = layer.path().join("python3.13");
+        fs::copy("/bin/true", &python).unwrap();
+        let mut settings = Settings::read();
+        (settings.layer, settings.shims) = (layer.path().to_owned(), true);
+        let mut hook = |words: &[&str]| {
+            let words = [&[python.to_str().unwrap()], words].concat();
+            settings.command = words.iter().map(|word| CString::new(*word).unwrap()).collect();
+            let runtime = Runtime::find(&settings.command, b"");
+            Hook::choose(&settings, &runtime, &Hooks { python: true, ..Hooks::default() }).line()
+        };
+        assert_eq!(hook(&["/var/runtime/bootstrap.py", "-I"]), "language hook: Python");
+        assert_eq!(hook(&["-I", "x.py"]), "language hook: none (python -E, -I and -S leave hooks out)");
     }
 
     #[test]

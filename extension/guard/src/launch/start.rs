@@ -38,15 +38,6 @@ impl Additions {
         self.set(name, &value);
     }
 
-    /// Puts a command-line option in front of those that the variable has, separated by a space.
-    pub fn prepend_option(&mut self, settings: &Settings, name: &str, option: &[u8]) {
-        let value = match settings.variable(name) {
-            Some(previous) if !previous.is_empty() => [option, b" ", previous].concat(),
-            _ => option.to_vec(),
-        };
-        self.set(name, &value);
-    }
-
     /// The environment with these changes.
     #[must_use]
     pub fn apply(&self, environment: &[CString]) -> Vec<CString> {

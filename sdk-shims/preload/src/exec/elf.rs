@@ -96,6 +96,14 @@ impl Head {
         buffer.get_mut(..end)?.copy_from_slice(name.get(..end)?);
         buffer.get(..=end)
     }
+
+    /// What stands behind the interpreter in a script's first line; empty where nothing does.
+    pub(super) fn interpreter_option(&self) -> &[u8] {
+        let line = self.filled().strip_prefix(b"#!").unwrap_or_default();
+        let line = line.split(|byte| matches!(byte, b'\n' | 0)).next().unwrap_or_default().trim_ascii();
+        let name = line.iter().position(|byte| matches!(byte, b' ' | b'\t')).unwrap_or(line.len());
+        line.get(name..).unwrap_or_default().trim_ascii()
+    }
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {

@@ -7,6 +7,7 @@ use ringfence_policy::{Action, Decision};
 use ringfence_records::handoff::{ENVIRONMENT, INVOKED, PROXY, SCOPE};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
+use super::hook;
 use super::judge::decimal;
 use super::search;
 use crate::arch;
@@ -24,8 +25,8 @@ const FEW: usize = 96;
 const ON_STACK: usize = 512;
 /// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
 const MAX_VARIABLES: usize = 1 << 18;
-/// Entries that are added: the library, the descriptors, the report socket, the sites, and the end.
-const ADDED: usize = 5;
+/// Entries that are added: the library, the descriptors, the report socket, the sites, the hook's, and the end.
+const ADDED: usize = 5 + hook::MAX_VARIABLES;
 const WORD: usize = size_of::<usize>();
 /// Variable by which language shims find the report socket.
 const REPORT: &[u8] = b"RINGFENCE_REPORT";
@@ -36,9 +37,10 @@ pub(super) fn with(
     state: &State,
     envp: usize,
     strip: bool,
+    hook: hook::Variables,
     run: impl FnOnce(usize) -> isize,
 ) -> Result<isize, Errno> {
-    let mut added = Added::default();
+    let mut added = Added { hook, ..Added::default() };
     own_stack::with(|| added.fill(state, envp, strip));
     let count = variables(envp).take(MAX_VARIABLES).count();
     if count <= FEW {
@@ -103,7 +105,7 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
     let mut inherits = strip && state.rules.credentials;
     for pointer in variables(envp) {
         let name = name_at(pointer);
-        if replaced(name) || (strip && state.policy.strip_variable(name)) {
+        if replaced(name) || added.hook.replace(name) || (strip && state.policy.strip_variable(name)) {
             continue;
         }
         if strip && search::is_search(name) && search::denied(state, name, pointer + name.len() + 1) {
@@ -120,7 +122,8 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
     // Ours last: the loaders of glibc and musl take the last of several, should another thread slip one in.
     let texts = [&added.preload[..], &added.descriptors, &added.report];
     let given = texts.into_iter().filter(|text| text.first().is_some_and(|byte| *byte != 0));
-    let last = given.map(|text| text.as_ptr() as usize).chain(state.sites.address());
+    let last =
+        given.map(|text| text.as_ptr() as usize).chain(state.sites.address()).chain(added.hook.addresses());
     put_last(theirs, used, ours, last);
 }
 
@@ -167,11 +170,12 @@ struct Added {
     preload: [u8; 1024],
     descriptors: [u8; 96],
     report: [u8; 160],
+    hook: hook::Variables,
 }
 
 impl Default for Added {
     fn default() -> Self {
-        Self { preload: [0; 1024], descriptors: [0; 96], report: [0; 160] }
+        Self { preload: [0; 1024], descriptors: [0; 96], report: [0; 160], hook: hook::Variables::default() }
     }
 }
 

@@ -57,7 +57,7 @@ fn is_steady(path: &[u8]) -> bool {
         && origin_of(path) == Origin::ReadOnly
 }
 
-fn open(request: &Request) -> Result<Owned, Errno> {
+pub(super) fn open(request: &Request) -> Result<Owned, Errno> {
     let mut flags = sys::O_PATH | sys::O_CLOEXEC;
     if request.flags & AT_SYMLINK_NOFOLLOW != 0 {
         flags |= sys::O_NOFOLLOW;

@@ -6,6 +6,7 @@
 
 mod elf;
 mod environment;
+mod hook;
 mod judge;
 mod origin;
 mod search;
@@ -47,13 +48,13 @@ impl Request {
         Self { number: number::EXECVEAT, directory, path, argv, envp, flags }
     }
 
-    /// The call with another environment.
-    fn arguments(&self, envp: usize) -> [usize; 6] {
+    /// The call with other arguments and another environment.
+    fn arguments(&self, argv: usize, envp: usize) -> [usize; 6] {
         if self.number == number::EXECVE {
-            [self.path, self.argv, envp, 0, 0, 0]
+            [self.path, argv, envp, 0, 0, 0]
         } else {
             #[allow(clippy::cast_sign_loss, reason = "as the kernel reads an int")]
-            [self.directory as usize, self.path, self.argv, envp, self.flags, 0]
+            [self.directory as usize, self.path, argv, envp, self.flags, 0]
         }
     }
 }
@@ -189,12 +190,14 @@ fn run(state: &State, request: &Request) -> Flow {
     if is_first {
         own_stack::with(|| runtime_api::withhold(state));
     }
-    environment::with(state, request.envp, strip, |envp| {
-        // Last, since under a limit on memory there may be none for what comes before.
-        if is_first {
-            children::prepare(state);
-        }
-        sys::pass_whole(request.number, request.arguments(envp))
+    hook::with(state, request, |argv, variables| {
+        environment::with(state, request.envp, strip, variables, |envp| {
+            // Last, since under a limit on memory there may be none for what comes before.
+            if is_first {
+                children::prepare(state);
+            }
+            sys::pass_whole(request.number, request.arguments(argv, envp))
+        })
     })
     .map_or_else(|error: Errno| Flow::Done(error.result()), Flow::Done)
 }
