@@ -66,3 +66,40 @@ fn signals_make_nothing_happen_twice() {
         assert_eq!(text(&output.stdout), "wrong {}\n", "{profile:?}, {policy}: {}", text(&output.stderr));
     }
 }
+
+/// Raw calls, since a library that refuses would hide what the kernel plane does.
+#[test]
+fn rules_on_procfs_alone_hold_and_changes_of_names_elsewhere_are_not_asked_about() {
+    const CODE: &str = r"
+import ctypes, os, sys
+folder = sys.argv[1]; os.mkdir(folder); os.symlink('/proc/self/comm', folder + '/link')
+libc = ctypes.CDLL(None, use_errno=True)
+for path in ('/proc/self/comm', folder + '/link', '/proc/thread-self/comm'):
+    ctypes.set_errno(0)
+    opened = libc.syscall(257, -100, path.encode(), os.O_WRONLY)
+    if opened >= 0: os.write(opened, b'taken')
+    print(ctypes.get_errno())
+print(open('/proc/self/comm').read().strip())
+file = folder + '/file'
+os.close(os.open(file, os.O_WRONLY | os.O_CREAT)); os.rename(file, file + '2'); os.unlink(file + '2')
+os.unlink(folder + '/link'); os.rmdir(folder); print('end')
+";
+    for profile in KERNEL {
+        let folder = format!("/tmp/ringfence-procfs-{}-{}", std::process::id(), profile.name());
+        let words = ["/usr/bin/python3", "-c", CODE, &folder];
+        let bare = text(&without(profile, &words).output().unwrap().stdout);
+        assert_eq!(bare, "0\n0\n0\ntaken\nend\n", "{profile:?}: it works without the guard");
+        let output = guarded(profile, "procfs", &words).output().unwrap();
+        assert_eq!(
+            text(&output.stdout),
+            "13\n13\n13\npython3\nend\n",
+            "{profile:?}: {}",
+            text(&output.stderr)
+        );
+        if profile == Profile::Nested {
+            // No Landlock there: the guard judges, and writes down.
+            let told = violations(&output);
+            assert!(told.iter().any(|line| line.contains(r#""rule":"files.deny_write""#)), "{told:?}");
+        }
+    }
+}

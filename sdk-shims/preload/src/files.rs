@@ -84,14 +84,20 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     }
     let when = state.when();
     let everywhere = state.rules.read_in(when.phase);
-    let changes = open.flags & sys::O_ACCMODE != 0;
+    let in_proc = state.rules.write_in_proc && open.writes();
+    let changes = open.flags & sys::O_ACCMODE != 0 || in_proc;
     if !(changes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
     let reads = open.reads() && (everywhere || scoped || state.rules.credentials);
     let verdict = |file: i32, is_pin: bool| {
-        if changes && may_matter(state, file, false) && is_memory(file) {
-            return Some(own::dangerous(state, "write to /proc/<pid>/mem"));
+        if changes && may_matter(state, file, false) {
+            if in_proc && proc_write_denied(state, file, when) {
+                return Some(Flow::Done(Errno::ACCES.result()));
+            }
+            if is_memory(file) {
+                return Some(own::dangerous(state, "write to /proc/<pid>/mem"));
+            }
         }
         let opened = Opened { file, is_pin };
         let is_denied = if everywhere && !scoped && !open.writes() && state.remembered.is_some() {
@@ -120,7 +126,12 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
             (false, _) => sys::pass,
         };
         let result = call(open.number, open.arguments);
-        let Ok(opened) = sys::check(result) else { return Flow::Done(result) };
+        let Ok(opened) = sys::check(result) else {
+            if in_proc && result == Errno::ACCES.result() {
+                note_refused(state, open, when);
+            }
+            return Flow::Done(result);
+        };
         sys::descriptor(opened)
     };
     match verdict(opened, false) {
@@ -255,6 +266,36 @@ fn path_judged(state: &State, path: &[u8], everywhere: bool, when: When) -> Judg
     }
     let credential = Action::ReadCredential { variable: path, by_sdk: false };
     read.max(judged(state, &credential, ActionKind::ReadCredential, path, when))
+}
+
+/// Whether a rule on writing in procfs denies what was opened: by the kernel's name, and by that of the file of the process.
+/// A rule may mean either. No name, no write.
+#[inline(never)]
+fn proc_write_denied(state: &State, opened: i32, when: When) -> bool {
+    let (mut link, mut buffer) = ([0; 32], [0; SHORT]);
+    if !is_procfs(opened) {
+        return false;
+    }
+    let Ok(path) = sys::read_link(sys::CWD, descriptor_path(opened, &mut link), &mut buffer) else {
+        return true;
+    };
+    let length = path.len();
+    let judge = |path: &[u8]| judged(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path, when);
+    let found = judge(path);
+    if found != Judgement::Allowed {
+        return found == Judgement::Denied;
+    }
+    let length = canonical_proc(&mut buffer, length);
+    judge(buffer.get(..length).unwrap_or_default()) == Judgement::Denied
+}
+
+/// Writes down what the rules say of an open in procfs that Landlock, or the kernel, has refused already.
+#[inline(never)]
+fn note_refused(state: &State, open: &Open, when: When) {
+    let flags = sys::O_PATH | sys::O_CLOEXEC | (open.flags & sys::O_NOFOLLOW);
+    if let Ok(pin) = sys::open_raw(open.directory, open.path, flags) {
+        let _ = proc_write_denied(state, pin.0, when);
+    }
 }
 
 /// Whether `opened` is the memory of a process: written to, it undoes the library, or another process's.

@@ -61,13 +61,16 @@ pub(crate) struct Rules {
     pub(crate) map: bool,
     pub(crate) egress: bool,
     pub(crate) bind: bool,
+    /// Rules on writing that may speak of any file.
     pub(crate) write: bool,
+    /// Rules on writing, and all of them speak of procfs.
+    pub(crate) write_in_proc: bool,
     pub(crate) credentials: bool,
     /// By phase: init, invoke, between, shutdown.
     pub(crate) read: [bool; 4],
     /// Whether all rules on reading speak of procfs.
     pub(crate) read_in_proc_only: bool,
-    /// Whether none of them speaks of one of its few files that have a size.
+    /// Whether no rule on reading or writing speaks of one of its few files that have a size.
     pub(crate) procfs_looks_empty: bool,
 }
 
@@ -80,7 +83,8 @@ impl Rules {
             map: policy.has_map_rules(),
             egress: policy.has_egress_rules() && ours(covers::EGRESS),
             bind: policy.has_bind_rules() && ours(covers::BIND),
-            write: policy.has_write_rules() && ours(covers::OPEN_WRITE),
+            write: policy.has_write_rules() && !policy.writes_in_proc_only() && ours(covers::OPEN_WRITE),
+            write_in_proc: policy.writes_in_proc_only() && ours(covers::OPEN_WRITE | covers::OPENS_ASKED),
             credentials: policy.has_credential_rules(),
             read: [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown]
                 .map(|phase| policy.has_read_rules(phase)),
@@ -105,16 +109,17 @@ impl Rules {
     }
 }
 
-/// Whether a rule on reading may speak of a file of procfs that has a size (`proc_set_size` in the kernel's source).
+/// Whether a rule on reading or writing may speak of a file of procfs that has a size (`proc_set_size` in the kernel's source).
 fn may_have_a_size(policy: &CompiledPolicy<'_>) -> bool {
     const SIZED: [&[u8]; 5] = [b"kcore", b"config.gz", b"vmcore", b"profile", b"bus/pci/00/00.0"];
-    policy.denied_read_prefixes().filter_map(|prefix| prefix.strip_prefix(b"/proc/")).any(|start| {
+    let prefixes = policy.denied_read_prefixes().chain(policy.denied_write_prefixes());
+    prefixes.filter_map(|prefix| prefix.strip_prefix(b"/proc/")).any(|start| {
         // A literal start: the rest may be anything. None: the names themselves are asked for.
         start.starts_with(b"bus/") || (!start.is_empty() && SIZED.iter().any(|name| name.starts_with(start)))
     }) || SIZED.iter().any(|name| is_denied_somewhere(policy, name))
 }
 
-/// Whether reading `/proc/<name>` is denied in any phase.
+/// Whether reading or writing `/proc/<name>` is denied in any phase.
 fn is_denied_somewhere(policy: &CompiledPolicy<'_>, name: &[u8]) -> bool {
     let mut path = [0; 32];
     let start = b"/proc/";
@@ -125,7 +130,8 @@ fn is_denied_somewhere(policy: &CompiledPolicy<'_>, name: &[u8]) -> bool {
     [Phase::Init, Phase::Invoke, Phase::Between, Phase::Shutdown].into_iter().any(|phase| {
         [Role::Runtime, Role::Child].into_iter().any(|role| {
             let context = Context { phase, role, strongest: Plane::Process, launched: true };
-            policy.verdict(&Action::OpenRead { path }, &context).decision != Decision::Allow
+            let denies = |action| policy.verdict(&action, &context).decision != Decision::Allow;
+            denies(Action::OpenRead { path }) || denies(Action::OpenWrite { path })
         })
     })
 }
@@ -263,6 +269,23 @@ pub(crate) fn get() -> Option<&'static State> {
 mod tests {
     use super::*;
     use ringfence_policy::{Date, Policy};
+
+    #[test]
+    fn rules_on_writing_in_procfs_have_no_other_file_asked_about() {
+        let rules = |keys: &str, kernel_covers| {
+            let text = format!("version = 1\nmode = \"enforce\"\n[files]\ndeny_write = {keys}\n");
+            let policy = Policy::parse("policy.toml", &text).unwrap().policy;
+            let compiled = policy.compile(Date { year: 2026, month: 11, day: 22 }).unwrap();
+            let rules = Rules::of(&CompiledPolicy::new(&compiled).unwrap(), kernel_covers);
+            (rules.write, rules.write_in_proc, rules.procfs_looks_empty)
+        };
+        assert_eq!(rules("[\"/proc/*/mem\", \"/proc/*/task/*/mem\"]", 0), (false, true, true));
+        assert_eq!(rules("[\"/proc/*/mem\", \"/tmp/x\"]", 0), (true, false, true));
+        assert_eq!(rules("[\"/proc/kcore\"]", 0), (false, true, false), "it has a size");
+        for decided in [covers::OPEN_WRITE, covers::OPENS_ASKED] {
+            assert_eq!(rules("[\"/proc/*/mem\"]", decided), (false, false, true), "the guard judges");
+        }
+    }
 
     #[test]
     fn rules_that_speak_of_files_with_a_size_are_known() {

@@ -55,6 +55,66 @@ fn no_road_leads_to_the_environment() {
     }
 }
 
+/// Rules on procfs alone are held after the open, so that no other file is asked about.
+#[test]
+fn no_road_leads_to_writing_in_procfs_and_files_elsewhere_are_written() {
+    let folder = folder("procfs-written");
+    let link = folder.join("link");
+    std::os::unix::fs::symlink("/proc/self/comm", &link).unwrap();
+    std::os::unix::fs::symlink(&link, folder.join("second")).unwrap();
+    let flags = "os.O_WRONLY";
+    let roads = [
+        "os.open('/proc/self/comm', FLAGS)",
+        "os.open('/proc/%d/comm' % os.getpid(), FLAGS)",
+        "os.open('/proc/self/task/%d/comm' % os.getpid(), FLAGS)",
+        "os.open('/proc/thread-self/comm', FLAGS)",
+        "os.open('/dev/fd/../comm', FLAGS)",
+        "os.open('/proc/self/root/proc/self/comm', FLAGS)",
+        &format!("os.open('{}', FLAGS)", link.display()),
+        &format!("os.open('{}/second', FLAGS | os.O_CREAT, 0o600)", folder.display()),
+        "[os.chdir('/proc/self'), os.open('comm', FLAGS)][1]",
+        "os.open('comm', FLAGS, dir_fd=os.open('/proc/self', os.O_PATH))",
+        "os.open('/proc/self/fd/%d' % os.open('/proc/self/comm', os.O_PATH), FLAGS)",
+        "ctypes.CDLL(None, use_errno=True).syscall(257, -100, b'/proc/self/comm', FLAGS)",
+    ];
+    let attempts = roads.iter().map(|road| (*road, flags)).chain([
+        (roads[0], "os.O_RDWR"),
+        (roads[0], "os.O_WRONLY | os.O_TRUNC"),
+        (roads[0], "os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK"),
+    ]);
+    let world = World::new(
+        "version = 1\nmode = \"enforce\"\n[files]\ndeny_write = [\"/proc/*/comm\", \"/proc/*/task/*/comm\"]\n",
+    );
+    for (threads, (road, flags)) in
+        [false, true].into_iter().flat_map(|threads| attempts.clone().map(move |a| (threads, a)))
+    {
+        let thread =
+            if threads { "threading.Thread(target=time.sleep, args=(9,), daemon=True).start()" } else { "" };
+        let code = format!(
+            "import os,ctypes,threading,time\n{thread}\ntry: os.write({}, b'taken')\nexcept OSError as e: pass\n\
+             print(open('/proc/self/comm').read().strip())\n\
+             f='{}/new'; os.close(os.open(f, os.O_WRONLY|os.O_CREAT, 0o600)); os.rename(f, f+'2'); os.unlink(f+'2'); print('elsewhere', flush=True); os._exit(0)",
+            road.replace("FLAGS", flags),
+            folder.display(),
+        );
+        let control = world.bare(PYTHON, &["-c", &code]);
+        assert_eq!(
+            control.stdout,
+            "taken\nelsewhere",
+            "{road} does not work without the library: {}",
+            control.whole()
+        );
+        let ran = world.run(PYTHON, &["-c", &code]);
+        assert_eq!(ran.stdout, "python3\nelsewhere", "{road} {flags}: {}", ran.whole());
+        assert!(
+            ran.saw(ActionKind::OpenWrite, Outcome::Blocked, Rule::FilesDenyWrite),
+            "{road}: {}",
+            ran.whole()
+        );
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
 #[test]
 fn bits_that_the_kernel_does_not_look_at_hide_no_number() {
     let world = World::new("version = 1\nmode = \"enforce\"\n[files]\ndeny_read = [\"/etc/hostname\"]\n");

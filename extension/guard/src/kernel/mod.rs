@@ -102,10 +102,22 @@ pub fn binds_are_supervised(plan: &Plan) -> bool {
     CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_bind_rules())
 }
 
-/// Whether opens that write and calls that change names are judged: only where a rule speaks of them.
+/// Returns `true` if opens that write and calls that change names are judged: only if a rule speaks of files elsewhere than
+/// in `/proc`. Rules on that alone hold by what keeps the memory of processes: see [`holds_writes_in_proc`].
 #[must_use]
 pub fn writes_are_supervised(plan: &Plan) -> bool {
-    CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.has_write_rules())
+    CompiledPolicy::new(&plan.policy.compiled)
+        .is_ok_and(|policy| policy.has_write_rules() && !policy.writes_in_proc_only())
+}
+
+/// Returns `true` if all rules on writing speak of `/proc`, and this plane holds them: the guard is asked about each open that
+/// writes, or Landlock refuses all of them there.
+#[must_use]
+pub fn holds_writes_in_proc(plan: &Plan, child: &Child) -> bool {
+    let asked = child.asks_besides() & covers::OPENS_ASKED != 0;
+    let refused = child.wall.is_ok_and(wall::Raised::keeps_proc);
+    CompiledPolicy::new(&plan.policy.compiled).is_ok_and(|policy| policy.writes_in_proc_only())
+        && (asked || refused)
 }
 
 /// Lets the child become the runtime and supervises it until it ends. Returns the status to end with.

@@ -3,7 +3,7 @@
 //! The path is copied, looked up as the caller would, and pinned; the verdict is on the kernel's name of what is
 //! pinned; that, and nothing that has the same name by now, is opened again and put into the caller. What may wait (a
 //! FIFO without a reader, a lease, a file on a server) is left to a worker. Without rules on writing nothing is judged, and all
-//! this is for the memory of processes, where Landlock does not keep it. `kernel` calls it.
+//! this is for the memory of processes, where Landlock does not keep it. With rules on `/proc` alone nothing else is judged. `kernel` calls it.
 
 use std::os::fd::{AsFd as _, OwnedFd};
 
@@ -18,6 +18,7 @@ use super::lookup::{self, Found, Lookup, Name, Place, Slot};
 use super::rights::Rights;
 use super::target::{self, Caller, TargetPath};
 use super::workers::Task;
+use crate::sys::file::PROCFS;
 use crate::sys::seccomp::{Listener, Notification};
 use crate::sys::{Errno, file};
 
@@ -207,7 +208,7 @@ impl Supervisor {
         if slot.ends_in_slash() {
             return Err(Errno(libc::EISDIR));
         }
-        if self.policy.has_write_rules() {
+        if self.speaks_of_writes(false) {
             self.judge_write(caller, &slot.path()?)?;
         }
         let flags = request.flags | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_NOCTTY;
@@ -223,7 +224,7 @@ impl Supervisor {
         request: &Request,
         folder: &Found,
     ) -> Result<Answer, Errno> {
-        if self.policy.has_write_rules() {
+        if self.speaks_of_writes(false) {
             let mut path = folder.path()?;
             path.push(b"/(unnamed)");
             self.judge_write(caller, &path)?;
@@ -296,9 +297,14 @@ impl Supervisor {
         give_alone(&self.listener, id, opened, close_on_exec).map(Answer::Done)
     }
 
+    /// Returns `true` if a rule on writing may speak of a file in procfs, or of one elsewhere. The name is the dear part.
+    fn speaks_of_writes(&self, in_proc: bool) -> bool {
+        self.policy.has_write_rules() && (in_proc || !self.policy.writes_in_proc_only())
+    }
+
     /// Judges a write to what was found.
     pub(super) fn judge_found(&mut self, caller: &Caller, found: &Found) -> Result<(), Errno> {
-        if !self.policy.has_write_rules() {
+        if !self.speaks_of_writes(found.file_system == PROCFS) {
             return Ok(());
         }
         let path = found.path()?;

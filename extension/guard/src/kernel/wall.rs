@@ -64,6 +64,12 @@ impl Raised {
         self.0 & PROCESSES != 0
     }
 
+    /// Returns `true` if nothing is written below `/proc`.
+    #[must_use]
+    pub const fn keeps_proc(self) -> bool {
+        self.0 & MEMORY != 0
+    }
+
     /// For people: what is refused.
     #[must_use]
     pub fn describe(self) -> String {

@@ -14,6 +14,8 @@ use super::shims::Hook;
 pub struct Means<'a> {
     /// What the kernel plane decides; bits of [`covers`], 0 where there is no kernel plane.
     pub kernel: u32,
+    /// Whether the kernel plane holds the rules on writing though it judges no other file: all of them speak of `/proc`.
+    pub holds_writes_in_proc: bool,
     /// Why the preload library will not be in the runtime; empty where it will.
     pub no_preload: &'a str,
     /// Whether children get a seccomp filter.
@@ -75,6 +77,7 @@ impl<'a> Means<'a> {
             Rule::EgressAllow | Rule::EgressDeny | Rule::EgressRuntimeApi => self.either(covers::EGRESS, ""),
             Rule::EgressListen => self.either(covers::BIND, ""),
             Rule::SelfProtection => self.either(covers::DANGEROUS, ""),
+            Rule::FilesDenyWrite if self.holds_writes_in_proc => (Some(Plane::Kernel), ""),
             Rule::TmpWrites | Rule::FilesDenyWrite => self.either(covers::OPEN_WRITE, ""),
             Rule::FilesDenyRead => {
                 self.process("process plane: the kernel plane does not supervise opens for reading")
@@ -196,6 +199,13 @@ mod tests {
             missing,
             [Rule::ProcessShells, Rule::FilesDenyRead, Rule::FilesDenyWrite, Rule::ProcessSyscalls]
         );
+    }
+
+    #[test]
+    fn rules_on_writing_in_procfs_are_the_kernel_planes_though_it_judges_no_other_file() {
+        let means = Means { kernel: covers::EXEC, holds_writes_in_proc: true, ..Means::default() };
+        let shown = shown(&means, &rules(&[(Rule::FilesDenyWrite, Mode::Enforce)]));
+        insta::assert_snapshot!(shown, @"files.deny_write enforced kernel: ");
     }
 
     #[test]

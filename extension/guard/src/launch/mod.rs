@@ -121,7 +121,9 @@ impl Plan {
             self.child_filter.clear();
         }
         let kernel = child.as_ref().map_or(0, |child| kernel::covered(&self) | child.asks_besides());
-        let lines = coverage::describe(&self.policy.rules, &self.means(kernel));
+        let in_proc = child.as_ref().is_some_and(|child| kernel::holds_writes_in_proc(&self, child));
+        let means = Means { holds_writes_in_proc: in_proc, ..self.means(kernel) };
+        let lines = coverage::describe(&self.policy.rules, &means);
         let missing = coverage::uncovered(&self.policy.rules, &lines);
         let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
         let hello = Hello {
@@ -181,6 +183,7 @@ impl Plan {
             CompiledPolicy::new(&self.policy.compiled).is_ok_and(|policy| policy.checks_names_in_traffic());
         Means {
             kernel,
+            holds_writes_in_proc: false,
             no_preload: &self.no_preload,
             child_filter: !self.child_filter.is_empty(),
             names_in_traffic: names,

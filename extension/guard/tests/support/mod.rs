@@ -54,7 +54,7 @@ pub fn bench() -> &'static Path {
         fs::create_dir(folder.join("policies")).unwrap();
         // Mounted with the policies, as EFS would be.
         fs::copy("/bin/echo", folder.join("policies/echo")).unwrap();
-        for policy in ["degraded", "off", "others", "races", "tools", "unruled", "writes"] {
+        for policy in ["degraded", "off", "others", "procfs", "races", "tools", "unruled", "writes"] {
             let name = format!("{policy}.toml");
             fs::copy(source("policies").join(&name), folder.join("policies").join(&name)).unwrap();
         }
