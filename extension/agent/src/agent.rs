@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::control::{self, Connection, Hello};
 use crate::correlate::Hints;
-use crate::detect::{Deliveries, Detector};
+use crate::detect::{self, Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
 use crate::invocation::{Current, trace_id};
 use crate::ledger::Ledger;
@@ -207,9 +207,11 @@ impl Agent {
         self.record(&report);
     }
 
-    /// Takes a violation of a name, which the resolver saw without seeing who asked.
-    pub(crate) fn take_resolution(&self, report: &Report<'_>) {
+    /// Takes a violation of a name. The resolver sees the other end of the query only, so a hint says more; without one the
+    /// process that holds that end is looked for.
+    pub(crate) fn take_resolution(&self, report: &Report<'_>, client: Option<resolver::Client>) {
         self.drain_reports();
+        let process;
         let hints = self.hints.borrow();
         let guarded = self.guarded.borrow();
         let mut report = *report;
@@ -220,6 +222,12 @@ impl Agent {
             if let Some(hello) = guarded.hello.as_ref().filter(|hello| hello.runtime_pid == hint.pid) {
                 report.exe = &hello.runtime;
             }
+        } else if let Some(found) =
+            client.and_then(|client| detect::holder_of(client.address, client.is_stream))
+        {
+            process = found;
+            (report.pid, report.parent) = (process.id, process.parent);
+            report.exe = &process.exe;
         }
         self.record(&report);
     }

@@ -19,7 +19,7 @@ mod sockets;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Decision, Mode, Plane, Rule, Transport, Verdict};
 use ringfence_records::message::{ActionKind, Outcome, Report};
@@ -32,6 +32,20 @@ use crate::proc::{self, Process};
 use crate::survivors::Ours;
 use census::Census;
 use gates::Gates;
+
+/// The process that holds the other end of a connection or of a datagram that came to the agent. Reads all sockets and looks
+/// at descriptors of all processes, so callers limit how often.
+pub(crate) fn holder_of(other_end: SocketAddr, is_stream: bool) -> Option<Process> {
+    let proc = Path::new("/proc");
+    let is_it = |socket: &sockets::Socket| {
+        let ip = socket.local.ip();
+        let fits = ip == other_end.ip() || ip.is_unspecified();
+        fits && socket.local.port() == other_end.port() && socket.inode != 0
+    };
+    let inode = sockets::read(proc, is_stream, !is_stream).iter().find(|socket| is_it(socket))?.inode;
+    let holder = sockets::owners(proc, proc::ids(proc), &HashSet::from([inode])).remove(&inode)?;
+    proc::read(proc, holder)
+}
 
 /// Most findings of one look.
 const MAX_FOUND: usize = 32;

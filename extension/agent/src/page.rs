@@ -5,12 +5,13 @@
 
 use std::fs::File;
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::Ordering;
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use ringfence_records::page::{self, Editor, Store};
+use ringfence_records::page::{self, Editor, Store, View};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory};
 
 /// Why there is no state page.
@@ -56,6 +57,11 @@ impl StatePage {
         Ok(page)
     }
 
+    /// Whether an address is tied to a name.
+    pub(crate) fn has_name(&self, address: IpAddr) -> bool {
+        View::new(self).is_some_and(|view| view.names(address, &mut [0; 1]) > 0)
+    }
+
     /// Writes the page.
     pub(crate) fn editor(&self) -> Editor<'_, Self> {
         Editor::new(self)
@@ -83,7 +89,7 @@ impl Store for StatePage {
 mod tests {
     use super::*;
     use ringfence_policy::Phase;
-    use ringfence_records::page::{Invocation, View};
+    use ringfence_records::page::Invocation;
     use std::io::Write;
 
     #[test]

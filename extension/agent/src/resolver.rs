@@ -5,14 +5,17 @@
 //! connection that follows is judged by its name. It does not decide about connections.
 
 mod forward;
+mod memory;
+mod names;
 mod packet;
 
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use ringfence_policy::{Decision, Plane, Verdict, embedded};
+use ringfence_policy::{Decision, Plane, Rule, Verdict, embedded};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -20,6 +23,8 @@ use tokio::time::timeout;
 
 use crate::agent::Agent;
 use crate::places::{self, Place, Places};
+use memory::Memory;
+use names::Machine;
 use packet::Question;
 
 /// Largest query or answer over UDP in bytes.
@@ -41,6 +46,16 @@ pub(crate) struct Sockets {
     streams: TcpListener,
     in_flight: Rc<Places>,
     connections: Rc<Places>,
+    machine: Machine,
+    memory: RefCell<Memory>,
+}
+
+/// The other end of a query, by which its process can be found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) address: SocketAddr,
+    /// Whether it came by TCP.
+    pub(crate) is_stream: bool,
 }
 
 /// Binds UDP and TCP on one free port of loopback.
@@ -54,7 +69,8 @@ pub(crate) async fn bind() -> io::Result<Sockets> {
         match UdpSocket::bind(streams.local_addr()?).await {
             Ok(datagrams) => {
                 let (in_flight, connections) = (Places::new(MAX_IN_FLIGHT), Places::new(MAX_CONNECTIONS));
-                return Ok(Sockets { datagrams, streams, in_flight, connections });
+                let (machine, memory) = (Machine::this(), RefCell::default());
+                return Ok(Sockets { datagrams, streams, in_flight, connections, machine, memory });
             }
             Err(error) => refused = error,
         }
@@ -80,7 +96,8 @@ impl Sockets {
             let query = buffer.get(..length).unwrap_or_default().to_vec();
             let (sockets, agent) = (Rc::clone(&self), Rc::clone(&agent));
             let serve = |place| async move {
-                if let Some(answer) = answer(&agent, &query, false).await {
+                let asker = Client { address: client, is_stream: false };
+                if let Some(answer) = sockets.answer(&agent, &query, asker).await {
                     let _ = sockets.datagrams.send_to(&answer, client).await;
                 }
                 drop::<Place>(place);
@@ -93,10 +110,11 @@ impl Sockets {
     pub(crate) async fn serve_streams(self: Rc<Self>, agent: Rc<Agent>) {
         loop {
             match self.streams.accept().await {
-                Ok((stream, _)) => {
-                    let agent = Rc::clone(&agent);
+                Ok((stream, address)) => {
+                    let (sockets, agent) = (Rc::clone(&self), Rc::clone(&agent));
+                    let client = Client { address, is_stream: true };
                     let serve = |place| async move {
-                        let _ = connection(stream, &agent, &place).await;
+                        let _ = sockets.connection(stream, &agent, client, &place).await;
                     };
                     self.connections.serve(false, serve).await;
                 }
@@ -104,57 +122,110 @@ impl Sockets {
             }
         }
     }
-}
 
-/// Answers the queries of one connection, one after the other (RFC 7766 allows it).
-async fn connection(mut stream: TcpStream, agent: &Rc<Agent>, place: &Place) -> io::Result<()> {
-    loop {
-        let length = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
-        if length > MAX_DATAGRAM {
-            return Ok(());
-        }
-        let mut query = vec![0; length];
-        timeout(PATIENCE, stream.read_exact(&mut query)).await??;
-        place.keep(true);
-        let Some(answer) = answer(agent, &query, true).await else { return Ok(()) };
-        let framed = packet::framed(&answer);
-        timeout(PATIENCE, stream.write_all(&framed)).await??;
-        place.keep(false);
-    }
-}
-
-/// The answer to a query; none where it is not worth one.
-async fn answer(agent: &Rc<Agent>, query: &[u8], stream: bool) -> Option<Vec<u8>> {
-    let question = match Question::parse(query) {
-        Ok(question) => question,
-        Err(code) => return packet::refusal(query, code),
-    };
-    let (verdict, patterns) = agent.judge_name(&question.name);
-    if verdict.decision != Decision::Allow {
-        tell(agent, &question, verdict);
-    }
-    if verdict.decision == Decision::Deny {
-        return packet::refusal(query, packet::REFUSED);
-    }
-    let servers = agent.name_servers();
-    let Some(answer) = forward::forward(query, &question, &servers, stream).await else {
-        return packet::refusal(query, packet::SERVER_FAILURE);
-    };
-    for address in packet::addresses(&answer).filter(|address| is_outside(*address, agent)) {
-        for pattern in &patterns {
-            agent.page.editor().add_name(address, *pattern);
+    /// Answers the queries of one connection, one after the other (RFC 7766 allows it).
+    async fn connection(
+        &self,
+        mut stream: TcpStream,
+        agent: &Rc<Agent>,
+        client: Client,
+        place: &Place,
+    ) -> io::Result<()> {
+        loop {
+            let length = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
+            if length > MAX_DATAGRAM {
+                return Ok(());
+            }
+            let mut query = vec![0; length];
+            timeout(PATIENCE, stream.read_exact(&mut query)).await??;
+            place.keep(true);
+            let Some(answer) = self.answer(agent, &query, client).await else { return Ok(()) };
+            let framed = packet::framed(&answer);
+            timeout(PATIENCE, stream.write_all(&framed)).await??;
+            place.keep(false);
         }
     }
-    Some(answer)
-}
 
-fn tell(agent: &Agent, question: &Question, verdict: Verdict) {
-    let mut report = Report::new(Kind::Violation, ActionKind::Resolve);
-    report.rule = verdict.rule;
-    report.plane = Plane::Platform;
-    report.name = &question.name;
-    report.outcome = if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
-    agent.take_resolution(&report);
+    /// The answer to a query; none where it is not worth one.
+    async fn answer(&self, agent: &Rc<Agent>, query: &[u8], client: Client) -> Option<Vec<u8>> {
+        let question = match Question::parse(query) {
+            Ok(question) => question,
+            Err(code) => return packet::refusal(query, code),
+        };
+        let (verdict, patterns) = self.judge(agent, &question);
+        if verdict.decision != Decision::Allow {
+            self.tell(agent, &question, verdict, client);
+        }
+        if verdict.decision == Decision::Deny {
+            return packet::forbidden(query, &question);
+        }
+        if names::is_loopback(&question.name) {
+            return packet::loopback(query, &question);
+        }
+        let servers = agent.name_servers();
+        let Some(answer) = forward::forward(query, &question, &servers, client.is_stream).await else {
+            return packet::refusal(query, packet::SERVER_FAILURE);
+        };
+        self.keep(agent, &patterns, &answer);
+        Some(answer)
+    }
+
+    /// What is to be done with a look-up, and the name patterns that its answer is tied to.
+    fn judge(&self, agent: &Agent, question: &Question) -> (Verdict, Vec<u16>) {
+        let name = question.name.as_slice();
+        let (verdict, own) = agent.judge_name(name);
+        // A name that the policy denies is denied, whatever leads to it.
+        if verdict.decision == Decision::Allow || verdict.rule != Rule::EgressNames {
+            return (verdict, own);
+        }
+        let allowed = |patterns: &[u16]| {
+            let verdict = Verdict { decision: Decision::Allow, rule: Rule::EgressNames };
+            (verdict, patterns.iter().chain(&own).copied().collect())
+        };
+        if let Some(host) = names::host_of_service(name, question.kind)
+            && let (Verdict { decision: Decision::Allow, .. }, patterns) = agent.judge_name(host)
+        {
+            return allowed(&patterns);
+        }
+        if let Some(patterns) = self.memory.borrow().patterns(name, Instant::now()) {
+            return allowed(patterns);
+        }
+        let is_own = names::is_loopback(name) || self.machine.is_called(name);
+        let known = || names::address_of_reverse(name).is_some_and(|address| agent.page.has_name(address));
+        if is_own || known() { allowed(&[]) } else { (verdict, own) }
+    }
+
+    /// Ties what an answer leads to to the patterns, before the answer goes out.
+    fn keep(&self, agent: &Agent, patterns: &[u16], answer: &[u8]) {
+        if patterns.is_empty() {
+            return;
+        }
+        for address in packet::addresses(answer).filter(|address| is_outside(*address, agent)) {
+            for pattern in patterns {
+                agent.page.editor().add_name(address, *pattern);
+            }
+        }
+        for name in packet::targets(answer) {
+            self.memory.borrow_mut().learn(&name, patterns, Instant::now());
+        }
+    }
+
+    /// Tells a look-up once, whatever number of questions it takes.
+    fn tell(&self, agent: &Agent, question: &Question, verdict: Verdict, client: Client) {
+        let (name, now) = (question.name.as_slice(), Instant::now());
+        let key = self.machine.without_search(name);
+        if !self.memory.borrow_mut().begins_lookup(key, name, question.kind, now) {
+            return;
+        }
+        let may_search = self.memory.borrow_mut().may_search(now);
+        let mut report = Report::new(Kind::Violation, ActionKind::Resolve);
+        report.rule = verdict.rule;
+        report.plane = Plane::Platform;
+        report.name = name;
+        report.outcome =
+            if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
+        agent.take_resolution(&report, may_search.then_some(client));
+    }
 }
 
 /// Whether an address may be tied to a name. One that leads back to this machine or to the platform may not: a name

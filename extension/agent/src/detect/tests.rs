@@ -87,7 +87,7 @@ impl Started {
         let quiet = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = Self(quiet.spawn().unwrap());
         let state = RandomState::new();
-        let image = |id| image::Image::of(std::path::Path::new("/proc"), id, &state);
+        let image = |id| image::Image::of(Path::new("/proc"), id, &state);
         let own = image(std::process::id());
         let deadline = Instant::now() + Duration::from_secs(30);
         while (image(child.id()).is_none() || image(child.id()) == own) && Instant::now() < deadline {
@@ -130,7 +130,7 @@ fn a_listed_program_and_what_ran_before_are_not_found() {
 fn a_program_is_known_by_the_link_that_the_policy_names() {
     // The policy speaks of the link, the process table of what it leads to: sh and dash, here.
     let shell = std::fs::canonicalize("/bin/sh").unwrap();
-    if shell == std::path::Path::new("/bin/sh") {
+    if shell == Path::new("/bin/sh") {
         return ringfence_tests::skipped("/bin/sh is no link here");
     }
     let mut world = World::new("version = 1\nmode = \"enforce\"\n[process]\nallow = [\"/bin/sh\"]\n");
@@ -181,6 +181,18 @@ fn where_the_kernel_plane_sees_every_exec_none_is_looked_for() {
     world.strongest = Plane::Kernel;
     let child = start("sleep", &["600"]);
     assert_eq!(world.about(&child), []);
+}
+
+#[test]
+fn the_process_at_the_other_end_is_known() {
+    let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    for (address, is_stream) in
+        [(datagrams.local_addr().unwrap(), false), (stream.local_addr().unwrap(), true)]
+    {
+        assert_eq!(holder_of(address, is_stream).unwrap().id, std::process::id());
+    }
 }
 
 #[test]

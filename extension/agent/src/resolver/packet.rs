@@ -1,4 +1,4 @@
-//! Just enough of DNS messages (RFC 1035, section 4): the question, and the addresses of an answer.
+//! Just enough of DNS messages (RFC 1035, section 4): the question, the addresses of an answer, and the names that it leads to.
 //!
 //! Written here and not taken from a library because it stands on the security path, needs a fiftieth of what a
 //! library brings into the cold start, and has to be strict where a library is lenient: one question, no compression
@@ -9,22 +9,38 @@ use std::net::IpAddr;
 /// Response codes (RFC 1035, section 4.1.1).
 pub(super) const FORMAT_ERROR: u8 = 1;
 pub(super) const SERVER_FAILURE: u8 = 2;
+/// "There is no such name." The refusal of the policy, since every client takes it for final: after REFUSED glibc and Go ask
+/// again and speak of a temporary failure, musl waits for its time limit, and getnameinfo(3) fails instead of giving the number.
+pub(super) const NAME_ERROR: u8 = 3;
 pub(super) const NOT_IMPLEMENTED: u8 = 4;
-pub(super) const REFUSED: u8 = 5;
 
 const HEAD: usize = 12;
 const MAX_NAME: usize = 255;
 const CLASS_INTERNET: u16 = 1;
-const TYPE_A: u16 = 1;
-const TYPE_AAAA: u16 = 28;
+pub(super) const TYPE_A: u16 = 1;
+const TYPE_CNAME: u16 = 5;
+pub(super) const TYPE_TXT: u16 = 16;
+pub(super) const TYPE_AAAA: u16 = 28;
+pub(super) const TYPE_SRV: u16 = 33;
+const TYPE_OPT: u16 = 41;
+pub(super) const TYPE_SVCB: u16 = 64;
+pub(super) const TYPE_HTTPS: u16 = 65;
 /// Most records of an answer that are looked at.
 const MAX_RECORDS: usize = 512;
+/// Most names that an answer may lead to.
+const MAX_TARGETS: usize = 64;
+/// Most pointers of one name.
+const MAX_POINTERS: usize = 16;
+/// Seconds for which an answer about this machine may be kept.
+const LOOPBACK_TTL: u32 = 60;
 
 /// What a query asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
     /// Lower case, without the final dot; empty for the root.
     pub(super) name: Vec<u8>,
+    /// The type of the records (RFC 1035, section 3.2.2).
+    pub(super) kind: u16,
     /// The question section as it stands in the query.
     section: Vec<u8>,
 }
@@ -71,7 +87,7 @@ impl Question {
             }
         }
         let section = message.get(HEAD..at + 4)?.to_vec();
-        Some(Self { name, section })
+        Some(Self { name, kind: u16_at(message, at)?, section })
     }
 
     /// Whether `answer` answers this question, asked with `id`.
@@ -94,6 +110,44 @@ pub(super) fn refusal(query: &[u8], code: u8) -> Option<Vec<u8>> {
     answer.extend_from_slice(&[0x80 | recursion, 0x80 | code]);
     answer.extend_from_slice(&[0, u8::from(question.is_some()), 0, 0, 0, 0, 0, 0]);
     answer.extend(question.into_iter().flat_map(|question| question.section));
+    Some(answer)
+}
+
+/// The same for a name that the policy forbids; clients that understand it are told so (RFC 8914).
+pub(super) fn forbidden(query: &[u8], question: &Question) -> Option<Vec<u8>> {
+    /// Extended DNS error 15, "Blocked", as an option in an OPT record for 1,232 bytes.
+    const BLOCKED: &[u8] = b"\0\0\x29\x04\xd0\0\0\0\0\0\x1c\0\x0f\0\x18\0\x0fringfence egress.names";
+    let mut answer = refusal(query, NAME_ERROR)?;
+    let behind = query.get(HEAD + question.section.len()..)?;
+    if u16_at(query, 10) == Some(1) && behind.first() == Some(&0) && u16_at(behind, 1) == Some(TYPE_OPT) {
+        answer.extend_from_slice(BLOCKED);
+        if let Some(additional) = answer.get_mut(11) {
+            *additional = 1;
+        }
+    }
+    Some(answer)
+}
+
+/// The answer about a name of this machine itself: its loopback address.
+pub(super) fn loopback(query: &[u8], question: &Question) -> Option<Vec<u8>> {
+    let address: &[u8] = match question.kind {
+        TYPE_A => &[127, 0, 0, 1],
+        TYPE_AAAA => &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+        _ => &[],
+    };
+    let mut answer = refusal(query, 0)?;
+    if let (Some(count), Ok(length), false) =
+        (answer.get_mut(7), u16::try_from(address.len()), address.is_empty())
+    {
+        *count = 1;
+        // A pointer to the name in the question.
+        answer.extend_from_slice(&[0xc0, 12]);
+        answer.extend_from_slice(&question.kind.to_be_bytes());
+        answer.extend_from_slice(&CLASS_INTERNET.to_be_bytes());
+        answer.extend_from_slice(&LOOPBACK_TTL.to_be_bytes());
+        answer.extend_from_slice(&length.to_be_bytes());
+        answer.extend_from_slice(address);
+    }
     Some(answer)
 }
 
@@ -121,19 +175,80 @@ pub(super) fn id(message: &[u8]) -> u16 {
 
 /// The addresses in the answer section, whatever names a chain of aliases led through.
 pub(super) fn addresses(answer: &[u8]) -> impl Iterator<Item = IpAddr> {
-    Addresses::new(answer)
+    Records::new(answer).filter_map(|record| match record.kind {
+        TYPE_A => <[u8; 4]>::try_from(record.data).ok().map(IpAddr::from),
+        TYPE_AAAA => <[u8; 16]>::try_from(record.data).ok().map(|octets| IpAddr::from(octets).to_canonical()),
+        _ => None,
+    })
+}
+
+/// The names that an answer leads to, in lower case: those of aliases, and of the hosts that serve.
+pub(super) fn targets(answer: &[u8]) -> Vec<Vec<u8>> {
+    let named = |record: Record<'_>| {
+        let before = match record.kind {
+            TYPE_CNAME => 0,
+            // Priority, weight and port.
+            TYPE_SRV => 6,
+            // Priority.
+            TYPE_SVCB | TYPE_HTTPS => 2,
+            _ => return None,
+        };
+        name_at(answer, record.at + before).filter(|name| !name.is_empty())
+    };
+    Records::new(answer).filter_map(named).take(MAX_TARGETS).collect()
+}
+
+/// A name that may be compressed (RFC 1035, section 4.1.4). Pointers lead backwards only, so there is no loop.
+fn name_at(message: &[u8], at: usize) -> Option<Vec<u8>> {
+    let (mut name, mut at, mut pointers) = (Vec::new(), at, 0);
+    loop {
+        let length = usize::from(*message.get(at)?);
+        match length >> 6 {
+            0 if length == 0 => return Some(name),
+            0 => {
+                let label = message.get(at + 1..at + 1 + length)?;
+                if !name.is_empty() {
+                    name.push(b'.');
+                }
+                name.extend(label.iter().map(u8::to_ascii_lowercase));
+                if name.len() > MAX_NAME || !label.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.')
+                {
+                    return None;
+                }
+                at += 1 + length;
+            }
+            3 => {
+                let to = usize::from(u16_at(message, at)? & 0x3fff);
+                pointers += 1;
+                if to >= at || pointers > MAX_POINTERS {
+                    return None;
+                }
+                at = to;
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// The message is cut short or holds what no message may.
 struct Malformed;
 
-struct Addresses<'a> {
+/// A record of the Internet's class.
+struct Record<'a> {
+    kind: u16,
+    /// Where its data begins in the message.
+    at: usize,
+    data: &'a [u8],
+}
+
+/// The records of the answer section.
+struct Records<'a> {
     message: &'a [u8],
     at: usize,
     left: usize,
 }
 
-impl<'a> Addresses<'a> {
+impl<'a> Records<'a> {
     fn new(message: &'a [u8]) -> Self {
         let questions = usize::from(u16_at(message, 4).unwrap_or(0));
         let left = usize::from(u16_at(message, 6).unwrap_or(0)).min(MAX_RECORDS);
@@ -144,32 +259,25 @@ impl<'a> Addresses<'a> {
         }
     }
 
-    /// Reads one record: where it holds an address, that. `Err` ends the reading.
-    fn record(&mut self) -> Result<Option<IpAddr>, Malformed> {
+    /// Reads one record, `None` if it is of another class. `Err` ends the reading.
+    fn record(&mut self) -> Result<Option<Record<'a>>, Malformed> {
         let head = skip_name(self.message, self.at).ok_or(Malformed)?;
         let field = |at| u16_at(self.message, head + at).ok_or(Malformed);
         let (kind, class, length) = (field(0)?, field(2)?, usize::from(field(8)?));
         let data = self.message.get(head + 10..head + 10 + length).ok_or(Malformed)?;
         self.at = head + 10 + length;
-        if class != CLASS_INTERNET {
-            return Ok(None);
-        }
-        Ok(match kind {
-            TYPE_A => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
-            TYPE_AAAA => <[u8; 16]>::try_from(data).ok().map(|octets| IpAddr::from(octets).to_canonical()),
-            _ => None,
-        })
+        Ok((class == CLASS_INTERNET).then_some(Record { kind, at: head + 10, data }))
     }
 }
 
-impl Iterator for Addresses<'_> {
-    type Item = IpAddr;
+impl<'a> Iterator for Records<'a> {
+    type Item = Record<'a>;
 
-    fn next(&mut self) -> Option<IpAddr> {
+    fn next(&mut self) -> Option<Record<'a>> {
         while let Some(left) = self.left.checked_sub(1) {
             self.left = left;
-            if let Some(address) = self.record().ok()? {
-                return Some(address);
+            if let Some(record) = self.record().ok()? {
+                return Some(record);
             }
         }
         None
@@ -256,18 +364,68 @@ pub(super) mod tests {
     #[test]
     fn a_refusal_answers_the_question_that_was_asked() {
         let message = query(7, "a.example", 1);
-        let answer = refusal(&message, REFUSED).unwrap();
-        assert!(Question::parse(&message).unwrap().is_answered_by(&answer, 7));
-        assert_eq!(answer[3] & 0xf, REFUSED);
-        assert_eq!(refusal(b"x", REFUSED), None);
+        let question = Question::parse(&message).unwrap();
+        let answer = forbidden(&message, &question).unwrap();
+        assert!(question.is_answered_by(&answer, 7));
+        assert_eq!((answer[3] & 0xf, answer.len()), (NAME_ERROR, message.len()));
+        assert_eq!(refusal(b"x", NAME_ERROR), None);
+    }
+
+    #[test]
+    fn a_client_that_understands_it_is_told_why() {
+        let mut message = query(7, "a.example", 1);
+        message[11] = 1;
+        message.extend_from_slice(b"\0\0\x29\x04\xd0\0\0\0\0\0\0");
+        let answer = forbidden(&message, &Question::parse(&message).unwrap()).unwrap();
+        assert_eq!((answer[3] & 0xf, answer[11]), (NAME_ERROR, 1));
+        assert!(answer.ends_with(b"\0\x0f\0\x18\0\x0fringfence egress.names"), "{answer:?}");
+        // The record's length and the option's are those of what follows.
+        let record = query(7, "a.example", 1).len();
+        assert_eq!(u16_at(&answer, record + 9).map(usize::from), Some(answer.len() - record - 11));
+        assert_eq!(u16_at(&answer, record + 13).map(usize::from), Some(answer.len() - record - 15));
+    }
+
+    #[test]
+    fn this_machine_has_its_loopback_addresses() {
+        for (kind, expected) in [(TYPE_A, vec!["127.0.0.1"]), (TYPE_AAAA, vec!["::1"]), (TYPE_TXT, vec![])] {
+            let message = query(7, "app.localhost", kind);
+            let question = Question::parse(&message).unwrap();
+            let answer = loopback(&message, &question).unwrap();
+            assert_eq!((question.is_answered_by(&answer, 7), answer[3]), (true, 0x80));
+            let found: Vec<_> = addresses(&answer).map(|address| address.to_string()).collect();
+            assert_eq!(found, expected, "{kind}");
+        }
+    }
+
+    #[test]
+    fn names_that_an_answer_leads_to_are_found() {
+        let mut answer = query(7, "db.example", TYPE_SRV);
+        answer[2] |= 0x80;
+        answer[7] = 3;
+        // SRV 0 5 27017 Shard.db.example, an alias back to x, HTTPS 1 cdn.
+        answer.extend_from_slice(b"\xc0\x0c\0\x21\0\x01\0\0\0\x09\0\x0e\0\0\0\x05\x69\x89\x05Shard\xc0\x0c");
+        answer.extend_from_slice(b"\xc0\x0c\0\x05\0\x01\0\0\0\x09\0\x03\x01x\0");
+        answer.extend_from_slice(b"\xc0\x0c\0\x41\0\x01\0\0\0\x09\0\x07\0\x01\x03cdn\0");
+        let found: Vec<String> =
+            targets(&answer).into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+        assert_eq!(found, ["shard.db.example", "x", "cdn"]);
+        let mut loops = query(7, "a", TYPE_SRV);
+        loops[7] = 1;
+        let own = u8::try_from(loops.len() + 12).unwrap();
+        loops.extend_from_slice(&[0xc0, 12, 0, 5, 0, 1, 0, 0, 0, 9, 0, 2, 0xc0, own]);
+        assert_eq!(targets(&loops), Vec::<Vec<u8>>::new(), "a pointer to itself");
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = Question::parse(&bytes);
-            let _ = refusal(&bytes, REFUSED);
+            let _ = refusal(&bytes, NAME_ERROR);
+            if let Ok(question) = Question::parse(&bytes) {
+                let _ = (forbidden(&bytes, &question), loopback(&bytes, &question));
+            }
             prop_assert!(addresses(&bytes).count() <= bytes.len());
+            prop_assert!(targets(&bytes).len() <= MAX_TARGETS);
         }
 
         #[test]
@@ -276,6 +434,7 @@ pub(super) mod tests {
             let at = flip % answer.len();
             answer[at] = value;
             let _ = addresses(&answer).count();
+            prop_assert!(targets(&answer).iter().all(|name| name.len() <= MAX_NAME));
         }
     }
 }

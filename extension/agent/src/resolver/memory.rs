@@ -1,0 +1,151 @@
+//! What the resolver remembers of look-ups: what answers of allowed names lead to, and what was told already.
+//!
+//! An alias (CNAME) or a service (SRV, HTTPS) of an allowed host leads to names that no policy lists. The host says so
+//! itself, as it says its addresses, so these names are allowed as far as the host is: with its patterns, and so with its
+//! ports. A refused look-up is one deed, though its client asks for two families of addresses and tries search domains.
+//! Both lists are bounded, and the oldest goes. [`super`] asks; nothing here knows the policy or the network.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Most names that are remembered.
+const MAX_LEARNED: usize = 512;
+/// Most patterns of one name.
+const MAX_PATTERNS: usize = 32;
+/// How long a name stays allowed that an answer led to: longer than clients keep answers, and each answer renews it.
+const KEPT_FOR: Duration = Duration::from_hours(1);
+/// Most refused look-ups that are remembered.
+const MAX_TOLD: usize = 64;
+/// Most questions of one look-up.
+const MAX_QUESTIONS: usize = 16;
+/// Within this time the questions of one look-up come. Refused ones are answered at once, so clients do not wait between.
+const LOOKUP_TAKES: Duration = Duration::from_secs(2);
+
+/// A client's process is looked for that rarely, since it costs reading all sockets: a flood of look-ups gets no more.
+const SEARCH_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A name that an answer led to.
+#[derive(Debug)]
+struct Learned {
+    name: Vec<u8>,
+    patterns: Vec<u16>,
+    at: Instant,
+}
+
+/// A look-up that was told.
+#[derive(Debug)]
+struct Told {
+    key: Vec<u8>,
+    questions: Vec<(Vec<u8>, u16)>,
+    at: Instant,
+}
+
+/// Both lists, the newest last.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    learned: VecDeque<Learned>,
+    told: VecDeque<Told>,
+    searched: Option<Instant>,
+}
+
+impl Memory {
+    /// An answer for a name with these patterns led to `name`.
+    pub(super) fn learn(&mut self, name: &[u8], patterns: &[u16], now: Instant) {
+        let mut all = patterns.to_vec();
+        if let Some(at) = self.learned.iter().position(|known| known.name == name)
+            && let Some(known) = self.learned.remove(at)
+        {
+            all.extend(known.patterns.iter().filter(|pattern| !patterns.contains(pattern)));
+        }
+        all.truncate(MAX_PATTERNS);
+        if self.learned.len() >= MAX_LEARNED {
+            self.learned.pop_front();
+        }
+        self.learned.push_back(Learned { name: name.to_vec(), patterns: all, at: now });
+    }
+
+    /// The patterns of a name that an answer led to.
+    pub(super) fn patterns(&self, name: &[u8], now: Instant) -> Option<&[u16]> {
+        let known = self.learned.iter().rev().find(|known| known.name == name)?;
+        (now.saturating_duration_since(known.at) < KEPT_FOR).then_some(known.patterns.as_slice())
+    }
+
+    /// Returns `true` if the process of a client may be looked for now.
+    pub(super) fn may_search(&mut self, now: Instant) -> bool {
+        let may = self.searched.is_none_or(|last| now.saturating_duration_since(last) >= SEARCH_INTERVAL);
+        if may {
+            self.searched = Some(now);
+        }
+        may
+    }
+
+    /// Returns `true` if this question begins a look-up, and `false` if it belongs to one that was told: another type, or
+    /// another search domain. `key` is the name without search domain.
+    pub(super) fn begins_lookup(&mut self, key: &[u8], name: &[u8], kind: u16, now: Instant) -> bool {
+        let question = (name.to_vec(), kind);
+        let fresh =
+            |told: &&mut Told| told.key == key && now.saturating_duration_since(told.at) < LOOKUP_TAKES;
+        if let Some(told) = self.told.iter_mut().find(fresh) {
+            let is_new = told.questions.contains(&question) || told.questions.len() >= MAX_QUESTIONS;
+            if is_new {
+                told.questions.clear();
+                told.at = now;
+            }
+            told.questions.push(question);
+            return is_new;
+        }
+        if self.told.len() >= MAX_TOLD {
+            self.told.pop_front();
+        }
+        self.told.push_back(Told { key: key.to_vec(), questions: vec![question], at: now });
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_an_allowed_host_leads_to_has_its_patterns_for_a_while() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        memory.learn(b"shard.example", &[3], now);
+        memory.learn(b"shard.example", &[5], now);
+        assert_eq!(memory.patterns(b"shard.example", now), Some(&[5, 3][..]));
+        assert_eq!(memory.patterns(b"other.example", now), None);
+        assert_eq!(memory.patterns(b"shard.example", now + KEPT_FOR), None);
+    }
+
+    #[test]
+    fn a_lookup_is_told_once_though_it_asks_several_times() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let mut asks = |name: &str, kind, after| {
+            let name = name.as_bytes();
+            let key = name.strip_suffix(b".internal").unwrap_or(name);
+            memory.begins_lookup(key, name, kind, now + Duration::from_millis(after))
+        };
+        let first =
+            [asks("evil.example", 1, 0), asks("evil.example", 28, 1), asks("evil.example.internal", 1, 2)];
+        assert_eq!(first, [true, false, false]);
+        assert!(!asks("evil.example.internal", 28, 3));
+        assert!(asks("other.example", 1, 4), "another name");
+        assert!(asks("evil.example", 1, 5), "the same question again is another look-up");
+        assert!(!asks("evil.example", 28, 6));
+        assert!(asks("evil.example", 65, 5000), "much later");
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_small(names in proptest::collection::vec((any::<u16>(), any::<u16>()), 0..2000)) {
+            let (mut memory, now) = (Memory::default(), Instant::now());
+            for (name, kind) in names {
+                memory.learn(&name.to_be_bytes(), &[kind], now);
+                memory.begins_lookup(&name.to_be_bytes(), &name.to_be_bytes(), kind, now);
+            }
+            prop_assert!(memory.learned.len() <= MAX_LEARNED && memory.told.len() <= MAX_TOLD);
+            prop_assert!(memory.learned.iter().all(|known| known.patterns.len() <= MAX_PATTERNS));
+            prop_assert!(memory.told.iter().all(|told| told.questions.len() <= MAX_QUESTIONS));
+        }
+    }
+}
