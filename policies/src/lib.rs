@@ -9,6 +9,7 @@
 #![cfg_attr(not(feature = "language"), no_std)]
 
 mod action;
+mod calls;
 mod compiled;
 mod embedded;
 mod glob;
@@ -20,6 +21,7 @@ pub use action::{
     Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Rule, Transport,
     Verdict,
 };
+pub use calls::SystemCall;
 pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
 pub use embedded::embedded;
 #[cfg(feature = "language")]
