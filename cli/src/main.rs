@@ -20,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read a policy and say what is wrong with it (exit status 0: nothing, 1: something, 3: unreadable)
+    /// Read a policy and say what is wrong with it (exit status 0: usable, 1: not, or warnings with --strict, 3: unreadable)
     Check(policy::Check),
     /// Print the JSON Schema of the policy language
     Schema,

@@ -19,6 +19,9 @@ pub(crate) struct Check {
     /// The policy
     #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// Take warnings for errors
+    #[arg(long)]
+    strict: bool,
 }
 
 impl Check {
@@ -26,7 +29,7 @@ impl Check {
     pub(crate) fn run(self) -> ExitCode {
         let name = self.file.display().to_string();
         match self.read() {
-            Ok(text) => check(&name, &text),
+            Ok(text) => check(&name, &text, self.strict),
             Err(error) => {
                 eprintln!("ringfence check: {name}: {error}");
                 ExitCode::from(3)
@@ -44,7 +47,7 @@ impl Check {
     }
 }
 
-fn check(name: &str, text: &str) -> ExitCode {
+fn check(name: &str, text: &str, strict: bool) -> ExitCode {
     match Policy::parse(name, text) {
         Ok(parsed) => {
             for warning in &parsed.warnings {
@@ -55,8 +58,13 @@ fn check(name: &str, text: &str) -> ExitCode {
             } else {
                 format!(", extends {}", parsed.packs.join(", "))
             };
-            println!("{name}: a good policy ({} rules in use{packs})", parsed.policy.rules_in_use().len());
-            ExitCode::SUCCESS
+            let verdict = match parsed.warnings.len() {
+                0 => "a good policy".to_owned(),
+                1 => "a policy with 1 warning".to_owned(),
+                count => format!("a policy with {count} warnings"),
+            };
+            println!("{name}: {verdict} ({} rules in use{packs})", parsed.policy.rules_in_use().len());
+            ExitCode::from(u8::from(strict && !parsed.warnings.is_empty()))
         }
         Err(findings) => {
             eprintln!("{findings}");

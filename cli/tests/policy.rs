@@ -23,6 +23,24 @@ fn a_good_policy_passes() {
 }
 
 #[test]
+fn what_is_not_built_is_a_warning_at_its_place() {
+    let (status, said, complaints) = check("[tmp]\nmax = { files = 10 }\n");
+    assert_eq!(status, Some(0));
+    assert!(said.contains("a policy with 1 warning ("), "{said}");
+    assert!(complaints.contains("`tmp.max` is not built yet") && complaints.contains(":2:7"), "{complaints}");
+}
+
+#[test]
+fn a_warning_fails_where_that_is_asked_for() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "credentials.expose = \"broker\"\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    assert_eq!(ringfence(&["check", "--strict", path]).status.code(), Some(1));
+    std::fs::write(file.path(), "credentials.expose = \"runtime\"\n").unwrap();
+    assert_eq!(ringfence(&["check", "--strict", path]).status.code(), Some(0));
+}
+
+#[test]
 fn a_mistake_is_shown_at_its_place_with_a_suggestion() {
     let (status, _, complaints) = check("version = 1\n[egres]\nallow = []\n");
     assert_eq!(status, Some(1));

@@ -294,11 +294,19 @@ pub enum Rule {
     CodeNative = 29,
     /// `code.imports`.
     CodeImports = 30,
+    /// `report.format`.
+    ReportFormat = 31,
+    /// `report.metrics`.
+    ReportMetrics = 32,
+    /// `report.webhook`.
+    ReportWebhook = 33,
+    /// `rule.when.process` with a glob: a rule for single executables.
+    RuleProcess = 34,
 }
 
 impl Rule {
     /// Every rule but [`Rule::None`], in the order of the policy's sections.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::ProcessAllow,
         Self::ProcessShells,
         Self::ProcessFromWritable,
@@ -328,6 +336,10 @@ impl Rule {
         Self::IntegrityVerify,
         Self::AnomalyDuration,
         Self::AnomalyMemory,
+        Self::ReportFormat,
+        Self::ReportMetrics,
+        Self::ReportWebhook,
+        Self::RuleProcess,
         Self::SelfProtection,
     ];
 
@@ -371,6 +383,10 @@ impl Rule {
             Self::CodeDeserialize => "code.deserialize",
             Self::CodeNative => "code.native",
             Self::CodeImports => "code.imports",
+            Self::ReportFormat => "report.format",
+            Self::ReportMetrics => "report.metrics",
+            Self::ReportWebhook => "report.webhook",
+            Self::RuleProcess => "rule.when.process",
             Self::SelfProtection => "self_protection",
         }
     }

@@ -449,7 +449,7 @@ when = { process = "/usr/bin/convert" }
 tmp.writes = "deny"
 "#;
     insta::assert_snapshot!(findings(text), @r#"
-    warning: rules for single executables are not covered yet
+    warning: rules for single executables are not built yet
      --> policy.toml:2:20
       |
     2 | when = { process = "/usr/bin/convert" }
@@ -567,4 +567,124 @@ fn a_line_with_tabs_and_wide_characters() {
       |                 ^^^^^^^^^^^ expected an absolute path or glob
     hint: begin it with a slash: programs are not looked up in PATH here
     "#);
+}
+
+#[test]
+fn what_is_not_built_says_what_holds_and_what_to_write() {
+    let text = r#"[credentials]
+expose = "broker"
+decoys = ["STRIPE_SECRET_KEY"]
+[tmp]
+max = { files = 10 }
+secrets = "report"
+[report]
+format = "ocsf"
+metrics = false
+"#;
+    insta::assert_snapshot!(findings(text), @r#"
+    warning: `credentials.expose = "broker"` is not built yet
+     --> policy.toml:2:10
+      |
+    2 | expose = "broker"
+      |          ^^^^^^^^ children have no credentials, the runtime's environment has them
+    hint: write "runtime": children have no credentials, as with "broker" today
+
+    warning: `credentials.decoys` is not built yet
+     --> policy.toml:3:10
+      |
+    3 | decoys = ["STRIPE_SECRET_KEY"]
+      |          ^^^^^^^^^^^^^^^^^^^^^ a decoy counts as a credential variable, its use elsewhere is not noticed
+    hint: leave the key out, or set reads = "report": reads of a decoy are then recorded
+
+    warning: `tmp.max` is not built yet
+     --> policy.toml:5:7
+      |
+    5 | max = { files = 10 }
+      |       ^^^^^^^^^^^^^^ nothing limits what lies in /tmp
+    hint: limit single files by process.limits = { file_size = "64MiB" }, and wipe what is left
+
+    warning: `tmp.secrets` is not built yet
+     --> policy.toml:6:11
+      |
+    6 | secrets = "report"
+      |           ^^^^^^^^ what is left is not searched for keys
+    hint: leave the key out: residue = "wipe" removes what is left, keys too
+
+    warning: `report.format = "ocsf"` is not built yet
+     --> policy.toml:8:10
+      |
+    8 | format = "ocsf"
+      |          ^^^^^^ records are written in the format of Ringfence
+    hint: write "ringfence", or leave the key out
+    "#);
+}
+
+#[test]
+fn what_makes_an_allow_list_void_is_told() {
+    let text = r#"[process]
+allow = ["/lib64/ld-linux-x86-64.so.2", "/usr/bin/*", "/bin/sh", "/usr/bin/env", "/tmp/tool", "/usr/bin/convert"]
+"#;
+    let told: Vec<String> = Policy::parse("policy.toml", text)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(|warning| format!("{}: {} ({})", warning.message, warning.label, warning.hint))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    process.allow covers "/lib64/ld-linux-x86-64.so.2", which runs any program that its arguments name: makes the whole allow list void (leave the loader out: it starts programs that the list does not have)
+    process.allow covers "/usr/bin/python3", which runs any code that its arguments or its input hold: makes the whole allow list void (name the script that is to run: an allowed script may use its interpreter)
+    process.allow covers "/bin/sh", a shell, which runs any command line: only the programs that it starts are judged by the list (name the script that is to run: an allowed script may use its shell, also if shells = "deny")
+    process.allow covers "/usr/bin/env", which starts the commands that its arguments name: each of these commands is judged by the list too (leave it out unless the function needs it: name the program that it starts)
+    process.allow names "/tmp/tool", which the function can write: the function can put any program there (ship the program with the code (/var/task) or in a layer (/opt))
+    "#);
+}
+
+#[test]
+fn a_system_call_that_no_kernel_has_suggests_the_nearest() {
+    let text = r#"[process]
+syscalls = { extends = "strict", deny = ["chmod", "fchmdat", "frobnicate", "ptrace"] }
+"#;
+    insta::assert_snapshot!(findings(text), @r#"
+    warning: no system call is called "fchmdat"
+     --> policy.toml:2:51
+      |
+    2 | syscalls = { extends = "strict", deny = ["chmod", "fchmdat", "frobnicate", "ptrace"] }
+      |                                                   ^^^^^^^^^ process.syscalls will not be covered
+    hint: did you mean "fchmodat"?
+
+    warning: no system call is called "frobnicate"
+     --> policy.toml:2:62
+      |
+    2 | syscalls = { extends = "strict", deny = ["chmod", "fchmdat", "frobnicate", "ptrace"] }
+      |                                                              ^^^^^^^^^^^^ process.syscalls will not be covered
+    hint: write a name as syscalls(2) lists it
+    "#);
+}
+
+#[test]
+fn a_start_that_would_be_refused_says_where_and_for_what() {
+    let text = r#"on_degraded = "refuse"
+[process]
+allow = []
+syscalls = "strict"
+[tmp]
+max = { files = 10 }
+[code]
+native = "deny"
+imports = "report"
+"#;
+    let told: Vec<String> = Policy::parse("policy.toml", text)
+        .unwrap()
+        .warnings
+        .iter()
+        .map(|warning| format!("{}:{} {}: {}", warning.line, warning.column, warning.message, warning.label))
+        .collect();
+    insta::assert_snapshot!(told.join("\n"), @r#"
+    1:15 on_degraded = "refuse" keeps the function from starting in strict, nested and open: nothing enforces tmp.max there
+    1:15 on_degraded = "refuse" keeps the function from starting in strict, which is today's Lambda: nothing enforces process.syscalls there
+    1:15 on_degraded = "refuse" keeps the function from starting wherever the runtime has no hook that judges it: nothing enforces code.native there
+    6:7 `tmp.max` is not built yet: nothing limits what lies in /tmp
+    "#);
+    let observed = text.replace("[process]", "mode = \"observe\"\n[process]");
+    assert!(!findings(&observed).contains("keeps the function from starting"));
 }

@@ -73,11 +73,6 @@ impl Rules {
         self.keep.iter().any(|glob| glob.matches(path.as_os_str().as_encoded_bytes()))
     }
 
-    /// Whether the policy asks for names to be checked in the traffic too (`egress.names = "sni"`).
-    pub(crate) fn names_in_traffic(&self) -> bool {
-        CompiledPolicy::new(&self.compiled).is_ok_and(|policy| policy.checks_names_in_traffic())
-    }
-
     /// What is to be done with the look-up of `name`, and the name patterns that it matches.
     ///
     /// The resolver cannot tell who asks. Where runtime and children have different rules, those of the runtime hold:

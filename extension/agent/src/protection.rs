@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use ringfence_policy::{Mode, Plane, Residue, Rule, RuleUse, Survivors};
+use ringfence_policy::{Idle, Mode, Plane, Residue, Rule, RuleUse, Survivors};
 use ringfence_records::message::{Coverage, CoverageLine};
+use ringfence_records::record::RuleStatus;
 
 use crate::control::Hello;
 use crate::detect::Checks;
@@ -33,20 +34,63 @@ pub(crate) fn account<'a>(
     rules: &Rules,
     hello: Option<&'a Hello>,
     abilities: Abilities,
-) -> Vec<CoverageLine<'a>> {
-    strongest_wish(&rules.uses)
+) -> Vec<RuleStatus<'a>> {
+    wishes(&rules.uses)
         .into_iter()
-        .map(|(rule, mode)| line(rule, mode, rules, hello, abilities))
+        .map(|(rule, wish)| RuleStatus {
+            line: line(rule, wish, rules, hello, abilities),
+            asked: wish.asked(),
+        })
         .collect()
 }
 
-/// A rule that several places set is enforced as soon as one of them asks for it.
-fn strongest_wish(uses: &[RuleUse]) -> BTreeMap<Rule, Mode> {
+/// What the policy asks of one rule, all places together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Enforce,
+    Observe,
+    /// Something of it is there in no environment.
+    Missing(&'static str, Mode),
+    /// Nothing is asked for in this mode.
+    Nothing(&'static str),
+}
+
+impl Wish {
+    const fn of(rule_use: &RuleUse) -> Self {
+        match (rule_use.idle, rule_use.mode) {
+            (Some(Idle::Missing(reason)), mode) => Self::Missing(reason, mode),
+            (Some(idle @ Idle::Observing), _) => Self::Nothing(idle.reason()),
+            (None, Mode::Enforce) => Self::Enforce,
+            (None, _) => Self::Observe,
+        }
+    }
+
+    const fn asked(self) -> Coverage {
+        match self {
+            Self::Enforce | Self::Missing(_, Mode::Enforce) => Coverage::Enforced,
+            Self::Observe | Self::Missing(..) => Coverage::Observed,
+            Self::Nothing(_) => Coverage::NotCovered,
+        }
+    }
+
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Nothing(_) => 0,
+            Self::Observe => 1,
+            Self::Enforce => 2,
+            Self::Missing(..) => 3,
+        }
+    }
+}
+
+/// A rule that several places set is enforced as soon as one of them asks for it, unless something of it is missing.
+fn wishes(uses: &[RuleUse]) -> BTreeMap<Rule, Wish> {
     let mut wishes = BTreeMap::new();
     for rule_use in uses {
-        let wish = wishes.entry(rule_use.rule).or_insert(rule_use.mode);
-        if rule_use.mode == Mode::Enforce {
-            *wish = Mode::Enforce;
+        let other = Wish::of(rule_use);
+        let wish = wishes.entry(rule_use.rule).or_insert(other);
+        if other.rank() > wish.rank() {
+            *wish = other;
         }
     }
     wishes
@@ -54,20 +98,23 @@ fn strongest_wish(uses: &[RuleUse]) -> BTreeMap<Rule, Mode> {
 
 fn line<'a>(
     rule: Rule,
-    mode: Mode,
+    wish: Wish,
     rules: &Rules,
     hello: Option<&'a Hello>,
     abilities: Abilities,
 ) -> CoverageLine<'a> {
+    if let Wish::Missing(reason, _) | Wish::Nothing(reason) = wish {
+        return not_covered(rule, reason);
+    }
     let own = own_line(rule, rules, hello, abilities);
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
     let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
-    let mut line = best.unwrap_or_else(|| not_covered(rule, missing(rule, hello.is_some())));
+    let mut line = best.unwrap_or_else(|| not_covered(rule, missing(hello.is_some())));
     if line.plane == Some(Plane::Process) && abilities.detects.look_for(rule) {
         line.reason =
             "process plane: raw system calls are not stopped; what they leave in /proc is looked for";
     }
-    if mode == Mode::Observe && line.status == Coverage::Enforced {
+    if wish == Wish::Observe && line.status == Coverage::Enforced {
         line.status = Coverage::Observed;
         if line.reason.is_empty() {
             line.reason = "the policy asks to observe";
@@ -86,7 +133,7 @@ fn own_line(
     let enforces = match rule {
         Rule::TmpResidue => rules.residue == Residue::Wipe,
         Rule::ProcessSurvivors => rules.survivors == Survivors::Kill,
-        Rule::EgressNames => return Some(names(rule, rules, hello, abilities)),
+        Rule::EgressNames => return Some(names(rule, hello, abilities)),
         _ if abilities.detects.look_for(rule) => return Some(looked_for(rule)),
         _ => return None,
     };
@@ -122,7 +169,7 @@ const fn looked_for(rule: Rule) -> CoverageLine<'static> {
 }
 
 /// The resolver refuses names, but only the look-ups that a plane leads to it.
-fn names(rule: Rule, rules: &Rules, hello: Option<&Hello>, abilities: Abilities) -> CoverageLine<'static> {
+fn names(rule: Rule, hello: Option<&Hello>, abilities: Abilities) -> CoverageLine<'static> {
     let Some(hello) = hello else { return not_covered(rule, NO_GUARD) };
     let led = hello.coverage().any(|line| {
         matches!(line.rule, Rule::EgressAllow | Rule::EgressDeny) && line.status != Coverage::NotCovered
@@ -133,28 +180,14 @@ fn names(rule: Rule, rules: &Rules, hello: Option<&Hello>, abilities: Abilities)
     if !led {
         return not_covered(rule, "no plane leads look-ups to the guarded resolver here");
     }
-    let (status, reason) = if rules.names_in_traffic() {
-        (Coverage::Observed, "names are checked by the guarded resolver only, not yet in the traffic")
-    } else {
-        (Coverage::Enforced, "")
-    };
-    CoverageLine { rule, plane: Some(Plane::Platform), status, reason }
+    CoverageLine { rule, plane: Some(Plane::Platform), status: Coverage::Enforced, reason: "" }
 }
 
 /// What people should do where there is no guard.
 pub(crate) const NO_GUARD: &str = "no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec";
 
-const fn missing(rule: Rule, guarded: bool) -> &'static str {
-    match rule {
-        Rule::TmpMax
-        | Rule::TmpSecrets
-        | Rule::CredentialsDecoys
-        | Rule::IntegrityVerify
-        | Rule::AnomalyDuration
-        | Rule::AnomalyMemory => "not built yet",
-        _ if guarded => "the guard does not speak of it",
-        _ => NO_GUARD,
-    }
+const fn missing(guarded: bool) -> &'static str {
+    if guarded { "the guard does not speak of it" } else { NO_GUARD }
 }
 
 const fn not_covered(rule: Rule, reason: &str) -> CoverageLine<'_> {
@@ -189,8 +222,9 @@ mod tests {
         let rules = Rules::from_text(policy);
         assert!(rules.failure.is_none(), "{:?}", rules.failure);
         let lines = account(&rules, hello, abilities);
-        let told =
-            |line: &CoverageLine<'_>| [line.rule.as_str(), line.status.as_str(), line.reason].join(" ");
+        let told = |RuleStatus { line, .. }: &RuleStatus<'_>| {
+            [line.rule.as_str(), line.status.as_str(), line.reason].join(" ")
+        };
         lines.iter().map(told).collect::<Vec<_>>().join("\n")
     }
 
@@ -204,7 +238,7 @@ mod tests {
         process.survivors enforced 
         egress.runtime_api not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
         tmp.residue enforced 
-        tmp.secrets not_covered not built yet
+        tmp.secrets not_covered not built yet: what is left is not searched for keys
         self_protection not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
         ");
     }
@@ -223,7 +257,7 @@ mod tests {
         process.survivors observed the end of an invocation is not known here: told when the next one has begun
         egress.runtime_api not_covered the guard does not speak of it
         tmp.residue observed the end of an invocation is not known here: told when the next one has begun
-        tmp.secrets not_covered not built yet
+        tmp.secrets not_covered not built yet: what is left is not searched for keys
         self_protection not_covered the guard does not speak of it
         ");
     }
@@ -260,6 +294,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_built_is_never_claimed_and_what_observing_cannot_do_is_not_asked_for() {
+        let expose = CoverageLine {
+            rule: Rule::CredentialsExpose,
+            plane: Some(Plane::Process),
+            status: Coverage::Enforced,
+            reason: "",
+        };
+        let hello = hello(&[expose]);
+        let policy =
+            "[credentials]\nexpose = \"broker\"\n[process]\nmode = \"observe\"\nlimits = { processes = 9 }\n";
+        let rules = Rules::from_text(policy);
+        let account = account(&rules, Some(&hello), ALL);
+        let of = |rule| *account.iter().find(|status| status.line.rule == rule).unwrap();
+        let (expose, limits) = (of(Rule::CredentialsExpose), of(Rule::ProcessLimits));
+        assert_eq!((expose.line.status, expose.asked), (Coverage::NotCovered, Coverage::Enforced));
+        assert_eq!((limits.line.status, limits.falls_short()), (Coverage::NotCovered, false));
+    }
+
+    #[test]
     fn names_hold_where_look_ups_are_led_to_the_resolver() {
         let allow = |status| CoverageLine { rule: Rule::EgressAllow, plane: None, status, reason: "" };
         let names = |policy: &str, line, abilities| {
@@ -272,6 +325,6 @@ mod tests {
         insta::assert_snapshot!(names(policy, allow(Coverage::NotCovered), ALL), @"egress.names not_covered no plane leads look-ups to the guarded resolver here");
         insta::assert_snapshot!(names(policy, enforced, Abilities { resolver: false, ..ALL }), @"egress.names not_covered the guarded resolver could not be started");
         let both = "version = 1\n[egress]\nallow = [\"a.example\"]\nnames = \"sni\"\n";
-        insta::assert_snapshot!(names(both, enforced, ALL), @"egress.names observed names are checked by the guarded resolver only, not yet in the traffic");
+        insta::assert_snapshot!(names(both, enforced, ALL), @"egress.names not_covered not built yet: names are checked when they are resolved, not in the traffic");
     }
 }

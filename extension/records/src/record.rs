@@ -15,7 +15,7 @@ mod violation;
 use core::fmt::{self, Write};
 
 pub use degraded::Degraded;
-pub use protection::{Environment, Protection};
+pub use protection::{Environment, Protection, RuleStatus};
 pub use residue::{Change, Entry, MAX_LISTED, Residue};
 pub use severity::{Severity, attack, severity};
 pub use summary::{RuleCount, Summary};

@@ -10,14 +10,17 @@ mod diagnostic;
 mod endpoint;
 mod function_shield;
 mod hooks;
+mod lint;
 mod packs;
 mod parse;
 mod patterns;
 mod print;
+mod profiles;
 mod resolve;
 mod schema;
 mod section;
 mod sections;
+mod unbuilt;
 mod value;
 mod verdict;
 
@@ -28,7 +31,7 @@ use crate::{Phase, Role};
 
 pub use amounts::{ByteSize, Date, Threshold};
 pub use compile::CompileError;
-pub use coverage::RuleUse;
+pub use coverage::{Idle, RuleUse};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use endpoint::{Endpoint, Host, Network, Ports};
 pub use function_shield::{ImportError, Imported, import_function_shield};

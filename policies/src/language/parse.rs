@@ -3,6 +3,8 @@
 //! It reads what is not in a section (mode, packs, narrowed rules) and hands each section to its own reader. It must
 //! not stop at the first error. Everything that loads a policy ends here.
 
+use std::ops::Range;
+
 use toml::Spanned;
 use toml::de::{DeString, DeTable};
 
@@ -15,7 +17,7 @@ use super::sections::{
     Anomaly, Code, Credentials, Egress, Files, Hooks, Integrity, Mode, Process, Report, Tmp,
 };
 use super::value::{Node, Value, integer, quoted, read_word, wrong};
-use super::{NarrowedRule, OnDegraded, Policy, Sections, When, WhenProcess};
+use super::{NarrowedRule, OnDegraded, Policy, Sections, When, WhenProcess, lint, profiles};
 use crate::{Phase, Role};
 
 /// A policy that was read without errors.
@@ -52,6 +54,8 @@ const MAX_RULES: usize = 64;
 struct File {
     mode: Option<Mode>,
     on_degraded: Option<OnDegraded>,
+    /// Where the file says `on_degraded`.
+    on_degraded_at: Option<Range<usize>>,
     enforce_after: Option<Date>,
     packs: Vec<&'static str>,
     sections: Sections,
@@ -66,12 +70,17 @@ impl Policy {
     pub fn parse(file: &str, text: &str) -> Result<Parsed, Diagnostics> {
         let mut findings = Findings::new(file, text);
         let own = read_file(text, &mut findings, false);
-        let warnings = findings.finish()?;
         let packs = own.packs.clone();
+        let at = own.on_degraded_at.clone().filter(|_| own.on_degraded == Some(OnDegraded::Refuse));
         let mut all = packs.iter().filter_map(|name| read_pack(name)).chain([own]);
         let mut merged = all.next().unwrap_or_default();
         all.for_each(|next| merged.layer(next));
-        Ok(Parsed { policy: merged.into_policy(), warnings, packs })
+        let policy = merged.into_policy();
+        if let Some(at) = at {
+            profiles::warn(&policy, at, &mut findings);
+        }
+        let warnings = findings.finish()?;
+        Ok(Parsed { policy, warnings, packs })
     }
 }
 
@@ -117,7 +126,10 @@ fn read_file(text: &str, findings: &mut Findings<'_>, is_pack: bool) -> File {
         match key.get_ref().as_ref() {
             "version" => read_version(value, findings),
             "mode" => file.mode = Mode::read(value, findings),
-            "on_degraded" => file.on_degraded = OnDegraded::read(value, findings),
+            "on_degraded" => {
+                file.on_degraded = OnDegraded::read(value, findings);
+                file.on_degraded_at = Some(value.span());
+            }
             "enforce_after" => file.enforce_after = Date::read(value, findings),
             "extends" if !is_pack => file.packs = read_extends(value, findings),
             "rule" => file.rules = read_rules(value, findings),
@@ -179,7 +191,10 @@ impl Sections {
         narrowed: bool,
     ) -> bool {
         match key.get_ref().as_ref() {
-            Process::NAME => self.process = read_section(node, findings, narrowed),
+            Process::NAME => {
+                self.process = read_section(node, findings, narrowed);
+                lint::process(node, findings);
+            }
             Egress::NAME => self.egress = read_section(node, findings, narrowed),
             Tmp::NAME => self.tmp = read_section(node, findings, narrowed),
             Files::NAME => self.files = read_section(node, findings, narrowed),
@@ -304,7 +319,7 @@ fn read_process(node: &Node<'_>, findings: &mut Findings<'_>) -> Option<WhenProc
         Some("child") => Some(WhenProcess::Role(Role::Child)),
         Some(text) if text.starts_with('/') => {
             let glob = PathGlob::read(node, findings)?;
-            let message = "rules for single executables are not covered yet";
+            let message = "rules for single executables are not built yet";
             let hint = "use \"child\" to narrow a rule to all processes that the runtime starts";
             findings.warning(node.span(), message.into(), "this rule never applies".into(), hint.into());
             Some(WhenProcess::Executable(glob))

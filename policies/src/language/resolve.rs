@@ -8,7 +8,6 @@ use std::io;
 
 use sha2::{Digest, Sha256};
 
-use super::diagnostic::Diagnostic;
 use super::packs::{PACKS, pack};
 use super::parse::Parsed;
 use super::{Mode, Policy};
@@ -32,7 +31,8 @@ pub struct Resolution {
     pub source: PolicySource,
     /// `sha256:` and 64 hexadecimal digits, over the texts of the policy's packs and of its own file.
     pub digest: String,
-    /// What the policy says that will not have the effect that one could expect, ready to print.
+    /// What is odd about the variables that lead to the policy, ready to print. What is odd about the policy itself is
+    /// said by `ringfence check`, and by the `protection` record where it is a rule that is not covered.
     pub warnings: Vec<String>,
     /// Why the function's own policy is not used, where it is broken.
     pub failure: Option<Failure>,
@@ -47,6 +47,8 @@ pub enum PolicySource {
     Pack(&'static str),
     /// There is no policy: the baseline, in observe mode.
     Fallback,
+    /// The function's own policy is broken: the baseline, in observe mode.
+    Instead,
 }
 
 impl fmt::Display for PolicySource {
@@ -54,7 +56,8 @@ impl fmt::Display for PolicySource {
         match self {
             Self::File(path) => f.write_str(path),
             Self::Pack(name) => write!(f, "pack {name}"),
-            Self::Fallback => write!(f, "pack {FALLBACK}, observed, for want of a policy"),
+            Self::Fallback => write!(f, "pack {FALLBACK}, observed: there is no policy"),
+            Self::Instead => write!(f, "pack {FALLBACK}, observed: the function's own policy cannot be used"),
         }
     }
 }
@@ -179,11 +182,11 @@ fn load(source: PolicySource, text: &str, refuse: bool) -> Resolution {
         other => other.to_string(),
     };
     match Policy::parse(&file, text) {
-        Ok(Parsed { policy, warnings, packs }) => Resolution {
+        Ok(Parsed { policy, packs, .. }) => Resolution {
             policy,
             source,
             digest: digest(packs.iter().filter_map(|name| pack(name)).chain([text])),
-            warnings: warnings.iter().map(Diagnostic::to_string).collect(),
+            warnings: Vec::new(),
             failure: None,
         },
         Err(findings) => fallback(Some(Failure { refuse, message: findings.to_string() })),
@@ -196,7 +199,7 @@ fn fallback(failure: Option<Failure>) -> Resolution {
     let parsed = Policy::parse(FALLBACK, text).map(|parsed| parsed.policy).unwrap_or_default();
     Resolution {
         policy: Policy { mode: Mode::Observe, ..parsed }.observing(),
-        source: PolicySource::Fallback,
+        source: if failure.is_some() { PolicySource::Instead } else { PolicySource::Fallback },
         digest: digest([text].into_iter()),
         warnings: Vec::new(),
         failure,

@@ -119,6 +119,7 @@ pub(super) fn read_section<S: Section>(node: &Node<'_>, findings: &mut Findings<
             None => unknown_key(key, S::NAME, S::KEYS.iter().map(|known| known.name), findings),
         }
     }
+    super::unbuilt::warn(&section, table, findings);
     section
 }
 

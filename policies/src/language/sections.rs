@@ -128,7 +128,7 @@ words! {
         /// The format of Ringfence.
         Ringfence = "ringfence", Nothing;
         /// The Open Cybersecurity Schema Framework.
-        Ocsf = "ocsf", Nothing;
+        Ocsf = "ocsf", Enforces;
     }
 }
 
@@ -411,11 +411,11 @@ section! {
     /// `[report]`: how violations are told.
     Report = "report" {
         /// Format of the records.
-        format: Format, rule = None, narrowed = false;
+        format: Format, rule = ReportFormat, narrowed = false;
         /// Whether counters are written as CloudWatch embedded metrics.
-        metrics: bool, rule = None, narrowed = false;
+        metrics: bool, rule = ReportMetrics, narrowed = false;
         /// Where records are also posted.
-        webhook: Webhook, rule = None, narrowed = false;
+        webhook: Webhook, rule = ReportWebhook, narrowed = false;
     }
 }
 

@@ -275,6 +275,10 @@ impl Value for bool {
     fn schema() -> String {
         "{\"type\": \"boolean\"}".to_owned()
     }
+
+    fn strength(&self) -> Strength {
+        if *self { Strength::Enforces } else { Strength::Nothing }
+    }
 }
 
 /// A positive whole number of things.

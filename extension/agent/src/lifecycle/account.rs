@@ -38,6 +38,8 @@ impl Agent {
         let probes: Vec<&[u8]> =
             hello.map(|hello| hello.probes.iter().map(Vec::as_slice).collect()).unwrap_or_default();
         let trouble = match hello {
+            // The guard becomes the function's command at once where the policy asks for nothing.
+            None if rules.uses.is_empty() => String::new(),
             None => NO_GUARD.to_owned(),
             Some(hello) => {
                 hello.refused.as_ref().map(|why| format!("the start is refused: {why}")).unwrap_or_default()

@@ -3,7 +3,7 @@
 //! It only describes; what it says must be true of the supervisor, the filter and the preload library as they are
 //! now. Rules of the platform plane are the agent's to describe and are left out. `launch` calls it.
 
-use ringfence_policy::{Mode, Plane, Rule, RuleUse};
+use ringfence_policy::{Idle, Mode, Plane, Rule, RuleUse};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::{Coverage, CoverageLine};
 
@@ -20,45 +20,72 @@ pub struct Means<'a> {
     pub no_preload: &'a str,
     /// Whether children get a seccomp filter.
     pub child_filter: bool,
-    /// Whether names are to be checked in the traffic.
-    pub names_in_traffic: bool,
     /// The language hook that is loaded.
     pub hook: Hook,
 }
 
-/// The guard's account of the rules in use, each rule once, the strictest use deciding between enforced and observed.
+/// The guard's account of the rules in use, each rule once. A use of which something is missing decides; among the
+/// others the strictest.
 #[must_use]
 pub fn describe<'a>(rules: &[RuleUse], means: &Means<'a>) -> Vec<CoverageLine<'a>> {
     let mut lines: Vec<CoverageLine<'a>> = Vec::new();
     for rule_use in rules {
-        let Some(line) = means.line(rule_use.rule, rule_use.mode) else { continue };
+        let Some(line) = means.line(rule_use) else { continue };
         match lines.iter_mut().find(|known| known.rule == line.rule) {
-            Some(known) if line.status == Coverage::Enforced => *known = line,
+            Some(known) if decides(rule_use, &line, known.status) => *known = line,
             Some(_) => {}
             None => lines.push(line),
+        }
+    }
+    for line in &mut lines {
+        if let Some(reason) = missing(rules, line.rule) {
+            *line = CoverageLine { rule: line.rule, plane: None, status: Coverage::NotCovered, reason };
         }
     }
     lines
 }
 
-/// The rules that should be enforced and are not covered.
+/// Whether a further use of a rule says more than what is known of it.
+fn decides(rule_use: &RuleUse, line: &CoverageLine<'_>, known: Coverage) -> bool {
+    line.status == Coverage::Enforced || (rule_use.idle.is_none() && known == Coverage::NotCovered)
+}
+
+/// What is missing of a rule in every environment.
+fn missing(rules: &[RuleUse], rule: Rule) -> Option<&'static str> {
+    rules.iter().filter(|rule_use| rule_use.rule == rule).find_map(|rule_use| match rule_use.idle {
+        Some(Idle::Missing(reason)) => Some(reason),
+        _ => None,
+    })
+}
+
+/// The rules that should be enforced and are not covered, those of the agent too. `agent` says whether there is one.
 #[must_use]
-pub fn uncovered(rules: &[RuleUse], lines: &[CoverageLine<'_>]) -> Vec<Rule> {
-    let missing =
-        |rule: Rule| lines.iter().any(|line| line.rule == rule && line.status == Coverage::NotCovered);
+pub fn uncovered(rules: &[RuleUse], lines: &[CoverageLine<'_>], agent: bool) -> Vec<Rule> {
+    let not_covered = |rule: Rule| {
+        lines.iter().any(|line| line.rule == rule && line.status == Coverage::NotCovered)
+            || missing(rules, rule).is_some()
+            || (!agent && is_of_the_agent(rule))
+    };
     let mut rules: Vec<_> = rules
         .iter()
-        .filter(|rule_use| rule_use.mode == Mode::Enforce && missing(rule_use.rule))
+        .filter(|rule_use| rule_use.mode == Mode::Enforce && not_covered(rule_use.rule))
         .map(|rule_use| rule_use.rule)
         .collect();
     rules.dedup();
     rules
 }
 
+/// Rules that the agent alone enforces.
+const fn is_of_the_agent(rule: Rule) -> bool {
+    matches!(rule, Rule::TmpResidue | Rule::ProcessSurvivors | Rule::EgressNames)
+}
+
 impl<'a> Means<'a> {
-    fn line(&self, rule: Rule, mode: Mode) -> Option<CoverageLine<'a>> {
+    fn line(&self, rule_use: &RuleUse) -> Option<CoverageLine<'a>> {
+        let rule = rule_use.rule;
         let (plane, reason) = self.plane(rule)?;
-        let status = match (plane, mode) {
+        let (plane, reason) = rule_use.idle.map_or((plane, reason), |idle| (None, idle.reason()));
+        let status = match (plane, rule_use.mode) {
             (None, _) | (_, Mode::Off) => Coverage::NotCovered,
             (Some(_), Mode::Observe) => Coverage::Observed,
             (Some(_), Mode::Enforce) => Coverage::Enforced,
@@ -89,17 +116,17 @@ impl<'a> Means<'a> {
             Rule::CodeEvaluate | Rule::CodeDeserialize | Rule::CodeNative | Rule::CodeImports => {
                 self.code(rule)
             }
-            Rule::ProcessEnvironment | Rule::CredentialsExpose | Rule::ProcessLimits => {
-                self.process("set by the preload library before each exec")
+            Rule::ProcessEnvironment | Rule::CredentialsExpose => {
+                self.process("exec only: a fork without exec keeps the environment of the runtime")
+            }
+            Rule::ProcessLimits => {
+                self.process("exec only: a fork without exec keeps the limits of the runtime")
             }
             Rule::ProcessSyscalls if self.child_filter => {
-                self.process("installed by the preload library before each exec")
+                self.process("exec only: a fork without exec may make every call that the runtime may")
             }
             Rule::ProcessSyscalls => {
                 (None, "seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter")
-            }
-            Rule::EgressNames if self.names_in_traffic => {
-                (None, "names = \"sni\": not covered yet; only the guarded resolver's answers are believed")
             }
             _ => return None,
         })
@@ -153,7 +180,10 @@ mod tests {
     use super::*;
 
     fn rules(modes: &[(Rule, Mode)]) -> Vec<RuleUse> {
-        modes.iter().map(|(rule, mode)| RuleUse { rule: *rule, mode: *mode, key: String::new() }).collect()
+        modes
+            .iter()
+            .map(|(rule, mode)| RuleUse { rule: *rule, mode: *mode, key: String::new(), idle: None })
+            .collect()
     }
 
     fn shown(means: &Means<'_>, rules: &[RuleUse]) -> String {
@@ -184,7 +214,7 @@ mod tests {
         egress.allow observed kernel: 
         files.deny_read enforced process: process plane: the kernel plane does not supervise opens for reading
         files.deny_write enforced kernel: 
-        process.syscalls enforced process: installed by the preload library before each exec
+        process.syscalls enforced process: exec only: a fork without exec may make every call that the runtime may
         ");
         let nothing = Means { no_preload: "no preload library", ..Means::default() };
         insta::assert_snapshot!(shown(&nothing, &rules), @r"
@@ -194,7 +224,7 @@ mod tests {
         files.deny_write not_covered -: no preload library
         process.syscalls not_covered -: seccomp(2) is refused, or no_new_privs is not set: children cannot be given a filter
         ");
-        let missing = uncovered(&rules, &describe(&rules, &nothing));
+        let missing = uncovered(&rules, &describe(&rules, &nothing), true);
         assert_eq!(
             missing,
             [Rule::ProcessShells, Rule::FilesDenyRead, Rule::FilesDenyWrite, Rule::ProcessSyscalls]
@@ -236,6 +266,36 @@ mod tests {
         credentials.reads observed process: process plane; no language hook is loaded
         code.evaluate not_covered -: hooks.python = false leaves the Python hook out
         code.imports not_covered -: hooks.python = false leaves the Python hook out
+        ");
+    }
+
+    #[test]
+    fn a_refused_start_names_the_rules_of_guard_and_agent() {
+        let mut rules = rules(&[
+            (Rule::ProcessShells, Mode::Enforce),
+            (Rule::TmpResidue, Mode::Enforce),
+            (Rule::TmpMax, Mode::Enforce),
+            (Rule::TmpSecrets, Mode::Observe),
+        ]);
+        for rule_use in &mut rules {
+            let built = matches!(rule_use.rule, Rule::ProcessShells | Rule::TmpResidue);
+            rule_use.idle = (!built).then_some(Idle::Missing("not built yet"));
+        }
+        let lines = describe(&rules, &Means::default());
+        assert_eq!(uncovered(&rules, &lines, true), [Rule::TmpMax]);
+        assert_eq!(uncovered(&rules, &lines, false), [Rule::TmpResidue, Rule::TmpMax]);
+    }
+
+    #[test]
+    fn what_is_missing_of_one_use_is_missing_of_the_rule() {
+        let mut rules =
+            rules(&[(Rule::CredentialsExpose, Mode::Enforce), (Rule::ProcessLimits, Mode::Observe)]);
+        let [expose, limits] = &mut rules[..] else { panic!("two rules") };
+        expose.idle = Some(Idle::Missing("not built yet: no broker"));
+        limits.idle = Some(Idle::Observing);
+        insta::assert_snapshot!(shown(&Means::default(), &rules), @r"
+        credentials.expose not_covered -: not built yet: no broker
+        process.limits not_covered -: acts only where its section enforces: observing changes no child
         ");
     }
 

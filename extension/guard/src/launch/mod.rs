@@ -80,14 +80,14 @@ pub fn run() -> i32 {
     match policy::load(&settings) {
         Ok(policy) if policy.is_off() => become_command(&settings.command, &settings.environment),
         Ok(policy) => Plan::new(settings, policy).launch(),
-        Err(diagnostics) => refuse(&settings, &Hello::default(), &diagnostics),
+        Err(diagnostics) => refuse(Door::find(&settings.runtime_api_text), &Hello::default(), &diagnostics),
     }
 }
 
 /// Ends the start: prints why, and tells the agent so that it stands in the log.
-fn refuse(settings: &Settings, hello: &Hello<'_>, reason: &str) -> i32 {
+fn refuse(door: Result<Door, AgentError>, hello: &Hello<'_>, reason: &str) -> i32 {
     say(&format!("the start is refused\n{reason}"));
-    if let Ok(door) = Door::find(&settings.runtime_api_text) {
+    if let Ok(door) = door {
         let _ = door.say(&Hello { refused: reason, ..hello.clone() });
     }
     REFUSED
@@ -124,7 +124,7 @@ impl Plan {
         let in_proc = child.as_ref().is_some_and(|child| kernel::holds_writes_in_proc(&self, child));
         let means = Means { holds_writes_in_proc: in_proc, ..self.means(kernel) };
         let lines = coverage::describe(&self.policy.rules, &means);
-        let missing = coverage::uncovered(&self.policy.rules, &lines);
+        let missing = coverage::uncovered(&self.policy.rules, &lines, door.is_ok());
         let runtime = child.as_ref().map_or_else(std::process::id, |child| child.pid);
         let hello = Hello {
             witness: child.as_ref().and_then(|child| child.witness.as_ref()).map_or(0, Witness::pid),
@@ -134,12 +134,9 @@ impl Plan {
             let names: Vec<_> = missing.iter().map(|rule| rule.as_str()).collect();
             let reason = format!("on_degraded = \"refuse\", and nothing here enforces {}", names.join(", "));
             child.into_iter().for_each(kernel::child::Child::abandon);
-            return refuse(&self.settings, &hello, &reason);
+            return refuse(door, &hello, &reason);
         }
-        let (agent, trouble) = match door.and_then(|door| door.greet(&hello)) {
-            Ok(agent) => (Some(agent), None),
-            Err(error) => (None, Some(error.to_string())),
-        };
+        let (agent, trouble) = greet(door, &hello);
         let unresolved =
             agent.as_ref().is_none_or(|agent| agent.resolver_port == 0).then(|| NO_RESOLVER.to_owned());
         trouble
@@ -179,14 +176,11 @@ impl Plan {
     }
 
     fn means(&self, kernel: u32) -> Means<'_> {
-        let names =
-            CompiledPolicy::new(&self.policy.compiled).is_ok_and(|policy| policy.checks_names_in_traffic());
         Means {
             kernel,
             holds_writes_in_proc: false,
             no_preload: &self.no_preload,
             child_filter: !self.child_filter.is_empty(),
-            names_in_traffic: names,
             hook: self.hook,
         }
     }
@@ -315,6 +309,13 @@ impl Plan {
             additions.prepend(&self.settings, "LD_PRELOAD", &preload);
         }
         additions
+    }
+}
+
+fn greet(door: Result<Door, AgentError>, hello: &Hello<'_>) -> (Option<Agent>, Option<String>) {
+    match door.and_then(|door| door.greet(hello)) {
+        Ok(agent) => (Some(agent), None),
+        Err(error) => (None, Some(error.to_string())),
     }
 }
 

@@ -11,9 +11,11 @@ use crate::message::{Coverage, CoverageLine};
 use ringfence_policy::Plane;
 
 /// Most rules that are listed; the language has fewer.
-const MAX_RULES: usize = 40;
+const MAX_RULES: usize = 48;
 /// Most probe lines that are listed.
 const MAX_PROBES: usize = 16;
+/// The word for a policy that asks for nothing.
+const OFF: &str = "off";
 /// Longest reason in escaped bytes.
 const REASON: usize = 200;
 
@@ -32,6 +34,23 @@ pub struct Environment<'a> {
     pub probes: &'a [&'a [u8]],
 }
 
+/// What is claimed of a rule, and what the policy asks of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RuleStatus<'a> {
+    /// What holds here.
+    pub line: CoverageLine<'a>,
+    /// What the policy asks for; [`Coverage::NotCovered`] where it asks for nothing in this mode.
+    pub asked: Coverage,
+}
+
+impl RuleStatus<'_> {
+    /// Whether less holds than is asked for.
+    #[must_use]
+    pub const fn falls_short(&self) -> bool {
+        self.line.status as u8 > self.asked as u8
+    }
+}
+
 /// The account of a start.
 #[derive(Debug, Clone, Copy)]
 pub struct Protection<'a> {
@@ -46,7 +65,7 @@ pub struct Protection<'a> {
     /// Where the policy came from.
     pub source: &'a [u8],
     /// One line for each rule in use.
-    pub rules: &'a [CoverageLine<'a>],
+    pub rules: &'a [RuleStatus<'a>],
     /// The environment.
     pub environment: Environment<'a>,
     /// Why the start is refused, or why there is no guard; empty where all is well.
@@ -54,22 +73,50 @@ pub struct Protection<'a> {
 }
 
 impl Protection<'_> {
-    fn enforced(&self) -> usize {
-        self.rules.iter().filter(|line| line.status == Coverage::Enforced).count()
+    /// How many rules have this status.
+    fn count(&self, status: Coverage) -> u64 {
+        self.rules.iter().filter(|rule| rule.line.status == status).count() as u64
+    }
+
+    /// How many rules are asked to have `status`, and how many of these do.
+    fn asked(&self, status: Coverage) -> (u64, u64) {
+        let asked = || self.rules.iter().filter(move |rule| rule.asked == status);
+        (asked().count() as u64, asked().filter(|rule| !rule.falls_short()).count() as u64)
     }
 
     fn level(&self) -> Level {
-        let uncovered = self.rules.iter().any(|line| line.status == Coverage::NotCovered);
-        if uncovered || !self.trouble.is_empty() { Level::Warn } else { Level::Info }
+        let short = self.rules.iter().any(RuleStatus::falls_short);
+        if short || !self.trouble.is_empty() { Level::Warn } else { Level::Info }
+    }
+
+    /// What the rules come to, in words.
+    fn outcome(&self, out: &mut Text<'_>) -> fmt::Result {
+        let ((enforce, enforced), (observe, observed)) =
+            (self.asked(Coverage::Enforced), self.asked(Coverage::Observed));
+        if enforce == 0 {
+            out.plain("ringfence observes ")?;
+            share(out, observe, observed)?;
+            return out.plain(" of this function and blocks nothing");
+        }
+        out.plain("ringfence protects this function: ")?;
+        out.number(enforced)?;
+        out.plain(" of ")?;
+        out.number(enforce)?;
+        out.plain(if enforce == 1 { " rule enforced" } else { " rules enforced" })?;
+        if observe == 0 {
+            return Ok(());
+        }
+        out.plain(", ")?;
+        share(out, observe, observed)?;
+        out.plain(" observed")
     }
 
     fn message(&self, out: &mut Text<'_>) -> fmt::Result {
-        out.plain("ringfence protects this function: ")?;
-        out.number(self.enforced() as u64)?;
-        out.plain(" of ")?;
-        out.number(self.rules.len() as u64)?;
-        out.plain(if self.rules.len() == 1 { " rule enforced (" } else { " rules enforced (" })?;
-        out.plain("mode ")?;
+        if self.rules.is_empty() && self.mode == OFF && self.trouble.is_empty() {
+            return out.plain("ringfence is off: the policy says mode = \"off\"");
+        }
+        self.outcome(out)?;
+        out.plain(" (mode ")?;
         out.plain(self.mode)?;
         out.plain(", plane ")?;
         out.plain(self.strongest.unwrap_or(Plane::Platform).as_str())?;
@@ -91,10 +138,14 @@ impl Protection<'_> {
 
     fn rules(&self, out: &mut Object<'_>) -> fmt::Result {
         out.array("rules", |out| {
-            self.rules.iter().take(MAX_RULES).try_for_each(|line| {
+            self.rules.iter().take(MAX_RULES).try_for_each(|rule| {
+                let line = &rule.line;
                 out.object(|out| {
                     out.word("rule", line.rule.as_str())?;
                     out.word("status", line.status.as_str())?;
+                    if rule.falls_short() {
+                        out.word("asked", rule.asked.as_str())?;
+                    }
                     if let Some(plane) = line.plane {
                         out.word("plane", plane.as_str())?;
                     }
@@ -119,6 +170,16 @@ impl Protection<'_> {
     }
 }
 
+/// "3 rules", or "2 of 3 rules" where not all do.
+fn share(out: &mut Text<'_>, all: u64, some: u64) -> fmt::Result {
+    if some != all {
+        out.number(some)?;
+        out.plain(" of ")?;
+    }
+    out.number(all)?;
+    out.plain(if all == 1 { " rule" } else { " rules" })
+}
+
 /// Whether a probe line ends in the name of an error, as in `seccomp(2): EPERM`.
 fn tells_a_refusal(probe: &[u8]) -> bool {
     probe.rsplit(|byte| *byte == b' ').next().is_some_and(|last| {
@@ -140,7 +201,8 @@ impl Record for Protection<'_> {
                 out.word("kind", "protection")?;
                 out.word("mode", self.mode)?;
                 out.word("plane", self.strongest.unwrap_or(Plane::Platform).as_str())?;
-                out.number("enforced", self.enforced() as u64)?;
+                out.number("enforced", self.count(Coverage::Enforced))?;
+                out.number("observed", self.count(Coverage::Observed))?;
                 self.rules(out)?;
                 out.public("trouble", self.scene.redactor.public(self.trouble), 512)?;
                 out.public("source", self.scene.redactor.public(self.source), TEXT)?;
@@ -160,19 +222,17 @@ mod tests {
     use proptest::prelude::*;
     use ringfence_policy::Rule;
 
-    const RULES: [CoverageLine<'static>; 2] = [
-        CoverageLine {
-            rule: Rule::ProcessShells,
-            plane: Some(Plane::Process),
-            status: Coverage::Enforced,
-            reason: "",
-        },
-        CoverageLine {
-            rule: Rule::TmpMax,
-            plane: None,
-            status: Coverage::NotCovered,
-            reason: "not built yet",
-        },
+    const fn status(rule: Rule, status: Coverage, asked: Coverage, reason: &str) -> RuleStatus<'_> {
+        let plane = match status {
+            Coverage::NotCovered => None,
+            _ => Some(Plane::Process),
+        };
+        RuleStatus { line: CoverageLine { rule, plane, status, reason }, asked }
+    }
+
+    const RULES: [RuleStatus<'static>; 2] = [
+        status(Rule::ProcessShells, Coverage::Enforced, Coverage::Enforced, ""),
+        status(Rule::TmpMax, Coverage::NotCovered, Coverage::Enforced, "not built yet"),
     ];
 
     fn protection<'a>(redactor: &'a Redactor<'a>, probes: &'a [&'a [u8]]) -> Protection<'a> {
@@ -197,7 +257,34 @@ mod tests {
     #[test]
     fn it_claims_what_holds_and_says_why_the_rest_does_not() {
         let redactor = Redactor::new(&[]);
-        insta::assert_snapshot!(line(&protection(&redactor, &[b"no_new_privs: set", b"seccomp(2): EPERM"])), @r#"{"timestamp":"2026-11-22T01:02:03.456Z","level":"WARN","message":"ringfence protects this function: 1 of 2 rules enforced (mode enforce, plane process; kernel: seccomp(2): EPERM)","ringfence":{"kind":"protection","mode":"enforce","plane":"process","enforced":1,"rules":[{"rule":"process.shells","status":"enforced","plane":"process"},{"rule":"tmp.max","status":"not_covered","reason":"not built yet"}],"source":"/var/task/policy.toml","environment":{"initializationType":"on-demand","runtime":"/var/lang/bin/python3.13","telemetry":"subscribed","invocationEnd":"runtime","probes":["no_new_privs: set","seccomp(2): EPERM"]},"invocation":{"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","traceId":"1-5bef4de7-ad49b0e87f6ef6c87fc2e700","phase":"invoke","number":3},"function":{"name":"orders","version":"7"},"policy":"sha256:ab12"}}"#);
+        insta::assert_snapshot!(line(&protection(&redactor, &[b"no_new_privs: set", b"seccomp(2): EPERM"])), @r#"{"timestamp":"2026-11-22T01:02:03.456Z","level":"WARN","message":"ringfence protects this function: 1 of 2 rules enforced (mode enforce, plane process; kernel: seccomp(2): EPERM)","ringfence":{"kind":"protection","mode":"enforce","plane":"process","enforced":1,"observed":0,"rules":[{"rule":"process.shells","status":"enforced","plane":"process"},{"rule":"tmp.max","status":"not_covered","asked":"enforced","reason":"not built yet"}],"source":"/var/task/policy.toml","environment":{"initializationType":"on-demand","runtime":"/var/lang/bin/python3.13","telemetry":"subscribed","invocationEnd":"runtime","probes":["no_new_privs: set","seccomp(2): EPERM"]},"invocation":{"requestId":"8476a536-e9f4-11e8-9739-2dfe598c3fcd","traceId":"1-5bef4de7-ad49b0e87f6ef6c87fc2e700","phase":"invoke","number":3},"function":{"name":"orders","version":"7"},"policy":"sha256:ab12"}}"#);
+    }
+
+    #[test]
+    fn what_is_as_it_should_be_is_no_warning() {
+        let redactor = Redactor::new(&[]);
+        let told = |rules: &[RuleStatus<'_>], mode| {
+            let mut record = protection(&redactor, &[]);
+            (record.rules, record.mode) = (rules, mode);
+            let line = line(&record);
+            line.split("\"level\":").nth(1).unwrap().split(",\"ringfence\"").next().unwrap().to_owned()
+        };
+        let (enforced, observed, nothing) = (Coverage::Enforced, Coverage::Observed, Coverage::NotCovered);
+        let all = [
+            status(Rule::ProcessShells, enforced, enforced, ""),
+            status(Rule::TmpResidue, observed, observed, ""),
+            status(Rule::ProcessLimits, nothing, nothing, "observing changes no child"),
+        ];
+        insta::assert_snapshot!(told(&all, "enforce"), @r#""INFO","message":"ringfence protects this function: 1 of 1 rule enforced, 1 rule observed (mode enforce, plane process)""#);
+        insta::assert_snapshot!(told(&all[1..], "observe"), @r#""INFO","message":"ringfence observes 1 rule of this function and blocks nothing (mode observe, plane process)""#);
+        let short = [
+            status(Rule::ProcessShells, observed, enforced, ""),
+            status(Rule::TmpResidue, observed, observed, ""),
+            status(Rule::TmpSecrets, nothing, observed, "not built yet"),
+        ];
+        insta::assert_snapshot!(told(&short, "enforce"), @r#""WARN","message":"ringfence protects this function: 0 of 1 rule enforced, 1 of 2 rules observed (mode enforce, plane process)""#);
+        insta::assert_snapshot!(told(&short[1..], "observe"), @r#""WARN","message":"ringfence observes 1 of 2 rules of this function and blocks nothing (mode observe, plane process)""#);
+        insta::assert_snapshot!(told(&[], "off"), @r#""INFO","message":"ringfence is off: the policy says mode = \"off\"""#);
     }
 
     #[test]
@@ -216,7 +303,7 @@ mod tests {
         fn the_largest_account_fits(text in proptest::collection::vec(any::<u8>(), 0..600), reason in "\\PC{0,256}") {
             let redactor = Redactor::new(&[]);
             let probes = [&text[..]; 64];
-            let rules: Vec<_> = Rule::ALL.iter().map(|rule| CoverageLine { rule: *rule, plane: Some(Plane::Platform), status: Coverage::NotCovered, reason: &reason }).collect();
+            let rules: Vec<_> = Rule::ALL.iter().map(|rule| status(*rule, Coverage::NotCovered, Coverage::Enforced, &reason)).collect();
             let mut record = protection(&redactor, &probes);
             record.rules = &rules;
             (record.trouble, record.source) = (&text, &text);
