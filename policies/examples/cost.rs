@@ -88,6 +88,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         resolved: b"/opt/libreoffice7/program/soffice.bin",
         origin: Origin::ReadOnly,
         linkage: Linkage::Dynamic,
+        by_listed_script: false,
     });
     measure("verdict: exec against ten globs", 1_000_000, || {
         black_box(compiled.verdict(black_box(&exec), &context));

@@ -73,6 +73,9 @@ pub struct Exec<'a> {
     pub origin: Origin,
     /// How the file would be loaded.
     pub linkage: Linkage,
+    /// Whether it would run as the interpreter that a script names, and `process.allow` lists that script
+    /// (`CompiledPolicy::lists_script`). The script was judged before.
+    pub by_listed_script: bool,
 }
 
 /// Where a file lives, as far as rules care.
@@ -101,7 +104,7 @@ pub enum Linkage {
     Foreign,
     /// The dynamic loader itself, run as a command.
     Loader,
-    /// A text file with `#!`; its interpreter is judged as an [`Exec`] of its own.
+    /// A text file with `#!`; its interpreter is judged next, as an [`Exec`] too.
     Script,
     /// None of these, or it could not be read.
     Unknown,

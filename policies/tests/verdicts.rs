@@ -35,7 +35,18 @@ const fn exec<'a>(given: &'a str, resolved: &'a str) -> Exec<'a> {
         resolved: resolved.as_bytes(),
         origin: Origin::ReadOnly,
         linkage: Linkage::Dynamic,
+        by_listed_script: false,
     }
+}
+
+/// What both forms say of whether a script is listed.
+#[track_caller]
+fn lists(text: &str, exec: &Exec<'_>) -> bool {
+    let policy = policy(text);
+    let typed = policy.effective(TODAY).lists_script(exec, &CHILD);
+    let bytes = policy.compile(TODAY).unwrap();
+    assert_eq!(typed, CompiledPolicy::new(&bytes).unwrap().lists_script(exec, &CHILD), "{exec:?}\n{text}");
+    typed
 }
 
 fn to(address: &str, port: u16) -> Destination<'static> {
@@ -123,6 +134,32 @@ fn a_binary_that_the_strongest_plane_cannot_follow_must_be_named() {
     }
     let loader = Action::Exec(Exec { linkage: Linkage::Loader, ..exec("/lib64/ld.so", "/lib64/ld.so") });
     assert_eq!(judge("", &loader, CHILD), (Decision::Deny, Rule::ProcessUncovered));
+}
+
+#[test]
+fn a_listed_script_brings_its_interpreter() {
+    let text = "[process]\nallow = [\"/opt/bin/convert.sh\"]\nshells = \"deny\"\nfrom_writable = \"deny\"";
+    let shell = exec("/bin/sh", "/usr/bin/dash");
+    let run = |exec: Exec<'_>, context| judge(text, &Action::Exec(exec), context);
+    assert_eq!(run(shell, CHILD), (Decision::Deny, Rule::ProcessShells));
+    let interpreter = Exec { by_listed_script: true, ..shell };
+    assert_eq!(run(interpreter, CHILD), (Decision::Allow, Rule::ProcessAllow));
+    let planted = Exec { origin: Origin::Writable, ..interpreter };
+    assert_eq!(run(planted, CHILD), (Decision::Deny, Rule::ProcessFromWritable));
+    let loader = Exec { linkage: Linkage::Loader, ..interpreter };
+    assert_eq!(run(loader, CHILD), (Decision::Deny, Rule::ProcessUncovered));
+    assert_eq!(run(interpreter, RUNTIME), (Decision::Deny, Rule::ProcessAllow));
+}
+
+#[test]
+fn a_script_is_listed_by_name_and_only_where_nothing_can_write_it() {
+    let text = "process.allow = [\"/opt/bin/*\"]";
+    let script = Exec { linkage: Linkage::Script, ..exec("/opt/bin/a.sh", "/opt/bin/a.sh") };
+    assert!(lists(text, &script));
+    assert!(!lists("process.shells = \"deny\"", &script), "without a list nothing is listed");
+    assert!(!lists(text, &Exec { origin: Origin::Writable, ..script }));
+    assert!(!lists(text, &Exec { linkage: Linkage::Dynamic, ..script }));
+    assert!(!lists(text, &Exec { given: b"/tmp/a.sh", resolved: b"/usr/bin/a.sh", ..script }));
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod image;
 mod judge;
 mod mappings;
 mod processes;
+mod script;
 mod sockets;
 
 use std::collections::{HashMap, HashSet};

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use ringfence_policy::{
-    Action, CompiledPolicy, Context, Decision, Mode, PathGlob, Phase, Plane, Residue, Resolution, Role, Rule,
-    RuleUse, Survivors, Verdict, resolve,
+    Action, CompiledPolicy, Context, Decision, Exec, Mode, PathGlob, Phase, Plane, Residue, Resolution, Role,
+    Rule, RuleUse, Survivors, Verdict, resolve,
 };
 
 use crate::clock;
@@ -89,6 +89,11 @@ impl Rules {
     pub(crate) fn judge(&self, action: &Action<'_>, context: Context) -> Verdict {
         let silent = Verdict { decision: Decision::Allow, rule: Rule::None };
         CompiledPolicy::new(&self.compiled).map_or(silent, |policy| policy.verdict(action, &context))
+    }
+
+    /// Whether `exec` is a script that the policy lists, so that its interpreter is part of it.
+    pub(crate) fn lists_script(&self, exec: &Exec<'_>, context: Context) -> bool {
+        CompiledPolicy::new(&self.compiled).is_ok_and(|policy| policy.lists_script(exec, &context))
     }
 
     /// The rules of a policy's text, for tests.

@@ -58,6 +58,19 @@ impl CompiledPolicy<'_> {
     }
 }
 
+impl CompiledPolicy<'_> {
+    /// Whether `exec` is a script that `process.allow` lists, in a place that the function cannot write. Its interpreter
+    /// is part of it then: judge that with [`Exec::by_listed_script`].
+    #[must_use]
+    pub fn lists_script(&self, exec: &Exec<'_>, context: &Context) -> bool {
+        let view = self.view(context.phase, context.role);
+        exec.linkage == Linkage::Script
+            && exec.origin == Origin::ReadOnly
+            && view.has(view::PROCESS_ALLOW)
+            && view.names_program(exec)
+    }
+}
+
 /// What one rule says before its section's mode is applied: a restriction (0 allow, 1 report, 2 deny) and the rule.
 type Saying = Option<(u8, Rule)>;
 
@@ -116,8 +129,8 @@ impl View<'_> {
 
     fn shell(self, exec: &Exec<'_>) -> Saying {
         let restriction = self.byte(view::SHELLS);
-        (restriction != 0 && (is_shell(exec.given) || is_shell(exec.resolved)))
-            .then_some((restriction, Rule::ProcessShells))
+        let is_shell = !exec.by_listed_script && (is_shell(exec.given) || is_shell(exec.resolved));
+        (restriction != 0 && is_shell).then_some((restriction, Rule::ProcessShells))
     }
 
     fn uncovered(self, exec: &Exec<'_>, context: Context) -> Saying {
@@ -138,9 +151,14 @@ impl View<'_> {
         if !self.has(view::PROCESS_ALLOW) {
             return None;
         }
-        let found = self.lists(view::PROCESS_ALLOW, exec.resolved)
-            || (by_trusted_name(exec) && self.lists(view::PROCESS_ALLOW, exec.given));
+        let found = exec.by_listed_script || self.names_program(exec);
         Some((if found { 0 } else { DENY }, Rule::ProcessAllow))
+    }
+
+    /// Whether the list has the program, by its resolved path or by a name that the function cannot have forged.
+    fn names_program(self, exec: &Exec<'_>) -> bool {
+        self.lists(view::PROCESS_ALLOW, exec.resolved)
+            || (by_trusted_name(exec) && self.lists(view::PROCESS_ALLOW, exec.given))
     }
 
     fn connect(self, to: &Destination<'_>, context: Context) -> Saying {

@@ -204,9 +204,23 @@ fn parse(text: &str) -> Policy {
 /// An action that owns what it refers to. Names are tied to addresses by each policy's own indices.
 #[derive(Debug, Clone)]
 enum Event {
-    Exec { given: &'static str, resolved: &'static str, origin: Origin, linkage: Linkage },
-    Map { path: &'static str, origin: Origin },
-    Connect { address: IpAddr, port: u16, host: Option<&'static str>, flags: (bool, bool, bool) },
+    Exec {
+        given: &'static str,
+        resolved: &'static str,
+        origin: Origin,
+        linkage: Linkage,
+        by_listed_script: bool,
+    },
+    Map {
+        path: &'static str,
+        origin: Origin,
+    },
+    Connect {
+        address: IpAddr,
+        port: u16,
+        host: Option<&'static str>,
+        flags: (bool, bool, bool),
+    },
     Resolve(&'static str),
     Bind(IpAddr, u16),
     Read(&'static str),
@@ -230,8 +244,9 @@ fn event() -> impl Strategy<Value = Event> {
     let path = || select(&PATHS[..]);
     let rare = || prop::bool::weighted(0.2);
     prop_oneof![
-        4 => (path(), path(), origin(), linkage)
-            .prop_map(|(given, resolved, origin, linkage)| Event::Exec { given, resolved, origin, linkage }),
+        4 => (path(), path(), origin(), linkage, rare()).prop_map(|(given, resolved, origin, linkage, by_listed_script)| {
+            Event::Exec { given, resolved, origin, linkage, by_listed_script }
+        }),
         1 => (path(), origin()).prop_map(|(path, origin)| Event::Map { path, origin }),
         4 => (address(), select(&PORTS[..]), prop::option::of(select(&HOSTS[..])), (rare(), rare(), any::<bool>()))
             .prop_map(|(address, port, host, flags)| Event::Connect { address, port, host, flags }),
@@ -262,11 +277,12 @@ impl Event {
     fn judged(&self, indices: impl Fn(&[u8]) -> Vec<u16>, judge: impl Fn(&Action<'_>) -> Verdict) -> Verdict {
         let names;
         let action = match self {
-            Self::Exec { given, resolved, origin, linkage } => Action::Exec(Exec {
+            Self::Exec { given, resolved, origin, linkage, by_listed_script } => Action::Exec(Exec {
                 given: given.as_bytes(),
                 resolved: resolved.as_bytes(),
                 origin: *origin,
                 linkage: *linkage,
+                by_listed_script: *by_listed_script,
             }),
             Self::Map { path, origin } => Action::MapExecutable { path: path.as_bytes(), origin: *origin },
             Self::Connect { address, port, host, flags } => {

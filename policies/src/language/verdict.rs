@@ -48,6 +48,15 @@ impl Policy {
             .unwrap_or(Verdict { decision: Decision::Allow, rule: Rule::None })
     }
 
+    /// Whether `exec` is a script that `process.allow` lists, in a place that the function cannot write. Its interpreter
+    /// is part of it then: judge that with [`Exec::by_listed_script`].
+    #[must_use]
+    pub fn lists_script(&self, exec: &Exec<'_>, context: &Context) -> bool {
+        exec.linkage == Linkage::Script
+            && exec.origin == Origin::ReadOnly
+            && View { policy: self, context }.names_program(exec)
+    }
+
     /// Name patterns of `egress.allow` and `egress.deny`, of the policy and then of each narrowed rule, each once.
     /// Their order gives the indices that [`Destination::names`] holds.
     #[must_use]
@@ -130,7 +139,7 @@ impl<'p> View<'p> {
 
     fn shell(&self, exec: &Exec<'_>) -> Option<Opinion> {
         let says = *self.get(|sections| sections.process.shells.as_ref())?;
-        let shell = is_shell(exec.given) || is_shell(exec.resolved);
+        let shell = !exec.by_listed_script && (is_shell(exec.given) || is_shell(exec.resolved));
         (shell && says != Restriction::Allow).then(|| self.process(says, Rule::ProcessShells))
     }
 
@@ -208,10 +217,15 @@ impl<'p> View<'p> {
         if self.context.role == Role::Runtime {
             return self.process_speaks().then(|| self.process(Restriction::Deny, Rule::ProcessAllow));
         }
-        let allow = self.get(|sections| sections.process.allow.as_ref())?;
+        self.get(|sections| sections.process.allow.as_ref())?;
+        Some(self.process(allow_if(exec.by_listed_script || self.names_program(exec)), Rule::ProcessAllow))
+    }
+
+    /// Whether there is a list of programs and it has this one.
+    fn names_program(&self, exec: &Exec<'_>) -> bool {
+        let allow = self.get(|sections| sections.process.allow.as_ref()).map_or(&[][..], Vec::as_slice);
         let listed = |path: &[u8]| allow.iter().any(|glob| glob.matches(path));
-        let found = listed(exec.resolved) || (has_trusted_name(exec) && listed(exec.given));
-        Some(self.process(allow_if(found), Rule::ProcessAllow))
+        listed(exec.resolved) || (has_trusted_name(exec) && listed(exec.given))
     }
 
     fn runtime_api(&self) -> RuntimeApi {

@@ -7,12 +7,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use ringfence_policy::{
-    Action, Context, Decision, Destination, Exec, Origin, Phase, Plane, Role, Transport, Verdict,
+    Action, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Transport, Verdict,
 };
 use ringfence_records::page::View;
 
 use super::image::Image;
 use super::mappings::origin_of;
+use super::script;
 use crate::page::StatePage;
 use crate::policy::Rules;
 use crate::proc::Process;
@@ -37,10 +38,7 @@ pub(crate) struct Judge<'a> {
 
 impl Judge<'_> {
     fn verdict(&self, action: &Action<'_>, role: Role) -> Verdict {
-        let ask = |phase| {
-            let context = Context { phase, role, strongest: self.strongest, launched: true };
-            self.rules.judge(action, context)
-        };
+        let ask = |phase| self.rules.judge(action, self.context(phase, role));
         let now = ask(self.phase);
         if !self.since_init || now.decision == Decision::Allow {
             return now;
@@ -49,13 +47,25 @@ impl Judge<'_> {
         if then.decision == Decision::Allow { then } else { now }
     }
 
+    const fn context(&self, phase: Phase, role: Role) -> Context {
+        Context { phase, role, strongest: self.strongest, launched: true }
+    }
+
     /// An execution. The name that the caller gave is not known any more, and rules may speak of a link
     /// (`/usr/bin/convert`): what the process calls itself counts where it really leads to the file.
     pub(super) fn exec(&self, process: &Process, image: &Image, role: Role) -> Verdict {
         let resolved = &process.exe;
         let origin = origin_of(resolved);
+        let linkage = image.linkage(resolved);
+        let by_listed_script = script::of(process, resolved).is_some_and(|found| {
+            let given = found.as_os_str().as_encoded_bytes();
+            let origin = origin_of(given);
+            let script =
+                Exec { given, resolved: given, origin, linkage: Linkage::Script, by_listed_script: false };
+            self.rules.lists_script(&script, self.context(self.phase, role))
+        });
         let ask = |given: &[u8]| {
-            let exec = Exec { given, resolved, origin, linkage: image.linkage(resolved) };
+            let exec = Exec { given, resolved, origin, linkage, by_listed_script };
             self.verdict(&Action::Exec(exec), role)
         };
         let by_file = ask(resolved);

@@ -101,9 +101,12 @@ impl Supervisor {
         given.push(request.path.as_bytes());
         let mut directory = request.directory;
         let mut no_follow = request.no_follow;
+        let mut by_listed_script = false;
         for _ in 0..MAX_SCRIPTS {
             let candidate = open(caller, given.as_bytes(), directory, no_follow)?;
-            self.judge(notification, caller, request, given.as_bytes(), &candidate)?;
+            let exec = candidate.exec(given.as_bytes(), by_listed_script);
+            self.judge(notification, caller, request, &exec, &candidate)?;
+            by_listed_script |= self.policy.lists_script(&exec, &self.context(caller));
             if candidate.program.linkage != Linkage::Script {
                 return Ok((candidate.identity, candidate.readable));
             }
@@ -119,21 +122,15 @@ impl Supervisor {
         notification: &Notification,
         caller: &Caller,
         request: &Request,
-        given: &[u8],
+        exec: &Exec<'_>,
         candidate: &Candidate,
     ) -> Result<(), Errno> {
-        let exec = Exec {
-            given,
-            resolved: candidate.resolved.as_bytes(),
-            origin: candidate.origin,
-            linkage: candidate.program.linkage,
-        };
         let context = self.context(caller);
         if self.concurrent && context.phase == Phase::Init && candidate.identity == self.runtime_file {
             // Managed Instances: the runtime starts its workers.
             return Ok(());
         }
-        let verdict = self.policy.verdict(&Action::Exec(exec), &context);
+        let verdict = self.policy.verdict(&Action::Exec(*exec), &context);
         if verdict.decision == Decision::Allow {
             self.check_child_filter(caller, context);
             return Ok(());
@@ -141,7 +138,7 @@ impl Supervisor {
         if !self.listener.still_waits(notification.id) {
             return Err(Errno(libc::EINTR));
         }
-        self.report_exec(caller, request.arguments, given, &candidate.resolved, verdict);
+        self.report_exec(caller, request, exec, verdict);
         if verdict.decision == Decision::Deny { Err(Errno::EACCES) } else { Ok(()) }
     }
 
@@ -162,18 +159,16 @@ impl Supervisor {
         }
     }
 
-    fn report_exec(
-        &mut self,
-        caller: &Caller,
-        arguments: u64,
-        given: &[u8],
-        resolved: &Text<MAX_PATH>,
-        verdict: Verdict,
-    ) {
-        let (texts, used) = target::strings::<MAX_ARGUMENTS, MAX_ARGUMENT>(caller.thread, arguments);
+    fn report_exec(&mut self, caller: &Caller, request: &Request, exec: &Exec<'_>, verdict: Verdict) {
+        let (texts, used) = target::strings::<MAX_ARGUMENTS, MAX_ARGUMENT>(caller.thread, request.arguments);
         let mut report = Report::new(Kind::Violation, ActionKind::Exec);
-        report.path = if given.starts_with(b"/") { given } else { resolved.as_bytes() };
-        report.detail = if report.path == resolved.as_bytes() { b"" } else { resolved.as_bytes() };
+        report.path = if exec.given.starts_with(b"/") { exec.given } else { exec.resolved };
+        report.detail = if report.path == exec.resolved { b"" } else { exec.resolved };
+        let asked = request.path.as_bytes();
+        if asked != exec.given && asked.starts_with(b"/") {
+            // The interpreter of a script: what the caller asked for says more.
+            (report.path, report.detail) = (asked, exec.resolved);
+        }
         texts.iter().take(used).for_each(|text| report.arguments.push(text.as_bytes()));
         report.outcome =
             if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
@@ -188,6 +183,7 @@ impl Supervisor {
             resolved: UNREADABLE,
             origin: Origin::Writable,
             linkage: Linkage::Unknown,
+            by_listed_script: false,
         };
         let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
         if verdict.decision == Decision::Allow {
@@ -216,12 +212,7 @@ impl Supervisor {
         if candidate.identity != file {
             return None;
         }
-        let exec = Exec {
-            given: candidate.resolved.as_bytes(),
-            resolved: candidate.resolved.as_bytes(),
-            origin: candidate.origin,
-            linkage: candidate.program.linkage,
-        };
+        let exec = candidate.exec(candidate.resolved.as_bytes(), false);
         let verdict = self.policy.verdict(&Action::Exec(exec), &self.context(caller));
         if verdict.decision == Decision::Allow {
             self.accept(caller.process, file);
@@ -287,6 +278,17 @@ pub(super) fn as_seen_by(caller: &Caller, path: &[u8], directory: Option<i32>) -
 }
 
 impl Candidate {
+    /// What the policy is asked about, for a caller that calls the file `given`.
+    fn exec<'a>(&'a self, given: &'a [u8], by_listed_script: bool) -> Exec<'a> {
+        Exec {
+            given,
+            resolved: self.resolved.as_bytes(),
+            origin: self.origin,
+            linkage: self.program.linkage,
+            by_listed_script,
+        }
+    }
+
     fn of(file: &OwnedFd) -> Result<Self, Errno> {
         let status = descriptor::status(file.as_fd())?;
         if !status.regular {

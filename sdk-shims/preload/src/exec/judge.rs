@@ -33,7 +33,9 @@ pub(super) fn judge(state: &State, request: &Request) -> Result<Option<Owned>, E
     let asked = open(request)?;
     let given = sys::string_at(request.path, 4096).ok_or(Errno::NAMETOOLONG)?;
     let mut head = elf::Head::default();
-    judge_file(state, &asked, given, request.argv, &mut head)?;
+    let mut of = Of { argv: request.argv, script: b"", listed: false };
+    of.listed = judge_file(state, &asked, given, of, &mut head)?;
+    of.script = given;
     for _ in 0..MAX_INTERPRETERS {
         let mut path = sys::Buffer::new(elf::Head::SIZE)?;
         let path = path.bytes().first_chunk_mut().ok_or(Errno::INVAL)?;
@@ -42,9 +44,19 @@ pub(super) fn judge(state: &State, request: &Request) -> Result<Option<Owned>, E
         };
         let file = sys::open_at(sys::CWD, interpreter, sys::O_PATH | sys::O_CLOEXEC)?;
         let given = interpreter.strip_suffix(b"\0").unwrap_or(interpreter);
-        judge_file(state, &file, given, request.argv, &mut head)?;
+        of.listed |= judge_file(state, &file, given, of, &mut head)?;
     }
     Err(Errno::LOOP)
+}
+
+/// The exec of which a file is a part.
+#[derive(Clone, Copy)]
+struct Of<'a> {
+    argv: usize,
+    /// The script whose interpreter is judged; empty for the file that was asked for.
+    script: &'a [u8],
+    /// Whether `process.allow` lists that script.
+    listed: bool,
 }
 
 /// Whether nobody but the image's maker decides where `path` leads.
@@ -107,15 +119,15 @@ pub(crate) fn decimal(mut number: u32, buffer: &mut [u8; 12]) -> &[u8] {
     buffer.get(start..).unwrap_or_default()
 }
 
-/// The verdict on one file; its head stays in `head`.
+/// The verdict on one file, and whether it is a script that `process.allow` lists; its head stays in `head`.
 #[inline(never)]
 fn judge_file(
     state: &State,
     file: &Owned,
     given: &[u8],
-    argv: usize,
+    of: Of<'_>,
     head: &mut elf::Head,
-) -> Result<(), Errno> {
+) -> Result<bool, Errno> {
     if sys::identity(file.0)?.mode & TYPE != REGULAR {
         return Err(Errno::ACCES);
     }
@@ -127,29 +139,37 @@ fn judge_file(
         Err(_) => given,
     };
     head.read(link);
-    let exec = Exec { given, resolved, origin: origin_of(resolved), linkage: head.linkage(resolved) };
-    if refused_by_scope(state, &exec, argv) {
+    let (origin, linkage) = (origin_of(resolved), head.linkage(resolved));
+    let exec = Exec { given, resolved, origin, linkage, by_listed_script: of.listed };
+    if refused_by_scope(state, &exec, of.argv) {
         return Err(Errno::ACCES);
     }
     if !state.rules.exec {
-        return Ok(());
+        return Ok(false);
     }
     let verdict = state.verdict(&Action::Exec(exec));
     if speaks(verdict) {
-        tell(state, verdict, &exec, argv);
+        tell(state, verdict, &exec, of);
     }
-    if verdict.decision == Decision::Deny { Err(Errno::ACCES) } else { Ok(()) }
+    if verdict.decision == Decision::Deny {
+        return Err(Errno::ACCES);
+    }
+    Ok(state.policy.lists_script(&exec, &state.context()))
 }
 
 /// Writes a verdict down. On its own, so that its report is not on the stack while others are.
 #[inline(never)]
-fn tell(state: &State, verdict: Verdict, exec: &Exec<'_>, argv: usize) {
+fn tell(state: &State, verdict: Verdict, exec: &Exec<'_>, of: Of<'_>) {
     let mut report = Report::new(Kind::Violation, ActionKind::Exec);
     report.path = if exec.given.starts_with(b"/") { exec.given } else { exec.resolved };
+    // The interpreter of a script: what the caller asked for says more.
+    if of.script.starts_with(b"/") {
+        report.path = of.script;
+    }
     if report.path != exec.resolved {
         report.detail = exec.resolved;
     }
-    report.arguments = arguments(argv);
+    report.arguments = arguments(of.argv);
     report::violation(state, verdict, &report);
 }
 
