@@ -2,7 +2,8 @@
 Python and Node. Without the layer, with it but without its language hooks, and with both, in turn within one run.
 
 `inside.py --cli RINGFENCE --layer ZIP [--rounds 5] [--cache FOLDER]` prints one table a profile. Run by scripts/bench. Of calls each
-number is the best of many short stretches over all rounds, since others on the machine only add; of imports and inits the median.
+number is the best of many short stretches over all rounds, since others on the machine only add; of imports and inits the median,
+and in the line below the least and the most. A hook's word to the library is what `layer` has more than `no hooks`.
 boto3 comes from PyPI into the cache; where it cannot be had, or there is no Node, a line says so.
 """
 
@@ -31,11 +32,27 @@ def connected():
 def read_variable():
     os.environ.get("LAMBDA_TASK_ROOT")
 
+def created():
+    os.close(os.open(f"/tmp/new-{len(made)}", os.O_WRONLY | os.O_CREAT, 0o600))
+    made.append(len(made))
+
+def renamed():
+    renames.append(len(renames))
+    os.rename(f"/tmp/new-{len(renames) - 1}", f"/tmp/old-{len(renames) - 1}")
+
+def removed():
+    renames.pop()
+    os.unlink(f"/tmp/old-{len(renames)}")
+
+made, renames = [], []
+
 def ran():
     os.waitpid(os.posix_spawn("/usr/bin/true", ["true"], {}), 0)
 
 CALLS = {"open": (opened, 200), "open in /proc": (opened_in_proc, 200), "connect, UDP": (connected, 200),
-         "getenv": (read_variable, 2000), "exec": (ran, 5)}
+         "getenv": (read_variable, 2000), "start and end of a child": (ran, 5),
+         # In this order: what one makes, the next renames, and the last removes.
+         "create in /tmp": (created, 100), "rename in /tmp": (renamed, 100), "unlink in /tmp": (removed, 100)}
 
 def best(call, times, stretches=12):
     found = []
@@ -73,6 +90,7 @@ allow = ["dynamodb.eu-west-1.amazonaws.com:443", "127.0.0.1"]
 residue = "wipe"
 [files]
 deny_read = ["/proc/*/environ", "/var/task/secrets/**"]
+deny_write = ["/proc/*/mem", "/proc/*/task/*/mem"]
 [credentials]
 expose = "runtime"
 reads = "report"
@@ -125,6 +143,9 @@ def show(rows, unit, scale, summary):
     for row, ways in rows.items():
         without, bare, full = (summary(ways[way]) / scale for way in ("without", "no hooks", "layer"))
         print(f"{row + ', ' + unit:<44}{without:>12.2f}{bare:>12.2f}{full:>12.2f}{full - without:>+12.2f}", flush=True)
+        if summary is statistics.median:
+            spread = (f"{min(ways[way]) / scale:.1f}-{max(ways[way]) / scale:.1f}" for way in ("without", "no hooks", "layer"))
+            print("  least and most" + " " * 28 + "".join(f"{each:>12}" for each in spread), flush=True)
 
 
 def boto3(cache):

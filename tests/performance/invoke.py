@@ -1,13 +1,15 @@
-"""Init and warm invocations of a Python hello function, without a layer, with one that holds an extension that does nothing,
+"""Init, CPU time of a cold start, and warm invocations of a Python hello function, without a layer, with one that holds an extension that does nothing,
 and with Ringfence, in turn.
 
-`invoke.py --cli RINGFENCE --layer ZIP [--hello PROGRAM] [--rounds 7] [--events 60]` prints medians per profile and what is added.
-Run by scripts/bench. Rounds alternate, so a machine that drifts hits all sides alike.
+`invoke.py --cli RINGFENCE --layer ZIP [--hello PROGRAM] [--rounds 7] [--events 60]` prints medians per profile, what is
+added, and for cold starts the least and the most. CPU time is that of the whole sandbox with one event: it depends less than the
+clock on what else the machine does. Run by scripts/bench. Rounds alternate, so a machine that drifts hits all sides alike.
 """
 
 import argparse
 import json
 import pathlib
+import resource
 import statistics
 import subprocess
 import tempfile
@@ -32,20 +34,28 @@ reads = "report"
 """
 
 
-def run(options, folder, profile, layer):
-    """One warm environment; returns (init ms, [warm ms incl. post-invoke], agent KiB or None)."""
+def run(options, folder, profile, layer, events):
+    """One environment; returns (init ms, CPU ms of all, [warm ms incl. post-invoke], agent KiB or None)."""
     command = [options.cli, "local", "invoke", "--code", folder, "--handler", "app.handler", "--runtime", "python3"]
     command += ["--profile", profile, "--network", "none", "--output", "json"]
     command += ["--layer", layer] if layer else ["--no-layer"]
     command += ["--policy", f"{folder}/policy.toml"] if layer == options.layer else []
-    command += [f"{folder}/event.json"] * options.events
+    command += [f"{folder}/event.json"] * events
+    before = processor_time()
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    used = processor_time() - before
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     answers = [line for line in lines if line["type"] == "response"]
-    if len(answers) != options.events or any(answer["status"] != "success" for answer in answers):
+    if len(answers) != events or any(answer["status"] != "success" for answer in answers):
         raise SystemExit(f"the hello function failed ({' '.join(command[:12])} …):\n{done.stdout[-2000:]}{done.stderr}")
     warm = [answer["durationMs"] + (answer.get("postRuntimeMs") or 0.0) for answer in answers[5:]]
-    return answers[0]["initMs"], warm, resident(lines)
+    return answers[0]["initMs"], used, warm, resident(lines)
+
+
+def processor_time():
+    """CPU milliseconds of all children that have ended, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (used.ru_utime + used.ru_stime) * 1000
 
 
 def hello_layer(program, folder):
@@ -97,20 +107,30 @@ def main():
 
 
 def measure(options, folder, profile, ways):
-    init, warm = ({way: [] for way in ways} for _ in range(2))
+    init, used, warm = ({way: [] for way in ways} for _ in range(3))
     agent = None
     for _ in range(options.rounds):
         for way, layer in ways.items():
-            start, calls, kib = run(options, folder, profile, layer)
-            init[way].append(start)
+            # A start by itself for the CPU time, and one with many events for the warm calls: both have an init.
+            start, cpu, _, _ = run(options, folder, profile, layer, 1)
+            again, _, calls, kib = run(options, folder, profile, layer, options.events)
+            init[way] += [start, again]
+            used[way].append(cpu)
             warm[way].extend(calls)
             agent = kib or agent
     titles = " / ".join(ways)
-    show(f"{profile}: init, ms, {titles}", {way: statistics.median(init[way]) for way in ways})
+    for name, found in (("init, ms", init), ("cold start, CPU ms", used)):
+        show(f"{profile}: {name}, {titles}", {way: statistics.median(found[way]) for way in ways})
+        show_spread(found)
     for share, name in ((0.5, "p50"), (0.99, "p99")):
         show(f"{profile}: warm {name}, ms, {titles}", {way: percentile(warm[way], share) for way in ways})
     if agent:
         print(f"{profile}: agent resident at shutdown, KiB{agent:>28.0f}")
+
+
+def show_spread(found):
+    ranges = "".join(f"{f'{min(values):.0f}-{max(values):.0f}':>10}" for values in found.values())
+    print(f"{'  least and most':<52}{ranges}", flush=True)
 
 
 def show(title, values):
