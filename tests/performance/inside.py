@@ -77,6 +77,8 @@ def handler(event, context):
 '''
 HELLO = {"python3": ("app.py", "def handler(event, context):\n    return {}\n"),
          "node": ("app.js", "exports.handler = async () => ({});\n")}
+# Node, and what builds its runtime client on first use.
+NODE = ["node", "npm", "cmake", "g++", "make", "autoconf", "automake", "libtoolize"]
 # Rules of every kind, and rules on places that have an open's name asked for.
 POLICY = """version = 1
 mode = "enforce"
@@ -171,9 +173,10 @@ def main():
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
     bench, packages = Bench(options), boto3(options.cache)
-    runtimes = [runtime for runtime in HELLO if runtime != "node" or shutil.which("node")]
-    if "node" not in runtimes:
-        print("skipped: no node on PATH")
+    missing = [tool for tool in NODE if not shutil.which(tool)]
+    runtimes = [runtime for runtime in HELLO if runtime != "node" or not missing]
+    if missing:
+        print(f"skipped: Node: no {', '.join(missing)} on PATH")
     for profile in ("strict", "nested"):
         print(f"\n{profile:<44}{'without':>12}{'no hooks':>12}{'layer':>12}{'added':>12}")
         show(bench.collect(profile, "python3", {"app.py": CALLS}, lambda answer: answer["payload"]), "us", 1e3, min)

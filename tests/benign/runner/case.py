@@ -13,6 +13,10 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+# Where programs are looked for.
+PLACES = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/usr/lib/postgresql/15/bin:/usr/local/go/bin"
+# What builds the runtime client of Node on first use.
+NODE_CLIENT = ["npm", "cmake", "g++", "make", "autoconf", "automake", "libtoolize"]
 FUNCTIONS = Path(__file__).parent.parent / "functions"
 
 
@@ -57,8 +61,8 @@ class Case:
 
     def prepare(self, cache):
         """The code as it would be in /var/task: sources, packages, compiled parts. Made again when any source changed."""
-        for program in self.settings.get("programs", []):
-            if not shutil.which(program, path="/usr/bin:/bin:/usr/sbin:/usr/lib/postgresql/15/bin:/usr/local/go/bin"):
+        for program in self.settings.get("programs", []) + (NODE_CLIENT if self.runtime.startswith("node") else []):
+            if not shutil.which(program, path=PLACES):
                 raise NotHere(f"no {program} here")
         if self.servers and os.geteuid() != 0:
             raise NotHere("its servers need a network name space of their own, and that needs root")
