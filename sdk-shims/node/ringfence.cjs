@@ -6,6 +6,8 @@
 // every thread, so everything here counts as init time. Nothing here prints, and none of its faults goes outside.
 'use strict';
 
+const { isMainThread } = require('worker_threads');
+
 const DESCRIPTOR = /^[0-9]{1,6}$/;
 /** How Node's native functions say that something is not permitted. */
 const EACCES = -13;
@@ -26,10 +28,28 @@ function start() {
   withdraw(process.env);
   if (!DESCRIPTOR.test(process.env.RINGFENCE_REPORT_FD || '')) return false;
   // It reads the descriptor's number, which the function does not see.
-  require('./channel.cjs');
-  for (const watch of [libraries, signals, debuggers, requests, bundles, exits, below, evaluations, environment]) installed(watch);
+  const channel = require('./channel.cjs');
+  for (const watch of [libraries, signals, debuggers, requests, bundles, exits]) installed(watch);
+  // What the policy's words need is in place where each of their parts is.
+  const served = [
+    ['native', below],
+    ['evaluate', evaluations],
+  ].filter(([key, watch]) => installed(watch) && word(key)).map(([key]) => key);
   // Scopes build on these: they must not seem to hold where one is missing.
-  return [children, streams, datagrams, names, files].map(installed).every(Boolean);
+  const complete = [children, streams, datagrams, names, files].map(installed).every(Boolean);
+  if (installed(environment)) served.unshift('reads');
+  if (isMainThread) sayWhatServes(channel, served);
+  return complete;
+}
+
+/** Tells the agent what is in place: it claims only that. */
+function sayWhatServes({ send }, served) {
+  const wire = require('./wire.cjs');
+  wire.begin(wire.kind.HOOK_UP);
+  wire.number(wire.tag.PID, process.pid);
+  wire.field(wire.tag.NAME, 'Node');
+  wire.field(wire.tag.DETAIL, served.join(','));
+  send();
 }
 
 /** Gives NODE_OPTIONS back as the function and its children would see it without us: the launcher put our option in front,

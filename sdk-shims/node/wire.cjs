@@ -10,7 +10,7 @@ const MAX_MESSAGE = 4096;
 /** Bytes of a field with a number. */
 const NUMBER = 7;
 
-const kind = { VIOLATION: 1, HINT: 2 };
+const kind = { VIOLATION: 1, HINT: 2, HOOK_UP: 6 };
 const action = {
   EXEC: 1,
   MAP_EXECUTABLE: 2,

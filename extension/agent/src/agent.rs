@@ -18,6 +18,7 @@ use crate::control::{self, Connection, Hello};
 use crate::correlate::Hints;
 use crate::detect::{self, Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
+use crate::hook::HookWord;
 use crate::invocation::{Current, trace_id};
 use crate::ledger::Ledger;
 use crate::page::StatePage;
@@ -52,6 +53,8 @@ pub(crate) struct Guarded {
     connection: Option<Rc<Connection>>,
     /// The preload library runs in the runtime: it will tell when an invocation is over.
     pub(crate) preloaded: bool,
+    /// What the language hook has said in the runtime's process.
+    pub(crate) hook: Option<HookWord>,
 }
 
 /// Counters for the summary.
@@ -325,9 +328,26 @@ impl Agent {
         if !self.is_runtime(pid) && !self.managed.get() {
             return self.impersonation(pid, "a process that is not the runtime said that it is");
         }
+        // Another start of its executable: the hook of the one before says nothing of this one.
+        self.guarded.borrow_mut().hook = None;
         self.guarded.borrow_mut().preloaded = true;
         self.current.borrow_mut().launched = true;
         self.publish();
+    }
+
+    /// Whether the function's init lasts, as far as is known.
+    pub(crate) fn is_in_init(&self) -> bool {
+        self.current.borrow().phase == Phase::Init && self.quiet_since.get() == NEVER
+    }
+
+    /// A language hook is in. Children of the runtime's language say so too: that is no matter. Once init is over, code of
+    /// the function could say it.
+    pub(crate) fn hook_up(&self, pid: u32, report: &Report<'_>) {
+        if !self.is_runtime(pid) || !self.is_in_init() {
+            return;
+        }
+        self.guarded.borrow_mut().hook = Some(HookWord::of(report));
+        self.give_account_when_complete();
     }
 
     /// The runtime asks for the next event, and `answered` is the request that it answered last: that one is over.
@@ -387,6 +407,7 @@ impl Agent {
         }
         self.survivors.borrow_mut().know_all();
         self.begin_detection();
+        self.give_account_when_complete();
     }
 
     fn end(&self, over: Over) {

@@ -24,6 +24,7 @@ mod correlate;
 mod detect;
 mod early;
 mod emit;
+mod hook;
 mod http;
 mod invocation;
 mod ledger;

@@ -11,6 +11,7 @@ use ringfence_records::record::RuleStatus;
 
 use crate::control::Hello;
 use crate::detect::Checks;
+use crate::hook::{HookWord, confirmed};
 use crate::policy::Rules;
 
 /// What the agent can do here.
@@ -33,12 +34,13 @@ pub(crate) struct Abilities {
 pub(crate) fn account<'a>(
     rules: &Rules,
     hello: Option<&'a Hello>,
+    hook: Option<&HookWord>,
     abilities: Abilities,
 ) -> Vec<RuleStatus<'a>> {
     wishes(&rules.uses)
         .into_iter()
         .map(|(rule, wish)| RuleStatus {
-            line: line(rule, wish, rules, hello, abilities),
+            line: line(rule, wish, rules, hello, hook, abilities),
             asked: wish.asked(),
         })
         .collect()
@@ -101,6 +103,7 @@ fn line<'a>(
     wish: Wish,
     rules: &Rules,
     hello: Option<&'a Hello>,
+    hook: Option<&HookWord>,
     abilities: Abilities,
 ) -> CoverageLine<'a> {
     if let Wish::Missing(reason, _) | Wish::Nothing(reason) = wish {
@@ -108,6 +111,7 @@ fn line<'a>(
     }
     let own = own_line(rule, rules, hello, abilities);
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
+    let from_guard = from_guard.map(|line| confirmed(line, hook));
     let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
     let mut line = best.unwrap_or_else(|| not_covered(rule, missing(hello.is_some())));
     if line.plane == Some(Plane::Process) && abilities.detects.look_for(rule) {
@@ -221,7 +225,7 @@ mod tests {
     fn told(policy: &str, hello: Option<&Hello>, abilities: Abilities) -> String {
         let rules = Rules::from_text(policy);
         assert!(rules.failure.is_none(), "{:?}", rules.failure);
-        let lines = account(&rules, hello, abilities);
+        let lines = account(&rules, hello, None, abilities);
         let told = |RuleStatus { line, .. }: &RuleStatus<'_>| {
             [line.rule.as_str(), line.status.as_str(), line.reason].join(" ")
         };
@@ -305,7 +309,7 @@ mod tests {
         let policy =
             "[credentials]\nexpose = \"broker\"\n[process]\nmode = \"observe\"\nlimits = { processes = 9 }\n";
         let rules = Rules::from_text(policy);
-        let account = account(&rules, Some(&hello), ALL);
+        let account = account(&rules, Some(&hello), None, ALL);
         let of = |rule| *account.iter().find(|status| status.line.rule == rule).unwrap();
         let (expose, limits) = (of(Rule::CredentialsExpose), of(Rule::ProcessLimits));
         assert_eq!((expose.line.status, expose.asked), (Coverage::NotCovered, Coverage::Enforced));

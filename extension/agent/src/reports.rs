@@ -100,6 +100,7 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>) {
     match report.kind {
         Kind::Hint => agent.take_hint(&report),
         Kind::RuntimeUp => agent.runtime_up(pid),
+        Kind::HookUp => agent.hook_up(pid, &report),
         Kind::InvocationOver => agent.runtime_asks_for_more(pid, report.request),
         _ => agent.take_report(&report),
     }

@@ -49,6 +49,8 @@ pub enum Kind {
     InvocationOver = 4,
     /// A protection that was announced does not hold. From anyone; `detail` says what.
     Degraded = 5,
+    /// A language hook is in the runtime: `name` says of which language, `detail` what it has put in place. From the hook.
+    HookUp = 6,
     /// Guard to agent: who I am, what I cover.
     Hello = 8,
     /// Agent to guard: where to report; carries the state page as SCM_RIGHTS.
@@ -56,12 +58,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Violation,
         Self::Hint,
         Self::RuntimeUp,
         Self::InvocationOver,
         Self::Degraded,
+        Self::HookUp,
         Self::Hello,
         Self::Welcome,
     ];

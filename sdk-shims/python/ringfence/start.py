@@ -10,6 +10,9 @@ import sys
 # Name of the report socket (abstract, AF_UNIX, SOCK_DGRAM); set by the guard.
 REPORT_VARIABLE = b"RINGFENCE_REPORT"
 
+# Kind of the message that says that the hook is in (extension/records/src/message.rs).
+HOOK_UP = 6
+
 # Variables in which Lambda hands out the role's credentials (policies/src/vocabulary.rs has the same list).
 CREDENTIALS = frozenset(
     (
@@ -56,6 +59,7 @@ CODE_EVENTS = {
     "deserialize": ("pickle.find_class", "marshal.loads"),
     "native": ("ctypes.dlopen", "ctypes.dlsym", "ctypes.dlsym/handle", "ctypes.call_function"),
 }
+KEYS = (*CODE_EVENTS, "imports")
 # Where the function can put a module.
 WRITABLE = ("/tmp/", "/dev/shm/")
 # The events of the keys that are set.
@@ -64,17 +68,35 @@ _judged = frozenset()
 
 def start():
     """Installs both watches where the guard named a report socket; does nothing otherwise."""
-    if REPORT_VARIABLE in os.environb:
+    name = os.environb.get(REPORT_VARIABLE)
+    if name is not None:
         listen_to_code(os.environb.get(CODE_VARIABLE, b""))
-        sys.addaudithook(audit)
         watch_environment()
+        say_so(name)
+        sys.addaudithook(audit)
+
+
+def say_so(name):
+    """Tells the agent what is in place: it claims only that. Encoded by hand, since `wire` takes longer to load."""
+    from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
+
+    what = ",".join(("reads", *CODE)).encode()
+    message = b"RF\x01" + bytes((HOOK_UP,)) + b"\x01\x04\x00" + os.getpid().to_bytes(4, "little")
+    message += b"\x0b\x06\x00Python\x10" + len(what).to_bytes(2, "little") + what
+    try:
+        channel = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        channel.sendto(message, b"\0" + name)
+        channel.close()
+    except OSError:
+        # Without an agent there is nothing to be claimed.
+        pass
 
 
 def listen_to_code(said):
     """Reads `evaluate=report,native=deny` and has the events of these keys judged."""
     global WATCHED, _judged
     pairs = (pair.partition("=") for pair in said.decode("ascii", "replace").split(","))
-    CODE.update((key, word) for key, _, word in pairs if word in ("report", "deny"))
+    CODE.update((key, word) for key, _, word in pairs if word in ("report", "deny") and key in KEYS)
     _judged = frozenset(event for key in CODE for event in CODE_EVENTS.get(key, ()))
     WATCHED |= _judged
 

@@ -15,7 +15,7 @@ import textwrap
 HERE = os.path.dirname(os.path.abspath(__file__))
 SHIM = os.path.dirname(HERE)
 
-KINDS = {1: "violation", 2: "hint"}
+KINDS = {1: "violation", 2: "hint", 6: "hook up"}
 TEXTS = {8: "path", 11: "name", 12: "exe", 13: "code", 16: "detail"}
 LISTS = {9: "arguments", 14: "frames"}
 NUMBERS = {1: "pid", 2: "parent", 3: "thread", 17: "dropped"}
@@ -52,7 +52,9 @@ class Outcome:
 
     def __init__(self, process, messages, task):
         self.stdout, self.stderr, self.status = process.stdout, process.stderr, process.returncode
-        self.messages, self.task = messages, task
+        # What a hook says of itself once at its start is no message about what the code does.
+        self.started = [m for m in messages if m["kind"] == "hook up"]
+        self.messages, self.task = [m for m in messages if m["kind"] != "hook up"], task
 
     def of(self, kind, action):
         """The messages of a kind about an action."""

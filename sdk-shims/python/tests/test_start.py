@@ -1,5 +1,6 @@
 """The hook comes first, the customer's own sitecustomize after it, and a child of any Python version is left whole."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -44,6 +45,30 @@ class Chain(unittest.TestCase):
     def test_nothing_of_ours_is_loaded_before_there_is_something_to_say(self):
         code = "import sys; print(sorted(m for m in sys.modules if m.startswith('ringfence')))"
         self.assertEqual(run(code + "\n").stdout, "['ringfence', 'ringfence.start']\n")
+
+    def test_it_says_once_what_is_in_place(self):
+        outcome = run("pass\n", environment={"RINGFENCE_CODE": "evaluate=report,native=deny,future=report,imports=allow"})
+        (word,) = outcome.started
+        self.assertEqual((word["name"], word["detail"]), ("Python", "reads,evaluate,native"))
+        self.assertEqual(run("pass\n", arguments=["-S"]).started, [])
+
+    def test_nothing_of_it_is_left_on_path_and_environment(self):
+        code = (
+            "import json, os, posix, sys\n"
+            "print(json.dumps([os.environ.get('PYTHONPATH'), posix.environ.get(b'PYTHONPATH', b'-').decode(),"
+            " sys.path[1:], 'sitecustomize' in sys.modules]))\n"
+        )
+        plain = json.loads(run(code, environment={"PYTHONPATH": "/a"}).stdout)[2][1:]
+        for given, shown, copy, path in (
+            (SHIM, None, "-", plain),
+            (SHIM + ":" + SHIM + "/", "", "", plain),
+            (SHIM + ":/a:/b", "/a:/b", "/a:/b", ["/a", "/b"] + plain),
+            ("/a:" + SHIM, "/a", "/a", ["/a"] + plain),
+        ):
+            with self.subTest(given):
+                outcome = run(code, environment={"PYTHONPATH": given})
+                expected = [shown, copy, path, False]
+                self.assertEqual(json.loads(outcome.stdout), expected, outcome.stderr)
 
     def test_an_old_python_as_child_is_not_disturbed(self):
         old = next((path for path in map(shutil.which, OLD) if path and works(path)), None)

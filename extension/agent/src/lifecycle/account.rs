@@ -8,6 +8,7 @@ use ringfence_records::record::{Environment, Protection, Residue, RuleCount, Sum
 
 use crate::agent::{Agent, add};
 use crate::clock;
+use crate::hook;
 use crate::proc::resident_kib;
 use crate::protection::{self, Abilities, NO_GUARD};
 use crate::residue;
@@ -17,9 +18,19 @@ impl Agent {
     /// Gives the account as soon as guard and telemetry are known.
     pub(crate) fn give_account_when_complete(&self) {
         let ready = self.telemetry.get().is_some() && self.guarded.borrow().hello.is_some();
-        if ready {
+        if ready && !self.waits_for_a_hook() {
             self.give_account();
         }
+    }
+
+    /// Whether a language hook may still say that it is in. It does before the function's code runs, so before init is over.
+    fn waits_for_a_hook(&self) -> bool {
+        let guarded = self.guarded.borrow();
+        let expected = guarded
+            .hello
+            .as_ref()
+            .is_some_and(|hello| hello.refused.is_none() && hook::is_expected(hello.coverage()));
+        expected && guarded.hook.is_none() && self.is_in_init()
     }
 
     /// Gives the account, once in the agent's life.
@@ -34,7 +45,7 @@ impl Agent {
             resolver: self.resolver_port != 0,
             detects: self.detects(),
         };
-        let lines = protection::account(rules, hello, abilities);
+        let lines = protection::account(rules, hello, guarded.hook.as_ref(), abilities);
         let probes: Vec<&[u8]> =
             hello.map(|hello| hello.probes.iter().map(Vec::as_slice).collect()).unwrap_or_default();
         let trouble = match hello {

@@ -12,6 +12,7 @@ import java.nio.charset.StandardCharsets;
 final class Message {
   static final int VIOLATION = 1;
   static final int HINT = 2;
+  static final int HOOK_UP = 6;
 
   static final int EXEC = 1;
   static final int MAP_EXECUTABLE = 2;
@@ -74,6 +75,11 @@ final class Message {
     number(PID, Channel.process());
     number(THREAD, Channel.thread());
     octet(ACTION, action);
+  }
+
+  /** That the hook is in, and what it has put in place. Sent before any code of the function runs. */
+  static Message hookUp(String served) {
+    return new Message(HOOK_UP, 0).text(NAME, "Java").text(DETAIL, served);
   }
 
   /** Says what came of it, by which rule. */

@@ -37,6 +37,18 @@ public final class Start {
     if (code) {
       CodeStart.install(instrumentation);
     }
+    sayWhatServes();
+  }
+
+  /** Tells the agent what is in place: it claims only that. */
+  private static void sayWhatServes() {
+    StringBuilder served = new StringBuilder("reads");
+    for (String key : new String[] {"evaluate", "deserialize", "imports"}) {
+      if (Words.level(key) != 0) {
+        served.append(',').append(key);
+      }
+    }
+    Channel.send(Message.hookUp(served.toString()));
   }
 
   /** Whether every watch is in place: scopes must not seem to hold where one is missing. */
