@@ -40,6 +40,8 @@ class Hook(unittest.TestCase):
         names = [*HINTS, "datagram", "library"]
         outcome = run("Attempts", *names, options=["--enable-native-access=ALL-UNNAMED"])
         self.assertEqual((outcome.status, outcome.stderr), (0, ""))
+        (word,) = outcome.started
+        self.assertEqual((word["name"], word["detail"]), ("Java", "reads"))
         hints = [each for each in outcome.messages if each["kind"] == "hint"]
         for name, (action, subject) in HINTS.items():
             with self.subTest(name):

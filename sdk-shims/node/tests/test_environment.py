@@ -1,8 +1,9 @@
 """Reads of credentials are reported once with their line, and process.env is in all else what it was."""
 
+import json
 import unittest
 
-from run import REPORT_FD, run
+from run import REPORT_FD, SHIM, run
 
 READ = 9
 
@@ -176,6 +177,26 @@ class TheSame(unittest.TestCase):
             return outcome.stdout.splitlines()
 
         self.assertEqual(said(True), said(False))
+
+    def test_it_says_once_what_is_in_place(self):
+        code = "new (require('worker_threads').Worker)('1', { eval: true });\n"
+        outcome = run(code, name="index.cjs", environment={"RINGFENCE_CODE": "evaluate=report,native=deny,imports=deny"})
+        (word,) = outcome.started
+        self.assertEqual((word["name"], word["detail"]), ("Node", "reads,native,evaluate"))
+
+    def test_the_options_of_node_are_given_back_and_what_is_ours_is_hidden(self):
+        own = f"--require {SHIM}/ringfence.cjs"
+        code = "console.log(JSON.stringify([process.env.NODE_OPTIONS ?? null, Object.keys(process.env).filter((name) => /^RING/.test(name)), 'RINGFENCE_CODE' in process.env]));\n"
+        for given, shown in (
+            (own, None),
+            (f"{own} ", ""),
+            (f"{own} --no-warnings --enable-source-maps", "--no-warnings --enable-source-maps"),
+            (f"--no-warnings {own}", "--no-warnings"),
+            (f"--no-warnings {own} --enable-source-maps", "--no-warnings --enable-source-maps"),
+        ):
+            with self.subTest(given):
+                outcome = run(code, name="index.cjs", environment={"NODE_OPTIONS": given, "RINGFENCE_CODE": "native=deny"})
+                self.assertEqual(json.loads(outcome.stdout), [shown, [], False], outcome.stderr)
 
     def test_without_a_report_socket_nothing_is_put_in_place(self):
         code = "console.log(require('util').types.isProxy(process.env));\n"

@@ -6,7 +6,8 @@ events that it watches; each has one small function here that says action and su
 
 import os
 import sys
-from _thread import get_native_id
+from _thread import get_ident, get_native_id
+from time import monotonic
 
 from ringfence import origin, wire
 from ringfence.channel import CHANNEL
@@ -34,6 +35,36 @@ def announce(event, args, frame):
     code, frames = origin.locate(frame)
     for action, subject in hints:
         CHANNEL.send(wire.message(wire.HINT, identity() + [wire.byte(wire.ACTION, action)] + subject + place(code, frames)))
+
+
+# Seconds for which a hint explains what comes after it: half of what the agent keeps it for.
+FRESH = 1.0
+# Hints after which an older one is told again, since the agent keeps the newest 64 of all processes.
+RECENT = 24
+MAX_REMEMBERED = 256
+
+_told = {}
+_count = 0
+
+
+def is_news(event, args, frame):
+    """Whether the agent has no fresh hint of this event by the same thread, from the same place, in the same invocation."""
+    global _count
+    # Of the file or the address, not of the flags.
+    subject = args[0] if event in ("open", "socket.getaddrinfo") else args[1]
+    way, depth = [event, subject, get_ident(), dict.get(os.environ._data, b"_X_AMZN_TRACE_ID")], 0
+    while frame is not None and depth < origin.MAX_DEPTH:
+        way += (id(frame.f_code), frame.f_lasti)
+        frame, depth = frame.f_back, depth + 1
+    way, now = tuple(way), monotonic()
+    when, place = _told.get(way, (-FRESH, 0))
+    if now - when < FRESH and _count - place < RECENT:
+        return False
+    if len(_told) >= MAX_REMEMBERED:
+        _told.clear()
+    _count += 1
+    _told[way] = now, _count
+    return True
 
 
 def describe(event, args):

@@ -47,6 +47,9 @@ HINTED = frozenset(
 )
 
 
+# Those of them that programs do again and again. The same one from the same place is told once a second.
+REPEATED = frozenset(("open", "socket.connect", "socket.sendto", "socket.getaddrinfo"))
+
 # These and the events that `[code]` judges.
 WATCHED = HINTED
 
@@ -122,7 +125,9 @@ def audit(event, args):
     try:
         from ringfence import events
 
-        events.announce(event, args, caller())
+        frame = caller()
+        if event not in REPEATED or events.is_news(event, args, frame):
+            events.announce(event, args, frame)
     except Exception:
         pass
 

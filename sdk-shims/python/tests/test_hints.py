@@ -1,5 +1,6 @@
 """Before something that a policy may refuse, a hint says what and at which line."""
 
+import textwrap
 import unittest
 
 from tests.receiver import run
@@ -57,6 +58,30 @@ class Hints(unittest.TestCase):
         )
         self.assertEqual(hint["address"], (LOOPBACK, 1))
         self.assertEqual(hint["code"], "handler.py:3")
+
+    def test_what_is_done_again_from_the_same_place_is_told_once(self):
+        head = """
+            import os, socket, threading
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            def to(port):
+                s.connect(("127.0.0.1", port))
+            """
+        for code, times in (
+            ("for _ in range(50): to(9)", 1),
+            ("to(9)\nto(9)", 2),
+            ("for port in range(9, 14): to(port)", 5),
+            ("for trace in 'aab':\n  os.environ['_X_AMZN_TRACE_ID'] = trace\n  to(9)", 2),
+            ("for _ in range(2):\n  t = threading.Thread(target=to, args=(9,))\n  to(9)\n  t.start()\n  t.join()", None),
+            ("import ringfence.events\nringfence.events.RECENT = 2\nfor _ in range(2):\n  to(9)\n  for port in range(1000, 1003): to(port)", 8),
+        ):
+            with self.subTest(code):
+                outcome = run(textwrap.dedent(head) + code + "\n")
+                self.assertEqual(outcome.stderr, "")
+                hints = outcome.of("hint", CONNECT)
+                if times is None:
+                    self.assertEqual(len({hint["thread"] for hint in hints}), len(hints), "each thread has its own")
+                else:
+                    self.assertEqual(len(hints), times)
 
     def test_a_datagram_by_either_call(self):
         for call in ("s.sendto(b'x', ('127.0.0.1', 9))", "s.sendmsg([b'x'], [], 0, ('127.0.0.1', 9))"):
