@@ -16,13 +16,14 @@ use tokio::sync::Notify;
 use crate::clock;
 use crate::control::{self, Connection, Hello};
 use crate::correlate::Hints;
-use crate::detect::{self, Deliveries, Detector};
+use crate::detect::{Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
 use crate::hook::HookWord;
 use crate::invocation::{Current, trace_id};
 use crate::ledger::Ledger;
 use crate::page::StatePage;
 use crate::policy::Rules;
+use crate::proc::Process;
 use crate::reports::{self, Reports};
 use crate::resolver;
 use crate::settings::Settings;
@@ -212,7 +213,7 @@ impl Agent {
 
     /// Takes a violation of a name. The resolver sees the other end of the query only, so a hint says more; without one the
     /// process that holds that end is looked for.
-    pub(crate) fn take_resolution(&self, report: &Report<'_>, client: Option<resolver::Client>) {
+    pub(crate) fn take_resolution(&self, report: &Report<'_>, holder: impl FnOnce() -> Option<Process>) {
         self.drain_reports();
         let process;
         let hints = self.hints.borrow();
@@ -225,9 +226,7 @@ impl Agent {
             if let Some(hello) = guarded.hello.as_ref().filter(|hello| hello.runtime_pid == hint.pid) {
                 report.exe = &hello.runtime;
             }
-        } else if let Some(found) =
-            client.and_then(|client| detect::holder_of(client.address, client.is_stream))
-        {
+        } else if let Some(found) = holder() {
             process = found;
             (report.pid, report.parent) = (process.id, process.parent);
             report.exe = &process.exe;

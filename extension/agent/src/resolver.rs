@@ -22,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::agent::Agent;
+use crate::detect;
 use crate::places::{self, Place, Places};
 use memory::Memory;
 use names::Machine;
@@ -52,10 +53,10 @@ pub(crate) struct Sockets {
 
 /// The other end of a query, by which its process can be found.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Client {
-    pub(crate) address: SocketAddr,
+struct Client {
+    address: SocketAddr,
     /// Whether it came by TCP.
-    pub(crate) is_stream: bool,
+    is_stream: bool,
 }
 
 /// Binds UDP and TCP on one free port of loopback.
@@ -217,14 +218,16 @@ impl Sockets {
         if !self.memory.borrow_mut().begins_lookup(key, name, question.kind, now) {
             return;
         }
-        let may_search = self.memory.borrow_mut().may_search(now);
         let mut report = Report::new(Kind::Violation, ActionKind::Resolve);
         report.rule = verdict.rule;
         report.plane = Plane::Platform;
         report.name = name;
         report.outcome =
             if verdict.decision == Decision::Deny { Outcome::Blocked } else { Outcome::Reported };
-        agent.take_resolution(&report, may_search.then_some(client));
+        agent.take_resolution(&report, || {
+            let may_search = self.memory.borrow_mut().may_search(now);
+            if may_search { detect::holder_of(client.address, client.is_stream) } else { None }
+        });
     }
 }
 

@@ -21,7 +21,9 @@ const MAX_QUESTIONS: usize = 16;
 /// Within this time the questions of one look-up come. Refused ones are answered at once, so clients do not wait between.
 const LOOKUP_TAKES: Duration = Duration::from_secs(2);
 
-/// A client's process is looked for that rarely, since it costs reading all sockets: a flood of look-ups gets no more.
+/// Most searches for a client's process in a row. Each reads all sockets, so a flood of look-ups gets no more.
+const MAX_SEARCHES: u32 = 16;
+/// After this time one more may be made.
 const SEARCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A name that an answer led to.
@@ -45,6 +47,8 @@ struct Told {
 pub(super) struct Memory {
     learned: VecDeque<Learned>,
     told: VecDeque<Told>,
+    /// Searches that count still, and since when.
+    searches: u32,
     searched: Option<Instant>,
 }
 
@@ -72,10 +76,14 @@ impl Memory {
 
     /// Returns `true` if the process of a client may be looked for now.
     pub(super) fn may_search(&mut self, now: Instant) -> bool {
-        let may = self.searched.is_none_or(|last| now.saturating_duration_since(last) >= SEARCH_INTERVAL);
-        if may {
+        let since = self.searched.map_or(Duration::MAX, |last| now.saturating_duration_since(last));
+        let over = u32::try_from(since.as_millis() / SEARCH_INTERVAL.as_millis()).unwrap_or(u32::MAX);
+        if over > 0 {
+            self.searches = self.searches.saturating_sub(over);
             self.searched = Some(now);
         }
+        let may = self.searches < MAX_SEARCHES;
+        self.searches += u32::from(may);
         may
     }
 
@@ -133,6 +141,18 @@ mod tests {
         assert!(asks("evil.example", 1, 5), "the same question again is another look-up");
         assert!(!asks("evil.example", 28, 6));
         assert!(asks("evil.example", 65, 5000), "much later");
+    }
+
+    #[test]
+    fn a_flood_of_lookups_gets_few_searches() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let mut searches = |after: u64, times: usize| {
+            (0..times).filter(|_| memory.may_search(now + Duration::from_millis(after))).count()
+        };
+        assert_eq!(searches(0, 100), 16);
+        assert_eq!(searches(10, 100), 0);
+        assert_eq!(searches(45, 100), 2);
+        assert_eq!(searches(5000, 100), 16);
     }
 
     proptest! {
