@@ -7,11 +7,13 @@
 //! - [`hook`]: what brings a language hook into a program.
 //! - [`record`]: the lines that users read, written with [`json`], [`time`] and, for all that may hold a secret,
 //!   [`redact`].
+//! - [`sockets`] and [`calls`]: what both planes know of socket options, control messages and system calls.
 //!
 //! The crate is `no_std` and allocates nothing: the preload library links it.
 #![cfg_attr(not(test), no_std)]
 
 mod address;
+pub mod calls;
 mod coverage;
 pub mod handoff;
 pub mod hook;
@@ -21,5 +23,6 @@ pub mod page;
 pub mod record;
 pub mod redact;
 pub mod seal;
+pub mod sockets;
 pub mod time;
 pub mod wire;

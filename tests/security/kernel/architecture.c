@@ -1,6 +1,7 @@
 /* Tricks of one architecture: other tables of calls, numbers that are none, pointers with something in their top byte.
    What the other architecture has is absent here. */
 #include "attack.h"
+#include <sys/personality.h>
 #include <stddef.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -178,7 +179,14 @@ TAG(tagged_message)
 TAG(tagged_many)
 #endif
 
+/* What is only readable becomes code, without a call that says so. */
+static int implied(void) { return OUTCOME(personality(0x400000)); }
+static int implied_code(void) { return in_child(implied); }
+static int fixed(void) { return OUTCOME((int)syscall(SYS_personality, 0x100040000)); }
+static int fixed_addresses(void) { return in_child(fixed); }
+
 const struct attack architecture[] = {
+    {"code-by-personality", implied_code, PLAIN}, {"addresses-by-personality", fixed_addresses, PLAIN},
     {"int-0x80", old_entries, PLAIN}, {"x32", x32, PLAIN}, {"program-of-32-bits", other_bits, PLAIN},
     {"number-with-high-word", high_half, PLAIN}, {"number-that-is-none", no_numbers, ON_GUARD},
     {"number-changed-by-tracer", by_tracer, PLAIN}, {"tagged-connect", by_tagged_connect, PLAIN},

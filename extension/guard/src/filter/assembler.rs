@@ -25,8 +25,14 @@ pub const ARCHITECTURE: u32 = 0xc000_003e;
 /// `AUDIT_ARCH_*` of this machine.
 #[cfg(target_arch = "aarch64")]
 pub const ARCHITECTURE: u32 = 0xc000_00b7;
-/// The bit of the x32 ABI's numbers, which must not slip past comparisons with native ones.
-const X32_BIT: u32 = 0x4000_0000;
+/// First number of which nothing is known. Above it are also those of the x32 ABI, which must not slip past comparisons with
+/// native ones.
+const UNKNOWN: u32 = {
+    #[expect(clippy::cast_possible_truncation, reason = "a small number")]
+    {
+        ringfence_records::calls::LAST as u32 + 1
+    }
+};
 const LEAF: usize = 4;
 
 /// A jump does not reach its target.
@@ -86,7 +92,7 @@ impl Assembler {
         self.branch(JUMP_EQUAL, ARCHITECTURE, Target::Label(native), Target::Next);
         self.steps.push(Step::Plain(RETURN, seccomp::RET_KILL));
         self.steps.extend([Step::Place(native), Step::Plain(LOAD, OFFSET_NUMBER)]);
-        self.branch(JUMP_ANY_BIT, X32_BIT, Target::Next, Target::Label(known));
+        self.branch(JUMP_AT_LEAST, UNKNOWN, Target::Next, Target::Label(known));
         self.give(Action::Fail(libc::ENOSYS));
         self.steps.push(Step::Place(known));
     }

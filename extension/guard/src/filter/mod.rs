@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! ld arch ── not native ──> KILL_PROCESS
-//! ld nr   ── x32 bit ─────> ERRNO ENOSYS
+//! ld nr   ── above table ─> ERRNO ENOSYS   what later kernels know, and the x32 ABI
 //! tree over the numbers of the rules (jge; leaves of at most four jeq)
 //!    ├─ no rule ──────────> ALLOW          no argument is loaded on this path, so 5.11+ caches it
 //!    └─ rule ─────────────> its block

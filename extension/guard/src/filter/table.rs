@@ -5,6 +5,7 @@
 //! supervisor's to read. `filter::compile` calls it.
 
 use libc::c_long;
+use ringfence_records::sockets::{Error, IOCTLS, OPTIONS};
 
 /// What the filter answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,14 @@ pub struct Options {
     /// Which calls on files are asked about.
     pub writes: Writes,
 }
+
+const REFUSED_IOCTLS: &[u32] = {
+    let [first, second, third, fourth] = IOCTLS;
+    &[first.number, second.number, third.number, fourth.number]
+};
+
+/// `0xffffffff` asks, 0 is Linux as it is, 8 has the names of 32-bit machines, `0x20000` a kernel's version of 2.6.
+const PLAIN_PERSONALITIES: &[u32] = &[u32::MAX, 0, 8, 0x2_0000, 0x2_0008];
 
 const EPERM: Action = Action::Fail(libc::EPERM);
 pub(super) const ENOSYS: Action = Action::Fail(libc::ENOSYS);
@@ -179,7 +188,8 @@ const REPORTED: &[(c_long, &str, &str)] = &[
 /// The name of a call that the supervisor always refuses.
 #[must_use]
 pub fn reported(call: c_long) -> Option<&'static str> {
-    REPORTED.iter().find(|(reported, ..)| *reported == call).map(|(_, name, _)| *name)
+    let partly = (call == libc::SYS_personality).then_some("personality");
+    REPORTED.iter().find(|(reported, ..)| *reported == call).map(|(_, name, _)| *name).or(partly)
 }
 
 /// Calls that are asked about whatever their arguments.
@@ -282,11 +292,7 @@ fn sockets(options: Options) -> Vec<Rule> {
         ),
         rule(
             libc::SYS_setsockopt,
-            vec![
-                case(vec![Atom::Is(1, 6), Atom::In(2, &[23, 30])], unsupported(libc::EOPNOTSUPP)),
-                case(vec![Atom::Is(1, 0), Atom::Is(2, 4)], EPERM),
-                case(vec![Atom::Is(1, 41), Atom::In(2, &[5, 6, 54, 55, 57, 59])], EPERM),
-            ],
+            refused_options().collect(),
             Action::Allow,
             "TCP fast open connects unseen; IP source routes and IPv6 routing headers change where packets go",
         ),
@@ -310,6 +316,17 @@ fn sockets(options: Options) -> Vec<Rule> {
         ));
     }
     rules
+}
+
+/// The options of [`OPTIONS`], which both planes share.
+fn refused_options() -> impl Iterator<Item = Case> {
+    OPTIONS.iter().map(|row| {
+        let error = match row.error {
+            Error::NotPermitted => libc::EPERM,
+            Error::NotSupported => libc::EOPNOTSUPP,
+        };
+        case(vec![Atom::Is(1, row.level), Atom::In(2, row.options)], Action::Fail(error))
+    })
 }
 
 /// Signal 0 is no signal but a question whether somebody is there, which children ask about their parent all the time.
@@ -373,6 +390,12 @@ fn processes() -> Vec<Rule> {
             "PR_SET_DUMPABLE 0 would blind the guard; PR_SET_SECCOMP as seccomp; PR_SET_MM, user dispatch, PR_SET_PTRACER",
         ),
         rule(
+            libc::SYS_personality,
+            vec![case(vec![Atom::In(0, PLAIN_PERSONALITIES)], Action::Allow)],
+            Action::Ask,
+            "READ_IMPLIES_EXEC makes code of what is only mapped, other states change what mappings mean",
+        ),
+        rule(
             libc::SYS_setpgid,
             vec![case(vec![Atom::Is(1, 0)], Action::Allow)],
             Action::Ask,
@@ -415,7 +438,7 @@ fn descriptors() -> Vec<Rule> {
         ),
         rule(
             libc::SYS_ioctl,
-            vec![case(vec![Atom::In(1, &[0x8901, 0x8902, 0x5412, 0xaa00])], EPERM)],
+            vec![case(vec![Atom::In(1, REFUSED_IOCTLS)], EPERM)],
             Action::Allow,
             "FIOSETOWN, SIOCSPGRP: signals to others; TIOCSTI types into a terminal; USERFAULTFD_IOC_NEW as userfaultfd",
         ),

@@ -5,6 +5,7 @@ use super::table::{Action, Atom, Options, Rule, Writes};
 use super::{assembler, compile, compile_rules, table};
 use crate::sys::{Errno, call_refused};
 use proptest::prelude::*;
+use ringfence_records::calls;
 
 const RUNTIME: u32 = 17;
 
@@ -34,6 +35,9 @@ const EPERM: u32 = Action::Fail(libc::EPERM).number();
 
 /// The rules' meaning, written a second time without jumps.
 fn meaning(rules: &[Rule], call: &Call) -> u32 {
+    if call.number as usize > calls::LAST {
+        return Action::Fail(libc::ENOSYS).number();
+    }
     let Some(rule) = rules.iter().find(|rule| rule.call == call.number) else { return ALLOW };
     let low = |argument: u8| u32::try_from(call.arguments[usize::from(argument)] & 0xffff_ffff).unwrap();
     let holds = |atom: &Atom| match *atom {
@@ -102,6 +106,44 @@ fn hot_calls_pass_without_a_look_at_their_arguments() {
     {
         assert_eq!(run(&compile(options()[3]).unwrap(), &call(number, &[1; 6])), (ALLOW, false));
     }
+}
+
+#[test]
+fn the_filter_does_what_the_table_of_system_calls_says() {
+    let all: Vec<Vec<Rule>> = options().into_iter().map(table::rules).collect();
+    for row in calls::rows() {
+        let Some(number) = row.here() else { continue };
+        let found: Vec<&Rule> = all.iter().flatten().filter(|rule| rule.call == number).collect();
+        let always = |action: fn(Action) -> bool| {
+            found.iter().all(|rule| rule.cases.is_empty() && action(rule.otherwise))
+        };
+        let does = match &found[..] {
+            [] => "passes",
+            _ if always(|action| matches!(action, Action::Fail(_))) => "refused",
+            _ if always(|action| action == Action::Ask) => "asked",
+            _ => "judged",
+        };
+        assert_eq!(does, row.kernel, "{}", row.name);
+    }
+    let known = |rule: &&Rule| calls::rows().any(|row| row.here() == Some(rule.call));
+    assert!(all.iter().flatten().all(|rule| known(&rule)), "a rule for a number that the table lacks");
+}
+
+#[test]
+fn what_later_kernels_know_is_not_there() {
+    let last = libc::c_long::try_from(calls::LAST).unwrap();
+    assert_eq!([answer(last, &[]), answer(last + 1, &[])], [ALLOW, Action::Fail(libc::ENOSYS).number()]);
+}
+
+#[test]
+fn only_states_that_change_no_mapping_pass() {
+    for plain in [0xffff_ffff, u64::MAX, 0, 8, 0x2_0000, 0x2_0008] {
+        assert_eq!(answer(libc::SYS_personality, &[plain]), ALLOW, "{plain:x}");
+    }
+    for changing in [0x40_0000, 0x4_0000, 0x10_0000, 1 << 32 | 0x40_0000] {
+        assert_eq!(answer(libc::SYS_personality, &[changing]), ASK, "{changing:x}");
+    }
+    assert_eq!(table::reported(libc::SYS_personality), Some("personality"));
 }
 
 #[test]

@@ -26,6 +26,8 @@ const BELONGS: RegistersOnly = RegistersOnly::because(
 );
 const NOBODY: RegistersOnly =
     RegistersOnly::because("a register that is never the number of a process or thread");
+const NO_SIGNAL: RegistersOnly =
+    RegistersOnly::because("a register that is no signal's number, which the kernel says (EINVAL)");
 const WALLED: RegistersOnly = RegistersOnly::because(
     "the second wall keeps the runtime's signals from whoever stands outside, as ours do",
 );
@@ -57,6 +59,11 @@ pub(super) fn is_on_itself(call: libc::c_long, notification: &Notification, call
     }
 }
 
+/// Whether the kernel takes this for a signal, or for the question that 0 is.
+const fn is_signal(number: i32) -> bool {
+    matches!(number, 0..=64)
+}
+
 impl Supervisor {
     /// Decides and carries out kill(2), and with `queues` `rt_sigqueueinfo(2)`.
     pub(super) fn signal_process(
@@ -67,6 +74,9 @@ impl Supervisor {
     ) -> Answer {
         let [number, signal, info, ..] = notification.arguments;
         let (number, signal) = (low_word(number), low_word(signal));
+        if !is_signal(signal) {
+            return Answer::Continue(NO_SIGNAL);
+        }
         let name = if queues { "rt_sigqueueinfo" } else { "kill" };
         let Some(number) = u32::try_from(number).ok().filter(|number| *number != 0) else {
             return if queues {
@@ -78,7 +88,7 @@ impl Supervisor {
         if let Some(answer) = self.decide_by_number(caller, number, name) {
             return answer;
         }
-        let mut copy = [0; size_of::<SignalInfo>()];
+        let mut copy = others::sent_by(caller.process);
         if let (true, Err(error)) = (queues, memory::read_exactly(caller.thread, info, &mut copy)) {
             return Answer::Fail(error);
         }
@@ -89,7 +99,7 @@ impl Supervisor {
         if let Some(done) = self.done_before(notification, &[]) {
             return done;
         }
-        let sent = self.deliver(notification, caller, number, signal, queues.then_some(&copy));
+        let sent = self.deliver(notification, caller, number, signal, &copy);
         self.tell(caller, name, sent)
     }
 
@@ -107,6 +117,9 @@ impl Supervisor {
     /// Decides and carries out tkill(2). The kernel asks whose thread it is only where it is told whose it should be.
     pub(super) fn signal_thread(&mut self, notification: &Notification, caller: &Caller) -> Answer {
         let [number, signal, ..] = notification.arguments.map(low_word);
+        if !is_signal(signal) {
+            return Answer::Continue(NO_SIGNAL);
+        }
         let Some(number) = u32::try_from(number).ok().filter(|number| *number != 0) else {
             return Answer::Continue(NOBODY);
         };
@@ -138,7 +151,10 @@ impl Supervisor {
         caller: &Caller,
         name: &'static str,
     ) -> Answer {
-        let [process, thread, ..] = notification.arguments.map(low_word);
+        let [process, thread, signal, ..] = notification.arguments.map(low_word);
+        if !is_signal(signal) {
+            return Answer::Continue(NO_SIGNAL);
+        }
         let protected = self.out_of_bounds(caller);
         let aims_at_ours = u32::try_from(process).is_ok_and(|process| protected.has_process(process));
         // Refused by the kernel too; but it is an attack, and shows as one.
@@ -206,7 +222,7 @@ impl Supervisor {
         caller: &Caller,
         number: u32,
         signal: i32,
-        info: Option<&SignalInfo>,
+        info: &SignalInfo,
     ) -> Option<Result<(), Errno>> {
         let protected = self.out_of_bounds(caller);
         let pinned = Pinned::of(number);
@@ -214,13 +230,13 @@ impl Supervisor {
             return None;
         }
         let vouched = pinned.as_ref().map_or(Ok(()), |pinned| self.vouch_for_pinned(caller, pinned));
-        let by_number = || protected.act(number, || others::signal(number, signal, info));
+        let by_number = || protected.act(number, || others::signal(number, signal, Some(info)));
         let gone = Some(Err(Errno(libc::EINTR)));
         match pinned {
             _ if !self.listener.still_waits(notification.id) => gone,
             // It is gone, or a platform has descriptors but nothing to signal them with.
             Ok(pinned) if !pinned.is_there() && !self.needs_vouching(caller) => by_number(),
-            Ok(pinned) => Some(vouched.and_then(|()| pinned.signal(signal, info))),
+            Ok(pinned) => Some(vouched.and_then(|()| pinned.signal(signal, Some(info)))),
             Err(_) if !self.needs_vouching(caller) => by_number(),
             Err(Errno(libc::ESRCH)) => Some(Err(Errno(libc::ESRCH))),
             Err(_) => Some(Err(Errno::EPERM)),

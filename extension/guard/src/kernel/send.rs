@@ -8,6 +8,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
 use ringfence_records::message::ActionKind;
+use ringfence_records::sockets;
 
 use super::Supervisor;
 use super::address::{Internet, family, is_internet};
@@ -36,10 +37,6 @@ const MAX_MESSAGES: u64 = 64;
 const PATIENCE: Duration = Duration::from_millis(2);
 const HEADER_AND_LENGTH: u64 = 64;
 const CONTROL_HEADER: usize = 16;
-
-/// Control messages on internet sockets that change neither source nor destination: type of service, time to live
-/// (`IP_TOS`, `IP_TTL`, `IPV6_HOPLIMIT`, `IPV6_TCLASS`), segmentation (`UDP_SEGMENT`), time stamps (`SO_TIMESTAMPING`).
-const HARMLESS: [(i32, i32); 6] = [(0, 1), (0, 2), (41, 52), (41, 67), (17, 103), (1, 37)];
 
 /// Room for one message, allocated once.
 #[derive(Debug)]
@@ -314,7 +311,8 @@ impl Supervisor {
         let messages: Vec<_> = control_messages(bytes).collect();
         for (level, kind, range) in messages {
             match (domain, level, kind) {
-                (libc::AF_INET | libc::AF_INET6, level, kind) if HARMLESS.contains(&(level, kind)) => {}
+                (libc::AF_INET | libc::AF_INET6, level, kind)
+                    if sockets::is_sent_by_the_guard(level, kind) => {}
                 (libc::AF_UNIX, libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     for number in bytes.get_mut(range).unwrap_or_default().chunks_exact_mut(4) {
                         let target = number.first_chunk().copied().map_or(-1, i32::from_ne_bytes);
