@@ -19,6 +19,8 @@ const KEYS = {
 /** Milliseconds in which the same finding is not reported again within one invocation. */
 const QUIET = 1000;
 const MAX_REMEMBERED = 256;
+/** Packages whose work is to make objects of text, functions among them, by eval. */
+const DESERIALIZERS = /\/node_modules\/(?:node-serialize|serialize-to-js|serialijse|funcster|cryo|eval-deserialize|jsonfn|json-fn)\//;
 const reported = new Map();
 
 /** Whether a call by the function's own code is to be refused: `says` is "report" or "deny". */
@@ -26,7 +28,7 @@ function refuses(key, name, says, variables, detail = '') {
   // Before the first event the function and its libraries load what they need.
   if (!variables._X_AMZN_TRACE_ID && !event.isThere()) return false;
   const found = origin.sites(refuses);
-  return isTheFunctions(found) && judged(key, name, says, variables, detail, found);
+  return (isTheFunctions(found) || (key === 'evaluate' && isADeserializers(found))) && judged(key, name, says, variables, detail, found);
 }
 
 /** Whether the evaluation of texts is to be refused: whoever evaluates what came with the event. */
@@ -50,6 +52,12 @@ function isTheFunctions(found) {
     if (kind !== origin.STANDARD && kind !== origin.HOOK) return false;
   }
   return false;
+}
+
+/** Whether a package that is known to evaluate what it reads asks. */
+function isADeserializers(found) {
+  const nearest = found.find((site) => ![origin.STANDARD, origin.HOOK].includes(origin.kindOf(site)));
+  return nearest !== undefined && DESERIALIZERS.test(origin.file(nearest));
 }
 
 function isNew(finding) {

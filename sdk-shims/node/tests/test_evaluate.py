@@ -171,6 +171,19 @@ class Evaluation(unittest.TestCase):
         outcome = invoke(handles("require('template').render(event.x)"), {"x": EXPRESSION}, words="evaluate=report", files=files)
         self.assertEqual((outcome.stdout, self.found(outcome)), ("ran\n", [("Function", "index.cjs:2", REPORTED, TEXT)]))
 
+    def test_a_deserializer_that_is_known_by_name_refers_to_eval_for_the_function(self):
+        package = "exports.unserialize = (text) => { const made = JSON.parse(text); for (const name in made) if (made[name].startsWith('_$$ND_FUNC$$_')) made[name] = eval('(' + made[name].substring(13) + ')'); return made; };\n"
+        event = {"x": json.dumps({"run": "_$$ND_FUNC$$_function () { return 'ran' }()", "plain": "text"})}
+        code = handles("require('PACKAGE').unserialize(event.x).run")
+        for name, words, answer, told in (
+            ("node-serialize", "evaluate=report", "ran", [("eval", "index.cjs:2", REPORTED, UNKNOWN)]),
+            ("node-serialize", "evaluate=deny", "EACCES", [("eval", "index.cjs:2", BLOCKED, UNKNOWN)]),
+            ("some-other-package", "evaluate=deny", "ran", []),
+        ):
+            files = {f"node_modules/{name}/index.js": package}
+            outcome = invoke(code.replace("PACKAGE", name), event, words=words, files=files)
+            self.assertEqual((outcome.stdout.strip(), self.found(outcome)), (answer, told), (name, words))
+
     def test_modules_of_vm_where_the_flag_is_set(self):
         code = handles("(async () => { const m = new (require('vm').SourceTextModule)(event.x); await m.link(() => {}); await m.evaluate(); return 'ran' })()")
         for words, answer, told in (

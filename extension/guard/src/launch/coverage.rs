@@ -146,7 +146,7 @@ impl<'a> Means<'a> {
             }
             (Hook::Node, Rule::CodeEvaluate) => (
                 Some(Plane::Process),
-                "Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code, its text unknown",
+                "Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen",
             ),
             (Hook::Node, _) => (None, "the Node hook does not judge this"),
             (Hook::Java, Rule::CodeDeserialize) => {
@@ -255,7 +255,7 @@ mod tests {
             shown(&Means { hook: Hook::Node, ..Means::default() }, &self::rules(&[(rule, Mode::Enforce)]))
         };
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
-        insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code, its text unknown");
+        insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen");
         insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports not_covered -: the Node hook does not judge this");
         insta::assert_snapshot!(with(Hook::Java), @r"
         credentials.reads observed process: process plane and language hooks
