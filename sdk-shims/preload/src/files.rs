@@ -5,6 +5,7 @@
 //! meanwhile, the file is only pinned until it is judged (`pinned`). Writing is decided before, on the
 //! resolved name, since opening may already create or truncate. `handler` calls it.
 
+pub(crate) mod names;
 mod pinned;
 
 use ringfence_policy::{Action, Decision, Phase};
@@ -26,6 +27,8 @@ const LONGEST: usize = 4096;
 /// Longest that is kept on the stack.
 const SHORT: usize = 512;
 const MAX_LINKS: usize = 8;
+/// Stands for the name of a file that has none.
+const UNNAMED: &[u8] = b"(unnamed)";
 
 /// An open in the form of openat(2).
 #[derive(Debug, Clone, Copy)]
@@ -76,17 +79,20 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
         return Flow::Proceed;
     }
     let scoped = scope::holds(Limit::Tmp);
-    if (state.rules.write || scoped)
-        && open.writes()
-        && write_denied(state, open.directory, open.path, open.flags)
-    {
+    let writes = (state.rules.write || scoped) && open.writes();
+    if writes && open.number == number::OPENAT2 {
+        // Its flags stand in memory, and its paths are resolved its own way: callers fall back.
+        return Flow::Done(Errno::NOSYS.result());
+    }
+    let pins_writes = writes && state.proc_device != 0;
+    if writes && !pins_writes && write_denied(state, open.directory, open.path, open.flags) {
         return Flow::Done(Errno::ACCES.result());
     }
     let when = state.when();
     let everywhere = state.rules.read_in(when.phase);
     let in_proc = state.rules.write_in_proc && open.writes();
     let changes = open.flags & sys::O_ACCMODE != 0 || in_proc;
-    if !(changes || everywhere || scoped || state.rules.credentials) {
+    if !(changes || pins_writes || everywhere || scoped || state.rules.credentials) {
         return Flow::Proceed;
     }
     let reads = open.reads() && (everywhere || scoped || state.rules.credentials);
@@ -112,8 +118,9 @@ pub(crate) fn open(state: &State, open: &Open) -> Flow {
     };
     // Before init is over credentials are only written about, and nothing else of reading is judged.
     let is_wall = changes || everywhere || scoped || when.phase != Phase::Init;
-    let opened = if is_wall && pinned::is_held(state, open, changes) {
-        match pinned::open(open, |pin| verdict(pin, true).filter(|flow| *flow != Flow::Proceed)) {
+    let opened = if pins_writes || (is_wall && pinned::is_held(state, open, changes)) {
+        let judged = pinned::Writes { state, is_judged: pins_writes };
+        match pinned::open(open, &judged, |pin| verdict(pin, true).filter(|flow| *flow != Flow::Proceed)) {
             Outcome::Over(flow) => return flow,
             Outcome::Unjudged(opened) => opened,
         }
@@ -154,7 +161,7 @@ fn may_matter(state: &State, opened: i32, by_rules: bool) -> bool {
     if state.rules.procfs_looks_empty && has_bytes(opened) {
         return false;
     }
-    let Ok(file) = sys::identity(opened) else { return false };
+    let Ok(file) = sys::identity(opened) else { return true };
     file.device == state.proc_device || (file.size == 0 && file.device >> 8 == 0 && is_procfs(opened))
 }
 
@@ -241,6 +248,9 @@ fn named_judged(
         // rules on reading cannot be held.
         Err(_) => return Some(denied_where(everywhere && state.proc_device != 0)),
     };
+    if path.is_empty() {
+        return Some(denied_where(everywhere));
+    }
     if !path.starts_with(b"/") {
         return Some(Judgement::Passed);
     }
@@ -331,16 +341,6 @@ fn refused(state: &State, action: &Action<'_>, kind: ActionKind, subject: &[u8])
     judged(state, action, kind, subject, state.when()) == Judgement::Denied
 }
 
-/// A call that changes names: the arguments that are directory and path, one pair or two.
-pub(crate) fn change(state: &State, targets: [Option<(usize, usize)>; 2]) -> Flow {
-    let denied = targets.into_iter().flatten().any(|(directory, path)| {
-        holds_writes(state)
-            && sys::plausible(path)
-            && write_denied(state, sys::descriptor(directory), path, sys::O_NOFOLLOW)
-    });
-    if denied { Flow::Done(Errno::ACCES.result()) } else { Flow::Proceed }
-}
-
 /// Whether anything speaks of writing here.
 pub(crate) fn holds_writes(state: &State) -> bool {
     state.rules.write || scope::holds(Limit::Tmp)
@@ -356,28 +356,6 @@ pub(crate) fn makes_denied(state: &State, path: &[u8]) -> bool {
             .is_some_and(|path| write_denied(state, sys::CWD, path.as_ptr() as usize, sys::O_NOFOLLOW))
 }
 
-/// Whether one of `named` gets another name, by rename or link, under which it could be read although it may not be.
-/// A file that cannot be seen here cannot be renamed either.
-pub(crate) fn is_renamed_away(state: &State, named: [Option<(usize, usize)>; 2], follow: bool) -> bool {
-    let flags = if follow { 0 } else { sys::O_NOFOLLOW };
-    state.rules.read_in(state.phase().0)
-        && !state.rules.read_in_proc_only
-        && named.into_iter().flatten().any(|(directory, path)| {
-            sys::plausible(path) && name_kept(state, sys::descriptor(directory), path, flags)
-        })
-}
-
-/// Whether the file at `path` has to keep its name; writes the verdict down.
-#[inline(never)]
-fn name_kept(state: &State, directory: i32, path: usize, flags: usize) -> bool {
-    let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
-    let buffer = room.bytes();
-    let opened = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | flags);
-    let Some(length) = opened.ok().and_then(|file| name_of(&file, buffer)) else { return false };
-    let path = buffer.get(..length).unwrap_or_default();
-    refused(state, &Action::OpenRead { path }, ActionKind::OpenRead, path)
-}
-
 /// `AT_FDCWD` as an argument.
 pub(crate) const HERE: usize = 0_usize.wrapping_sub(100);
 
@@ -386,7 +364,11 @@ fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> boo
     let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
     let buffer = room.bytes();
     let Some(length) = resolve(directory, path, flags, buffer) else { return false };
-    let path = buffer.get(..length).unwrap_or_default();
+    path_denied(state, buffer.get(..length).unwrap_or_default())
+}
+
+/// Whether the file of this name may not be written, made or removed; writes the verdict down.
+fn path_denied(state: &State, path: &[u8]) -> bool {
     if scope::refuses_path(state, path, ActionKind::OpenWrite) {
         return true;
     }
@@ -394,16 +376,43 @@ fn write_denied(state: &State, directory: i32, path: usize, flags: usize) -> boo
     state.rules.write && refused(state, &Action::OpenWrite { path }, ActionKind::OpenWrite, path)
 }
 
+/// The same for a file that is pinned. Where its name cannot be told, rules on writing cannot be held.
+#[inline(never)]
+fn pin_denied(state: &State, pin: i32) -> bool {
+    let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
+    let Some(length) = name_of(pin, room.bytes()) else { return true };
+    path_denied(state, room.bytes().get(..length).unwrap_or_default())
+}
+
+/// The same for a file that is to be made in `folder`.
+#[inline(never)]
+fn new_denied(state: &State, folder: i32, name: &Name) -> bool {
+    below_denied(state, folder, name.text())
+}
+
+/// The same for one without a name.
+#[inline(never)]
+fn unnamed_denied(state: &State, folder: i32) -> bool {
+    below_denied(state, folder, UNNAMED)
+}
+
+fn below_denied(state: &State, folder: i32, name: &[u8]) -> bool {
+    let Ok(mut room) = sys::Buffer::new(LONGEST) else { return true };
+    let buffer = room.bytes();
+    let length = name_of(folder, buffer).and_then(|length| append(buffer, length, name));
+    length.is_none_or(|length| path_denied(state, buffer.get(..length).unwrap_or_default()))
+}
+
 /// The absolute path that an open for writing would create or change; `None` where the kernel will refuse it.
 fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8]) -> Option<usize> {
     let nofollow = flags & sys::O_NOFOLLOW;
     if flags & sys::O_TMPFILE == sys::O_TMPFILE {
         let parent = sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC).ok()?;
-        let length = name_of(&parent, buffer)?;
-        return append(buffer, length, b"(unnamed)");
+        let length = name_of(parent.0, buffer)?;
+        return append(buffer, length, UNNAMED);
     }
     match sys::open_raw(directory, path, sys::O_PATH | sys::O_CLOEXEC | nofollow) {
-        Ok(file) => name_of(&file, buffer),
+        Ok(file) => name_of(file.0, buffer),
         Err(Errno::NOENT) => resolve_new(directory, sys::string_at(path, LONGEST)?, buffer),
         Err(_) => None,
     }
@@ -411,14 +420,23 @@ fn resolve(directory: i32, path: usize, flags: usize, buffer: &mut [u8]) -> Opti
 
 /// The path of a file that does not exist yet: its directory's name, and its own; links that dangle are followed.
 fn resolve_new(directory: i32, path: &[u8], buffer: &mut [u8]) -> Option<usize> {
+    let (parent, name) = place_of_new(directory, path, true)?;
+    let length = name_of(parent.0, buffer)?;
+    append(buffer, length, name.text())
+}
+
+/// Where a file that does not exist yet would be made: its directory and its name.
+fn place_of_new(directory: i32, path: &[u8], follow: bool) -> Option<(Owned, Name)> {
     let mut parent = open_parent(directory, path)?;
     let mut name = Name::last_of(path)?;
     for _ in 0..MAX_LINKS {
         let mut link = sys::Buffer::new(LONGEST).ok()?;
-        let Ok(target) = sys::read_link(parent.0, &name.bytes, link.bytes()) else {
-            let length = name_of(&parent, buffer)?;
-            return append(buffer, length, name.text());
+        let target = if follow {
+            sys::read_link(parent.0, name.terminated(), link.bytes())
+        } else {
+            Err(Errno::INVAL)
         };
+        let Ok(target) = target else { return Some((parent, name)) };
         parent = open_parent(parent.0, target)?;
         name = Name::last_of(target)?;
     }
@@ -427,16 +445,26 @@ fn resolve_new(directory: i32, path: &[u8], buffer: &mut [u8]) -> Option<usize> 
 
 /// One component of a path, with NULs behind it.
 struct Name {
-    bytes: [u8; 256],
+    bytes: [u8; 264],
     length: usize,
 }
 
 impl Name {
     fn last_of(path: &[u8]) -> Option<Self> {
         let (_, last) = split(path);
-        let mut bytes = [0; 256];
-        bytes.get_mut(..last.len())?.copy_from_slice(last);
-        (last.len() < 256).then_some(Self { bytes, length: last.len() })
+        Self::new(last, b"")
+    }
+
+    /// `NAME_MAX` is 255, and a slash and a NUL may follow.
+    fn new(name: &[u8], end: &[u8]) -> Option<Self> {
+        let (mut bytes, length) = ([0; 264], name.len() + end.len());
+        bytes.get_mut(..name.len())?.copy_from_slice(name);
+        bytes.get_mut(name.len()..length)?.copy_from_slice(end);
+        (name.len() < 256).then_some(Self { bytes, length })
+    }
+
+    fn terminated(&self) -> &[u8] {
+        self.bytes.get(..=self.length).unwrap_or_default()
     }
 
     fn text(&self) -> &[u8] {
@@ -466,9 +494,11 @@ fn terminated<'b>(text: &[u8], buffer: &'b mut [u8]) -> Option<&'b [u8]> {
 }
 
 /// The kernel's name of what `file` is.
-fn name_of(file: &Owned, buffer: &mut [u8]) -> Option<usize> {
+fn name_of(file: i32, buffer: &mut [u8]) -> Option<usize> {
     let mut link = [0; 32];
-    sys::read_link(sys::CWD, descriptor_path(file.0, &mut link), buffer).ok().map(<[u8]>::len)
+    let name = sys::read_link(sys::CWD, descriptor_path(file, &mut link), buffer).ok()?;
+    // A filter that the program has put on itself could answer with nothing.
+    (!name.is_empty()).then_some(name.len())
 }
 
 fn append(buffer: &mut [u8], length: usize, name: &[u8]) -> Option<usize> {

@@ -3,16 +3,17 @@
 //! A patched site leads here with the number and the arguments of a call. This module only routes; what it does not
 //! list goes on at the site as if nothing had happened. It runs in signal handlers and in vfork children.
 
+use ringfence_records::calls;
 use ringfence_records::handoff::covers;
 
 use crate::arch::{self, Flow, number};
+use crate::children::Mark;
 use crate::exec::{self, Request};
-use crate::files::{self, HERE, Open};
+use crate::files::{self, Open};
 use crate::own::{self, Signal};
-use crate::remembered::Move;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
-use crate::{mapping, memory_calls, network, others, pins, remembered, runtime_api, scope};
+use crate::{children, mapping, memory_calls, modes, network, others, pins, remembered, runtime_api, scope};
 
 /// Whether sites of this call are patched in every process.
 pub(crate) fn wants(call: usize) -> bool {
@@ -54,6 +55,16 @@ pub(crate) fn wants(call: usize) -> bool {
             | number::MREMAP
             | number::MUNMAP
             | number::SHMAT
+            | number::REMAP_FILE_PAGES
+            | number::PROCESS_MADVISE
+            | number::USERFAULTFD
+            | number::SETSOCKOPT
+            | number::PERSONALITY
+            | number::PRCTL
+            | number::ARCH_PRCTL
+            | number::SECCOMP
+            | number::UNSHARE
+            | number::SETNS
             | number::FCNTL
             | number::IOCTL
             | number::PRLIMIT64
@@ -100,6 +111,13 @@ pub(crate) fn wants_in_runtime(call: usize) -> bool {
 /// Judges a call.
 pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
     let Some(state) = state::get() else { return Flow::Proceed };
+    if call > calls::LAST {
+        // A kernel that does not know the number says the same, and programs fall back.
+        return Flow::Done(Errno::NOSYS.result());
+    }
+    if state.fork_mark.as_ref().is_some_and(Mark::is_unset) {
+        children::limit_fork(state);
+    }
     let [first, second, third, ..] = arguments;
     match call {
         number::OPENAT => files::open(state, &Open::openat(arguments)),
@@ -115,8 +133,18 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         | number::MADVISE
         | number::MREMAP
         | number::MUNMAP
-        | number::SHMAT => memory_calls::change(state, call, arguments),
-        number::FCNTL | number::IOCTL => others::owner(state, call, arguments),
+        | number::SHMAT
+        | number::REMAP_FILE_PAGES
+        | number::PROCESS_MADVISE
+        | number::USERFAULTFD => memory_calls::change(state, call, arguments),
+        number::FCNTL | number::IOCTL => own::control(state, call, arguments),
+        number::SETSOCKOPT => network::option(state, arguments),
+        number::PERSONALITY
+        | number::PRCTL
+        | number::ARCH_PRCTL
+        | number::SECCOMP
+        | number::UNSHARE
+        | number::SETNS => modes::change(state, call, arguments),
         number::EXECVE => exec::exec(state, &Request::execve(arguments)),
         number::EXECVEAT => exec::exec(state, &Request::execveat(arguments)),
         number::WRITE => runtime_api::outgoing(state, first, second, third),
@@ -131,6 +159,9 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
             Flow::Done(sys::pass_whole(call, arguments))
         }
         number::SOCKET => Flow::Proceed,
+        number::CLONE | number::CLONE3 if modes::leaves(state, call, first) => {
+            modes::new_namespace(state, call)
+        }
         number::CLONE => {
             pins::note_clone(first);
             runtime_api::note_clone(first);
@@ -155,55 +186,12 @@ pub(crate) fn handle(call: usize, arguments: [usize; 6]) -> Flow {
         number::TKILL if scope::is_raised_request(second) => Flow::Done(scope::raised_request(second)),
         number::RECVFROM => network::recvfrom(state, arguments),
         number::RECVMSG => network::recvmsg(state, arguments),
-        call if changes_names(call) => change(state, call, arguments),
+        call if changes_names(call) => files::names::change(state, call, arguments),
         call if wants(call) => dangerous(state, call, arguments),
         // A site that many calls share leads here for each of them (libc's place for all that can be cancelled,
         // syscall(3)): those wait, and what a signal does to a wait is between the kernel and libc.
         _ => Flow::Proceed,
     }
-}
-
-/// Calls that change names: which arguments are a directory and a path in it.
-fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
-    let [a, b, c, d, ..] = arguments;
-    let targets = match call {
-        // A file that may not be written gets no second name, by which it could be.
-        number::RENAME | number::LINK => [Some((HERE, a)), Some((HERE, b))],
-        number::RENAMEAT | number::RENAMEAT2 | number::LINKAT => [Some((a, b)), Some((c, d))],
-        number::SYMLINK => [Some((HERE, b)), None],
-        number::SYMLINKAT => [Some((b, c)), None],
-        number::UNLINKAT | number::MKDIRAT | number::MKNODAT => [Some((a, b)), None],
-        _ => [Some((HERE, a)), None],
-    };
-    if another_name(state, call, arguments) {
-        return Flow::Done(Errno::ACCES.result());
-    }
-    let moves = matches!(call, number::RENAME | number::RENAMEAT | number::RENAMEAT2);
-    match files::change(state, targets) {
-        Flow::Proceed if state.kernel_decides(covers::OPEN_WRITE) => {
-            let _move = moves.then(Move::begin);
-            Flow::Done(sys::pass_whole(call, arguments))
-        }
-        // Made here, so that its end is known.
-        Flow::Proceed if moves && state.remembered.is_some() => {
-            let _move = Move::begin();
-            Flow::Done(sys::pass(call, arguments))
-        }
-        flow => flow,
-    }
-}
-
-/// Whether the call gives a file that may not be read another name, by which it could be.
-fn another_name(state: &State, call: usize, [a, b, c, d, flags, _]: [usize; 6]) -> bool {
-    const AT_SYMLINK_FOLLOW: usize = 0x400;
-    const RENAME_EXCHANGE: usize = 2;
-    let named = match call {
-        number::RENAME | number::LINK => [Some((HERE, a)), None],
-        number::RENAMEAT2 if flags & RENAME_EXCHANGE != 0 => [Some((a, b)), Some((c, d))],
-        number::RENAMEAT | number::RENAMEAT2 | number::LINKAT => [Some((a, b)), None],
-        _ => return false,
-    };
-    files::is_renamed_away(state, named, call == number::LINKAT && flags & AT_SYMLINK_FOLLOW != 0)
 }
 
 /// Calls that act on other processes, or around the library.
@@ -229,11 +217,32 @@ fn dangerous(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
         number::KILL => own::signal(state, Signal::Process, "kill", arguments),
         number::TKILL => own::signal(state, Signal::Thread, "tkill", arguments),
         number::TGKILL => own::signal(state, Signal::ThreadOfProcess, "tgkill", arguments),
-        number::RT_SIGQUEUEINFO => own::signal(state, Signal::Process, "rt_sigqueueinfo", arguments),
+        // Without a value the kernel says EFAULT.
+        number::RT_SIGQUEUEINFO if arguments[2] == 0 => Flow::Proceed,
+        number::RT_SIGQUEUEINFO => own::signal(state, Signal::Thread, "rt_sigqueueinfo", arguments),
         number::RT_TGSIGQUEUEINFO => {
             own::signal(state, Signal::ThreadOfProcess, "rt_tgsigqueueinfo", arguments)
         }
         number::PIDFD_SEND_SIGNAL => own::signal(state, Signal::Descriptor, "pidfd_send_signal", arguments),
         _ => Flow::Proceed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_library_takes_over_what_the_table_of_system_calls_says() {
+        for row in calls::rows() {
+            let Some(number) = row.here().map(|number| number as usize) else { continue };
+            let is_taken = wants(number) || changes_names(number);
+            let expected = match row.process {
+                "passes" => [false, false],
+                "watched" => [false, true],
+                _ => [true, false],
+            };
+            assert_eq!([is_taken, wants_in_runtime(number)], expected, "{}", row.name);
+        }
     }
 }

@@ -82,7 +82,8 @@ fn executable_of(pid: u32, buffer: &mut [u8]) -> Option<&[u8]> {
     sys::read_link(sys::CWD, path_of(pid, b"/exe\0", &mut [0; 40])?, buffer).ok()
 }
 
-fn parent_of(pid: u32) -> Option<u32> {
+/// The parent of a process, as /proc tells.
+pub(crate) fn parent_of(pid: u32) -> Option<u32> {
     let file = sys::open_at(sys::CWD, path_of(pid, b"/stat\0", &mut [0; 40])?, sys::O_CLOEXEC).ok()?;
     let mut text = sys::Buffer::new(512).ok()?;
     let length = sys::read(file.0, text.bytes()).ok()?;

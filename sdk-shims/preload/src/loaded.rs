@@ -139,6 +139,17 @@ pub(crate) fn text_of(base: usize) -> Option<Text> {
     Some(Text { address: base.wrapping_add(text.address), length: text.length, guarded })
 }
 
+/// Where all segments of the object at `base` lie: first address and length.
+pub(crate) fn whole(base: usize) -> Option<(usize, usize)> {
+    const PT_LOAD: u32 = 1;
+    const PAGE: usize = 4096;
+    let end = headers(base)?
+        .filter(|header| header.kind == PT_LOAD)
+        .filter_map(|header| header.address.checked_add(header.length))
+        .max()?;
+    Some((base, end.checked_next_multiple_of(PAGE)?))
+}
+
 /// First bytes of the build id of the object whose ELF header is at `base`; `None` where its linker gave it none.
 pub(crate) fn build_id(base: usize) -> Option<u64> {
     const PT_NOTE: u32 = 4;

@@ -17,6 +17,7 @@ use crate::{handler, memory_calls, own, patch, report};
 
 const PROT_EXEC: usize = 4;
 const MAP_FIXED: usize = 0x10;
+const MAP_FIXED_NOREPLACE: usize = 0x10_0000;
 const MAP_ANONYMOUS: usize = 0x20;
 const MAP_PRIVATE: usize = 2;
 /// Largest text that is searched for sites: reading more would cost a cold start more than it finds.
@@ -24,18 +25,25 @@ const MAX_SEARCHED: usize = 1 << 20;
 
 /// Judges, makes and patches a mapping.
 pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
-    let [address, length, protection, flags, file, _] = arguments;
-    if flags & MAP_FIXED != 0 && memory_calls::replaces(address, length) && !guards(arguments) {
+    let [address, length, protection, flags, file, offset] = arguments;
+    let meets = address != 0 && memory_calls::replaces(address, length);
+    if flags & MAP_FIXED != 0 && meets && !guards(arguments) {
         return own::dangerous(state, "mmap");
     }
+    // Nothing comes to be where something of ours belongs, even where that is gone: neither by a hint nor at an exact place.
+    if meets && flags & (MAP_FIXED | MAP_FIXED_NOREPLACE) == MAP_FIXED_NOREPLACE {
+        return Flow::Done(Errno::EXIST.result());
+    }
+    let hint = if meets && flags & MAP_FIXED == 0 { 0 } else { address };
+    let arguments = [hint, length, protection, flags, file, offset];
     if protection & PROT_EXEC == 0 {
-        return Flow::Proceed;
+        return if hint == address { Flow::Proceed } else { Flow::Done(sys::pass(number::MMAP, arguments)) };
     }
     if flags & MAP_ANONYMOUS != 0 {
         if !memory_calls::is_for_callbacks(length) {
             memory_calls::made_code(state);
         }
-        return Flow::Proceed;
+        return if hint == address { Flow::Proceed } else { Flow::Done(sys::pass(number::MMAP, arguments)) };
     }
     let file = sys::descriptor(file);
     // Another thread could put another file there once this one is judged. A call of its that is on the way already shows in
@@ -53,9 +61,17 @@ pub(crate) fn map(state: &State, arguments: [usize; 6]) -> Flow {
         return Flow::Done(Errno::ACCES.result());
     }
     if flags & MAP_PRIVATE != 0 && (length <= MAX_SEARCHED || holds_libc(file)) {
-        // A refusal leaves the mapping as the program asked for it: its own sites then go unseen.
         let guarded = protection & sys::PROT_BTI != 0;
-        let _ = patch_mapping(arguments, Text { address, length, guarded });
+        let patched = patch_mapping(arguments, Text { address, length, guarded });
+        // A refusal leaves another object as the program asked for it: its own sites then go unseen. A second libc has all
+        // of them.
+        if patched.is_err() && holds_libc(file) {
+            let refused = own::dangerous_for(state, "mmap", b"a second libc whose calls would not be seen");
+            if refused != Flow::Proceed {
+                sys::unmap(address, length);
+                return refused;
+            }
+        }
     }
     Flow::Done(result)
 }

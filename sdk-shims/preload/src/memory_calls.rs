@@ -16,6 +16,8 @@ use crate::{own, report, shielded, sys};
 const PROT_EXEC: usize = 4;
 const SHM_REMAP: usize = 0o40_000;
 const MREMAP_FIXED: usize = 2;
+/// `MREMAP_MAYMOVE`, `_FIXED` and `_DONTUNMAP`.
+const MREMAP_FLAGS: usize = 7;
 /// Page-wise: a call's length is rounded up.
 const PAGE: usize = 4096;
 
@@ -23,8 +25,18 @@ const PAGE: usize = 4096;
 pub(crate) fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     let [address, length, third, flags, target, _] = arguments;
     let (name, undoes) = match call {
+        // Takes its ranges from memory, and acts on other processes too.
+        number::PROCESS_MADVISE => ("process_madvise", !keeps(flags)),
+        // Page faults that the program answers itself; what is moved out of a page is gone from it.
+        number::USERFAULTFD => ("userfaultfd", true),
+        // The length of the segment is not known here, and it replaces whatever is in its way.
+        number::SHMAT => ("shmat", third & SHM_REMAP != 0),
+        // What the kernel refuses with an error of its own.
+        _ if !is_range(address, length) => return Flow::Proceed,
         number::MPROTECT | number::PKEY_MPROTECT => ("mprotect", touches(address, length)),
-        number::MADVISE => ("madvise", discards(third) && touches(address, length)),
+        number::MADVISE => ("madvise", !keeps(third) && touches(address, length)),
+        number::REMAP_FILE_PAGES => ("remap_file_pages", touches(address, length)),
+        number::MREMAP if third == 0 || low(flags) & !MREMAP_FLAGS != 0 => return Flow::Proceed,
         number::MREMAP => {
             // Without the flag the fifth argument is whatever its register held.
             let moves_onto = flags & MREMAP_FIXED != 0 && touches(target, third);
@@ -32,7 +44,6 @@ pub(crate) fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow 
         }
         // Another mapping could be put there by a hint.
         number::MUNMAP => ("munmap", !shielded::may_go(arch::untagged(address), whole_pages(length))),
-        number::SHMAT => ("shmat", third & SHM_REMAP != 0 && touches(length, PAGE)),
         _ => return Flow::Proceed,
     };
     if undoes {
@@ -42,6 +53,17 @@ pub(crate) fn change(state: &State, call: usize, arguments: [usize; 6]) -> Flow 
         made_code(state);
     }
     Flow::Proceed
+}
+
+const fn low(argument: usize) -> usize {
+    argument & 0xffff_ffff
+}
+
+/// Whether the kernel takes this as a range at all: pages, and an end that is a number.
+fn is_range(address: usize, length: usize) -> bool {
+    let address = arch::untagged(address);
+    let end = length.checked_next_multiple_of(PAGE).and_then(|length| address.checked_add(length));
+    address.is_multiple_of(PAGE) && end.is_some_and(|end| end <= arch::END_OF_USER_SPACE)
 }
 
 /// Whether a new mapping of `length` bytes at exactly `address` would take the place of something shielded.
@@ -57,9 +79,11 @@ fn whole_pages(length: usize) -> usize {
     length.checked_next_multiple_of(PAGE).unwrap_or(usize::MAX)
 }
 
-/// `MADV_DONTNEED`, `_FREE`, `_REMOVE` and `_DONTNEED_LOCKED`: the pages are the file's again, or zero.
-const fn discards(advice: usize) -> bool {
-    matches!(advice & 0xffff_ffff, 4 | 8 | 9 | 24)
+/// Advice after which every page holds what it held, here and in forks: access patterns (0 to 3), `MADV_DOFORK`,
+/// merging and huge pages (12 to 15), core dumps (16, 17), `MADV_COLD`, `_PAGEOUT`, `_POPULATE_READ`,
+/// `_COLLAPSE`. All other advice, also what later kernels take, may discard a page, hide it from a fork or guard it.
+const fn keeps(advice: usize) -> bool {
+    matches!(low(advice), 0..=3 | 11..=17 | 20..=22 | 25)
 }
 
 /// Whether a new executable area is as large as those in which callbacks are kept: one page for ctypes
@@ -136,9 +160,17 @@ mod tests {
     }
 
     #[test]
-    fn only_advice_that_discards_matters() {
-        assert!(discards(4));
-        assert!(!discards(3));
-        assert!(!discards(14), "MADV_HUGEPAGE");
+    fn advice_that_is_not_known_to_keep_a_page_is_taken_for_one_that_does_not() {
+        let kept: Vec<usize> = (0..1000).filter(|advice| keeps(*advice)).collect();
+        assert_eq!(kept, [0, 1, 2, 3, 11, 12, 13, 14, 15, 16, 17, 20, 21, 22, 25]);
+        assert!(keeps((1 << 32) + 14), "MADV_HUGEPAGE, of which the kernel looks at the low half");
+    }
+
+    #[test]
+    fn what_the_kernel_takes_for_no_range_is_left_to_it() {
+        assert!(is_range(0x1000, 1) && is_range(0x1000, 0));
+        for (address, length) in [(1, 1), (0x1000, usize::MAX), (usize::MAX - 4095, 4096), (1 << 60, 1)] {
+            assert!(!is_range(address, length), "{address:x} {length:x}");
+        }
     }
 }

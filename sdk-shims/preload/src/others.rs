@@ -59,9 +59,15 @@ const fn second_int([.., a, b, c, d]: [u8; 8]) -> i32 {
 pub(crate) fn burden(state: &State, call: usize, [first, second, third, ..]: [usize; 6]) -> Option<Flow> {
     const USER: usize = 2;
     const IOPRIO_USER: usize = 3;
-    let process =
-        |target: usize| own::reaches(state, sys::descriptor(target)) && sys::descriptor(target) != 0;
-    let group = |target: usize| own::reaches(state, sys::descriptor(target).wrapping_neg());
+    // Negative numbers name nothing here: the kernel says EINVAL or ESRCH.
+    let process = |target: usize| {
+        let target = sys::descriptor(target);
+        target > 0 && own::reaches(state, target)
+    };
+    let group = |target: usize| {
+        let target = sys::descriptor(target);
+        target >= 0 && own::reaches(state, -target)
+    };
     let (name, reaches) = match call {
         // Reading another's limits is harmless.
         number::PRLIMIT64 => ("prlimit", third != 0 && process(first)),

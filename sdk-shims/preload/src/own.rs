@@ -4,12 +4,14 @@
 //! `self_protection` where it attacks it. `handler` calls it for close, dup, `close_range`, kill and their kin.
 
 use ringfence_policy::{Action, Decision};
+use ringfence_records::handoff::covers;
 use ringfence_records::message::{ActionKind, Kind, Report};
+use ringfence_records::sockets;
 
 use crate::arch::{Flow, number};
-use crate::state::{Descriptor, State, speaks};
-use crate::sys::{self, Errno, Owned};
-use crate::{closing, pins, report};
+use crate::state::{State, speaks};
+use crate::sys::{self, Errno};
+use crate::{closing, others, pins, report};
 
 /// Whether `argument` is one of our descriptors, or one that a call of another thread holds.
 fn is_ours(state: &State, argument: usize) -> bool {
@@ -27,6 +29,21 @@ pub(crate) fn close(state: &State, arguments: [usize; 6]) -> Flow {
 pub(crate) fn dup(state: &State, arguments: [usize; 6]) -> Flow {
     let [from, to, ..] = arguments;
     hide(is_ours(state, from) || is_ours(state, to))
+}
+
+/// fcntl(2) and ioctl(2): ours cannot be marked close-on-exec, duplicated or told anything else, by any command. What is left
+/// may aim signals at others.
+pub(crate) fn control(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
+    let [descriptor, command, ..] = arguments;
+    let descriptor = sys::descriptor(descriptor);
+    if state.descriptors.iter().any(|own| own.number == descriptor) {
+        return hide(true);
+    }
+    let is_refused = u32::try_from(command & 0xffff_ffff).is_ok_and(sockets::is_refused_ioctl);
+    if call == number::IOCTL && is_refused && !state.kernel_decides(covers::DANGEROUS) {
+        return dangerous(state, "ioctl");
+    }
+    others::owner(state, call, arguments)
 }
 
 const fn hide(ours: bool) -> Flow {
@@ -77,37 +94,12 @@ fn each_gap(first: u32, last: u32, own: [u32; 2], mut gap: impl FnMut(u32, u32))
     }
 }
 
-/// Our descriptors as a program that is started now inherits them: kept open, or made anew where a system call that
-/// did not come through us closed them.
-pub(crate) fn inherited(state: &State) -> [i32; 2] {
-    let [handoff, page] = state.descriptors;
-    let page = kept(page).unwrap_or_else(|| {
-        report::degraded(state, b"the state page's descriptor was closed: a child starts without it");
-        page.number
-    });
-    let handoff = kept(handoff)
-        .or_else(|| sys::memory_file(b"ringfence-handoff\0", state.handoff_bytes).ok().map(Owned::keep))
-        .unwrap_or(handoff.number);
-    [handoff, page]
-}
-
-/// The number, where it is still the same file, with close-on-exec off.
-fn kept(own: Descriptor) -> Option<i32> {
-    const F_GETFD: usize = 1;
-    const F_SETFD: usize = 2;
-    let identity = sys::identity(own.number).ok()?;
-    if sys::control(own.number, F_GETFD, 0).ok()? != 0 {
-        sys::control(own.number, F_SETFD, 0).ok()?;
-    }
-    (identity.inode == own.inode).then_some(own.number)
-}
-
 /// The call sends a signal: which process gets it?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// First argument is a process, or `-1` for all; the second the signal.
     Process,
-    /// First argument is a thread; the second the signal.
+    /// First argument is one thread or process; the second the signal.
     Thread,
     /// First argument is a process, second a thread, third the signal.
     ThreadOfProcess,
@@ -121,14 +113,21 @@ pub(crate) fn signal(state: &State, how: Signal, name: &'static str, arguments: 
     let target = sys::descriptor(target);
     let (reaches, signal) = match how {
         Signal::Process => (reaches(state, target), second),
-        Signal::Thread => (target != 0 && reaches(state, target), second),
+        // Zero and negative numbers are no threads: the kernel says EINVAL or ESRCH.
+        Signal::Thread => (target > 0 && reaches(state, target), second),
         Signal::ThreadOfProcess => {
             let thread = sys::descriptor(second);
-            ((target > 0 && reaches(state, target)) || (thread > 0 && reaches(state, thread)), third)
+            (target > 0 && thread > 0 && (reaches(state, target) || reaches(state, thread)), third)
         }
         Signal::Descriptor => return signal_by_descriptor(state, name, target, arguments),
     };
-    if reaches && signal & 0xffff_ffff != 0 { dangerous(state, name) } else { Flow::Proceed }
+    if reaches && is_signal(signal) { dangerous(state, name) } else { Flow::Proceed }
+}
+
+/// Whether the kernel sends anything: signal 0 is a question, and what is above 64 is EINVAL.
+fn is_signal(signal: usize) -> bool {
+    const LAST: i32 = 64;
+    (1..=LAST).contains(&sys::descriptor(signal))
 }
 
 /// `pidfd_send_signal(2)`, made by the number of the process that was judged: by the time the kernel looks at the
@@ -149,8 +148,16 @@ fn signal_by_descriptor(
     if process <= 0 {
         return Flow::Done(Errno::SRCH.result());
     }
+    // Two errors that the call by number would not give.
+    if information != 0 {
+        match sys::word_at(information).map(sys::descriptor) {
+            None => return Flow::Done(Errno::FAULT.result()),
+            Some(inside) if inside != sys::descriptor(signal) => return Flow::Done(Errno::INVAL.result()),
+            Some(_) => {}
+        }
+    }
     if reaches(state, process)
-        && signal & 0xffff_ffff != 0
+        && is_signal(signal)
         && let denied @ Flow::Done(_) = dangerous(state, name)
     {
         return denied;
@@ -234,12 +241,18 @@ pub(crate) fn is_itself([target, ..]: [usize; 6]) -> bool {
 }
 
 /// A call that only serves attacks.
-#[inline(never)]
 pub(crate) fn dangerous(state: &State, name: &'static str) -> Flow {
+    dangerous_for(state, name, b"")
+}
+
+/// The same, with the reason in the record.
+#[inline(never)]
+pub(crate) fn dangerous_for(state: &State, name: &'static str, detail: &[u8]) -> Flow {
     let verdict = state.verdict(&Action::Dangerous { call: name });
     if speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Dangerous);
         report.name = name.as_bytes();
+        report.detail = detail;
         report::violation(state, verdict, &report);
     }
     if verdict.decision == Decision::Deny { Flow::Done(Errno::PERM.result()) } else { Flow::Proceed }

@@ -105,6 +105,13 @@ fn send(state: &State, report: &Report<'_>) {
     }
 }
 
+/// Sends a message to the socket of this abstract name.
+pub(crate) fn deliver_to(name: &[u8], message: &[u8]) -> Result<usize, Errno> {
+    let mut address = [0; 110];
+    let address = abstract_address(name, &mut address).ok_or(Errno::INVAL)?;
+    sys::send_to(sys::report_socket()?.0, message, address)
+}
+
 fn deliver(state: &State, message: &[u8]) -> Result<usize, Errno> {
     let mut address = [0; 110];
     let address = abstract_address(state.handoff.report_address, &mut address).ok_or(Errno::INVAL)?;

@@ -11,13 +11,17 @@ use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, PROXY,
 use ringfence_records::message::{Kind, address_of_proxy};
 use ringfence_records::page::{SIZE, View, WORDS};
 
+use crate::children::Mark;
 use crate::loaded::Text;
 use crate::patch::Places;
 use crate::remembered::{self, Remembered};
 use crate::state::{self, Descriptor, Rules, State};
 use crate::sys::Errno;
 use crate::table::{Key, Table};
-use crate::{handler, loaded, memory_calls, patch, pins, report, scope, shielded, sys, table};
+use crate::{handler, loaded, memory_calls, passing, patch, pins, report, scope, shielded, sys, table};
+
+/// Variable by which children find the report socket.
+const REPORT: &[u8] = b"RINGFENCE_REPORT";
 
 /// Where a runtime's client finds its API.
 const API: &[u8] = b"AWS_LAMBDA_RUNTIME_API";
@@ -36,24 +40,46 @@ struct Told {
     proxy: u16,
     /// Port of the proxy that the program's own environment names; 0 for none.
     api: u16,
+    /// Which files the descriptors are; that they are told says that nothing runs without them.
+    inodes: Inodes,
+    /// Name of the agent's report socket, for a process that gets no further than this.
+    report: &'static [u8],
     /// Sites that a process of the same libc has found.
     sites: &'static [u8],
+}
+
+/// What the environment says of the files behind the descriptors.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Inodes {
+    /// Nothing: whoever started this process could not or would not hold it to them.
+    #[default]
+    Untold,
+    /// Something that is no pair of numbers.
+    Garbled,
+    Told([u64; 2]),
 }
 
 /// Starts the library in a process whose environment is `environment`, a vector of pointers.
 pub(crate) fn start(environment: usize) {
     let told = told(environment);
-    let Some(mut state) = told.descriptors.and_then(load) else {
+    let is_held = told.inodes != Inodes::Untold;
+    let Some(mut state) = inherited(&told).and_then(load) else {
+        if is_held {
+            passing::end(told.report, b"its policy did not reach it");
+        }
         return;
     };
     state.proxy = proxy(&state, &told);
     let patched = patch_libc(&mut state, told.sites);
+    if is_held && patched == Patched::Refused {
+        passing::end(told.report, b"there is no memory for the library to work in");
+    }
     let state = state::publish(state);
     if told.invoked {
         state::note_invoked();
     }
     scope::limit_all(told.scope);
-    if !patched {
+    if patched != Patched::All {
         report::degraded(state, b"process plane: libc's system-call sites could not be patched");
     }
     if state.is_runtime() {
@@ -61,6 +87,23 @@ pub(crate) fn start(environment: usize) {
     } else {
         remembered::note_company();
     }
+}
+
+/// The two descriptors, where they are the files that they have to be: those of an ancestor where this process's are not.
+fn inherited(told: &Told) -> Option<[i32; 2]> {
+    let numbers = told.descriptors?;
+    let Inodes::Told([handoff, page]) = told.inodes else {
+        return (told.inodes == Inodes::Untold).then_some(numbers);
+    };
+    let [first, second] = numbers;
+    Some([found(first, handoff)?, found(second, page)?])
+}
+
+fn found(number: i32, inode: u64) -> Option<i32> {
+    if sys::identity(number).is_ok_and(|file| file.inode == inode) {
+        return Some(number);
+    }
+    passing::of_an_ancestor(Descriptor { number, inode }).map(|file| file.number)
 }
 
 fn told(environment: usize) -> Told {
@@ -71,10 +114,16 @@ fn told(environment: usize) -> Told {
         if let Some(value) = value_of(variable, ENVIRONMENT.as_bytes(), LONGEST)
             && let Ok(value) = core::str::from_utf8(value)
         {
-            told = Told { sites: told.sites, api: told.api, ..tell(value) };
+            let Told { descriptors, invoked, scope, proxy, .. } = tell(value);
+            told = Told { descriptors, invoked, scope, proxy, ..told };
         } else if let Some(value) = value_of(variable, API, LONGEST) {
             let proxy = core::str::from_utf8(value).ok().and_then(address_of_proxy);
             told.api = proxy.map_or(0, |proxy| proxy.port());
+        } else if let Some(value) = value_of(variable, passing::VARIABLE, 64) {
+            let inodes = core::str::from_utf8(value).ok().and_then(passing::inodes);
+            told.inodes = inodes.map_or(Inodes::Garbled, Inodes::Told);
+        } else if let Some(value) = value_of(variable, REPORT, 160) {
+            told.report = value;
         } else if let Some(value) = value_of(variable, table::VARIABLE, table::ROOM) {
             told.sites = value;
         }
@@ -110,9 +159,8 @@ fn tell(value: &str) -> Told {
         descriptors: descriptors(pages.unwrap_or(value)),
         invoked: pages.is_some(),
         scope: scope.unwrap_or(u32::MAX),
-        sites: &[],
         proxy: proxy.parse().unwrap_or(0),
-        api: 0,
+        ..Told::default()
     }
 }
 
@@ -131,6 +179,9 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
     let decoded = Handoff::decode(handoff_bytes)?;
     let policy = CompiledPolicy::new(decoded.policy_bytes).ok()?;
     let executable = executable().unwrap_or_default();
+    let library = library(&decoded);
+    let is_runtime = decoded.runtime_pid == sys::process_id();
+    let fork_mark = is_runtime.then(|| Mark::new(&policy, decoded.concurrent)).flatten();
     let rules = Rules::of(&policy, decoded.kernel_covers);
     Some(State {
         handoff: decoded,
@@ -140,12 +191,14 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         descriptors: [handoff, page],
         started_as: sys::process_id(),
         executable,
+        library,
         proc_device: proc_device(),
         proxy: 0,
         is_node: runs_node(),
         compiles: memory_calls::compiles(),
         rules,
         remembered: rules.read_elsewhere().then(|| Remembered::new(page.number)).flatten(),
+        fork_mark,
         sites: Table::new(),
     })
 }
@@ -166,6 +219,13 @@ fn map_page(file: i32) -> Option<&'static [AtomicU32]> {
     View::new(words).map(|_| words)
 }
 
+/// The library's own file, by the path that the handoff gives.
+fn library(handoff: &Handoff<'_>) -> Option<sys::Identity> {
+    let mut path = [0; 1024];
+    path.get_mut(..handoff.preload_path.len())?.copy_from_slice(handoff.preload_path);
+    passing::identity_at(path.get(..=handoff.preload_path.len())?)
+}
+
 fn executable() -> Option<sys::Identity> {
     let file = sys::open_at(sys::CWD, b"/proc/self/exe\0", sys::O_PATH | sys::O_CLOEXEC).ok()?;
     sys::identity(file.0).ok()
@@ -183,25 +243,27 @@ fn runs_node() -> bool {
     sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))
 }
 
-/// The library's own file, with a NUL.
-fn own_path<'b>(state: &State, buffer: &'b mut [u8; 1024]) -> Option<&'b [u8]> {
-    let path = state.handoff.preload_path;
-    buffer.get_mut(..path.len())?.copy_from_slice(path);
-    buffer.get(..=path.len())
-}
-
 /// Whether text may be written to here. On its own, so that the path is not on the stack with all sites of libc.
 #[inline(never)]
 fn may_patch(state: &State) -> bool {
     let mut path = [0; 1024];
-    own_path(state, &mut path).is_some_and(patch::is_permitted)
+    state.own_path(&mut path).is_some_and(patch::is_permitted)
 }
 
-/// Patches libc and the loader; false where that failed or nothing was found. `listed` is what another process of the
-/// same libc has found.
-fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
+/// What came of patching libc and the loader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Patched {
+    All,
+    /// Nothing is understood, or the platform lets no text be patched: here as everywhere.
+    Nothing,
+    /// Memory was refused: in this process only, by a limit of its own.
+    Refused,
+}
+
+/// Patches libc and the loader. `listed` is what another process of the same libc has found.
+fn patch_libc(state: &mut State, listed: &[u8]) -> Patched {
     if !may_patch(state) {
-        return false;
+        return Patched::Nothing;
     }
     let wanted = Wanted::of(state);
     // The function's configuration is no source: the runtime searches for itself.
@@ -212,7 +274,8 @@ fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
     loaded::each_object(|name, base| {
         let Some(text) = loaded::text_of(base) else { return };
         if name == state.handoff.preload_path {
-            shielded::add(text.address, text.length);
+            let whole = loaded::whole(base).unwrap_or((text.address, text.length));
+            shielded::add(whole.0, whole.1);
         } else if loaded::is_libc(name) {
             if loaded::is_musl(name) {
                 pins::note_unseen_clones();
@@ -223,7 +286,11 @@ fn patch_libc(state: &mut State, listed: &[u8]) -> bool {
             }
         }
     });
-    sound && sites > 0
+    match (sound, sites) {
+        (false, _) => Patched::Refused,
+        (true, 0) => Patched::Nothing,
+        (true, _) => Patched::All,
+    }
 }
 
 /// Patches one object: its sites as they are listed, or, where they are not or something else is there, as a search
@@ -302,21 +369,29 @@ mod tests {
             c"PATH=/bin",
             c"RINGFENCE_FDS=961,960,invoked",
             c"NOVALUE",
+            c"RINGFENCE_INODES=17,18",
+            c"RINGFENCE_REPORT=socket",
             c"RINGFENCE_SITES=abc.",
             c"RINGFENCE_SITESX=1",
             c"AWS_LAMBDA_RUNTIME_API=203.0.113.9:443",
         ];
         let mut vector: Vec<usize> = strings.iter().map(|text| text.as_ptr() as usize).collect();
         vector.push(0);
-        let expected =
-            Told { descriptors: Some([961, 960]), invoked: true, sites: b"abc.", ..Told::default() };
+        let expected = Told {
+            descriptors: Some([961, 960]),
+            invoked: true,
+            inodes: Inodes::Told([17, 18]),
+            report: b"socket",
+            sites: b"abc.",
+            ..Told::default()
+        };
         assert_eq!(told(vector.as_ptr() as usize), expected);
         assert_eq!(told(0), Told::default());
         let scoped = Told { descriptors: Some([961, 960]), scope: 3, ..Told::default() };
         assert_eq!(tell("961,960,scope=3"), scoped);
-        assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, sites: &[], ..expected });
+        assert_eq!(tell("961,960,invoked,scope=6"), Told { scope: 6, invoked: true, ..scoped });
         let proxied = tell("961,960,invoked,proxy=9002,scope=6");
-        assert_eq!(proxied, Told { proxy: 9002, scope: 6, sites: &[], ..expected });
+        assert_eq!(proxied, Told { proxy: 9002, scope: 6, invoked: true, ..scoped });
         assert_eq!(tell("961,960,proxy=x").proxy, 0);
         assert_eq!(tell("961,960,scope=x").scope, u32::MAX);
     }

@@ -13,6 +13,7 @@ use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Plane, 
 use ringfence_records::handoff::{Handoff, covers};
 use ringfence_records::page::View;
 
+use crate::children::Mark;
 use crate::remembered::{Remembered, When};
 use crate::table::Table;
 use crate::{shielded, sys};
@@ -38,6 +39,8 @@ pub(crate) struct State {
     pub(crate) started_as: u32,
     /// Executable of this process.
     pub(crate) executable: sys::Identity,
+    /// The library's own file, where it could be seen.
+    pub(crate) library: Option<sys::Identity>,
     /// Device of the procfs at /proc.
     pub(crate) proc_device: u64,
     /// Loopback port of a proxy in front of the Runtime API, which a wrapper behind the guard has named; 0 for none.
@@ -49,6 +52,8 @@ pub(crate) struct State {
     pub(crate) rules: Rules,
     /// Files that may be read, where rules on reading speak of any but those of /proc.
     pub(crate) remembered: Option<Remembered>,
+    /// Tells a new fork, which gets limits then, where there are any.
+    pub(crate) fork_mark: Option<Mark>,
     /// Sites of this process's libc, for the programs that it starts.
     pub(crate) sites: Table,
 }
@@ -137,6 +142,13 @@ fn is_denied_somewhere(policy: &CompiledPolicy<'_>, name: &[u8]) -> bool {
 }
 
 impl State {
+    /// The library's own path, with a NUL.
+    pub(crate) fn own_path<'b>(&self, buffer: &'b mut [u8; 1024]) -> Option<&'b [u8]> {
+        let path = self.handoff.preload_path;
+        buffer.get_mut(..path.len())?.copy_from_slice(path);
+        buffer.get(..=path.len())
+    }
+
     /// Phase and launch state, three loads. The agent hears of the first invocation a little later than the runtime,
     /// so init is over here as soon as the runtime has asked for an event.
     pub(crate) fn phase(&self) -> (Phase, bool) {

@@ -21,8 +21,10 @@ impl Errno {
     pub(crate) const INTR: Self = Self(4);
     pub(crate) const BADF: Self = Self(9);
     pub(crate) const ACCES: Self = Self(13);
+    pub(crate) const FAULT: Self = Self(14);
     pub(crate) const PERM: Self = Self(1);
     pub(crate) const EXIST: Self = Self(17);
+    pub(crate) const ISDIR: Self = Self(21);
     pub(crate) const INVAL: Self = Self(22);
     pub(crate) const NFILE: Self = Self(23);
     pub(crate) const NOSPC: Self = Self(28);
@@ -30,6 +32,7 @@ impl Errno {
     pub(crate) const LOOP: Self = Self(40);
     pub(crate) const NAMETOOLONG: Self = Self(36);
     pub(crate) const OPNOTSUPP: Self = Self(95);
+    pub(crate) const NOBUFS: Self = Self(105);
 
     /// As the kernel returns it.
     pub(crate) const fn result(self) -> isize {
@@ -195,6 +198,10 @@ pub(crate) fn identity(descriptor: i32) -> Result<Identity, Errno> {
     check(pass(number::FSTAT, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
     let [device, inode, _, _, _, _, size, ..] = status;
     let mode = status.get(arch::WORD_OF_MODE).copied().unwrap_or_default();
+    if inode == 0 && mode == 0 {
+        // No file is so: a filter that the program has put on itself has answered.
+        return Err(Errno::ACCES);
+    }
     #[allow(clippy::cast_possible_truncation, reason = "st_mode is the low half of its word of struct stat")]
     Ok(Identity { device, inode, mode: mode as u32, size })
 }
@@ -204,6 +211,13 @@ pub(crate) fn filesystem(descriptor: i32) -> Result<u64, Errno> {
     let mut status = [0_u64; 15];
     check(pass(number::FSTATFS, [argument(descriptor), status.as_mut_ptr() as usize, 0, 0, 0, 0]))?;
     Ok(status.first().copied().unwrap_or(0))
+}
+
+/// Ends the process with this status, all its threads at once.
+pub(crate) fn exit(status: usize) -> ! {
+    loop {
+        pass(number::EXIT_GROUP, [status, 0, 0, 0, 0, 0]);
+    }
 }
 
 /// `pread(2)`; the part of `buffer` that was filled.
@@ -350,14 +364,20 @@ pub(crate) fn control(descriptor: i32, command: usize, value: usize) -> Result<u
     check(pass(number::FCNTL, [argument(descriptor), command, value, 0, 0, 0]))
 }
 
-/// A memfd with these contents that is inherited.
+/// A memfd with these contents that is inherited and that can never be changed again.
 pub(crate) fn memory_file(name: &[u8], contents: &[u8]) -> Result<Owned, Errno> {
+    const MFD_ALLOW_SEALING: usize = 2;
+    const F_ADD_SEALS: usize = 1033;
+    const ALL_SEALS: usize = 0xf;
     if name.last() != Some(&0) {
         return Err(Errno::INVAL);
     }
-    let file = check(pass(number::MEMFD_CREATE, [name.as_ptr() as usize, 0, 0, 0, 0, 0]))?;
+    let file = check(pass(number::MEMFD_CREATE, [name.as_ptr() as usize, MFD_ALLOW_SEALING, 0, 0, 0, 0]))?;
     let file = Owned(descriptor(file));
-    write(file.0, contents)?;
+    if write(file.0, contents)? != contents.len() {
+        return Err(Errno::NOSPC);
+    }
+    control(file.0, F_ADD_SEALS, ALL_SEALS)?;
     Ok(file)
 }
 
@@ -477,6 +497,19 @@ const HIGHEST: usize = arch::END_OF_USER_SPACE;
 pub(crate) const fn plausible(address: usize) -> bool {
     let address = arch::untagged(address);
     address >= LOWEST && address < HIGHEST
+}
+
+/// Whether the program's memory can be read there, at both ends: asked of the kernel, which takes a set of signals from an
+/// address before it looks at what is to be done with it. For calls that seldom come: it costs a system call.
+pub(crate) fn is_readable(address: usize, length: usize) -> bool {
+    const NO_SUCH_CHANGE: usize = 77;
+    const SET: usize = 8;
+    let there = |at: usize| {
+        let arguments = [NO_SUCH_CHANGE, at, 0, SET, 0, 0];
+        check(pass(number::RT_SIGPROCMASK, arguments)) != Err(Errno::FAULT)
+    };
+    let Some(last) = address.checked_add(length.saturating_sub(SET)) else { return false };
+    plausible(address) && plausible(last) && there(address) && there(last)
 }
 
 /// The string at `address` in the program's memory, without its NUL, at most `limit` bytes.

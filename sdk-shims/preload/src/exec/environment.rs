@@ -11,11 +11,11 @@ use super::hook;
 use super::judge::decimal;
 use super::search;
 use crate::arch;
-use crate::own;
 use crate::own_stack;
+use crate::passing;
 use crate::report;
 use crate::scope;
-use crate::state::{self, State, speaks};
+use crate::state::{self, Descriptor, State, speaks};
 use crate::sys::{self, Errno};
 use crate::table;
 
@@ -25,8 +25,8 @@ const FEW: usize = 96;
 const ON_STACK: usize = 512;
 /// More variables than any kernel takes (`MAX_ARG_STRINGS` is larger; 2 MiB of pointers is not).
 const MAX_VARIABLES: usize = 1 << 18;
-/// Entries that are added: the library, the descriptors, the report socket, the sites, the hook's, and the end.
-const ADDED: usize = 5 + hook::MAX_VARIABLES;
+/// Entries that are added: the library, the descriptors, their inodes, the report socket, the sites, the hook's, and the end.
+const ADDED: usize = 6 + hook::MAX_VARIABLES;
 const WORD: usize = size_of::<usize>();
 /// Variable by which language shims find the report socket.
 const REPORT: &[u8] = b"RINGFENCE_REPORT";
@@ -35,13 +35,14 @@ const PRELOAD: &[u8] = b"LD_PRELOAD";
 /// Calls `run` with the address of the environment that a program started now is to have.
 pub(super) fn with(
     state: &State,
+    passed: Passed,
     envp: usize,
     strip: bool,
     hook: hook::Variables,
     run: impl FnOnce(usize) -> isize,
 ) -> Result<isize, Errno> {
     let mut added = Added { hook, ..Added::default() };
-    own_stack::with(|| added.fill(state, envp, strip));
+    own_stack::with(|| added.fill(state, passed, envp, strip));
     let count = variables(envp).take(MAX_VARIABLES).count();
     if count <= FEW {
         return Ok(on_stack::<{ FEW + ADDED }>(state, envp, strip, &added, run));
@@ -120,7 +121,7 @@ fn build(state: &State, envp: usize, strip: bool, added: &Added, vector: &mut [u
         put(pointer);
     }
     // Ours last: the loaders of glibc and musl take the last of several, should another thread slip one in.
-    let texts = [&added.preload[..], &added.descriptors, &added.report];
+    let texts = [&added.preload[..], &added.descriptors, &added.inodes, &added.report];
     let given = texts.into_iter().filter(|text| text.first().is_some_and(|byte| *byte != 0));
     let last =
         given.map(|text| text.as_ptr() as usize).chain(state.sites.address()).chain(added.hook.addresses());
@@ -151,7 +152,19 @@ fn name_at(pointer: usize) -> &'static [u8] {
 }
 
 fn replaced(name: &[u8]) -> bool {
-    name == PRELOAD || name == ENVIRONMENT.as_bytes() || name == REPORT || name == table::VARIABLE
+    name == PRELOAD
+        || name == ENVIRONMENT.as_bytes()
+        || name == REPORT
+        || name == table::VARIABLE
+        || name == passing::VARIABLE
+}
+
+/// What the program inherits of ours.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Passed {
+    pub(super) descriptors: [Descriptor; 2],
+    /// Whether it may not run without them.
+    pub(super) is_held: bool,
 }
 
 /// Whether a child may not have the credential `variable`; writes the verdict down.
@@ -169,18 +182,25 @@ fn inherit_denied(state: &State, variable: &[u8]) -> bool {
 struct Added {
     preload: [u8; 1024],
     descriptors: [u8; 96],
+    inodes: [u8; 64],
     report: [u8; 160],
     hook: hook::Variables,
 }
 
 impl Default for Added {
     fn default() -> Self {
-        Self { preload: [0; 1024], descriptors: [0; 96], report: [0; 160], hook: hook::Variables::default() }
+        Self {
+            preload: [0; 1024],
+            descriptors: [0; 96],
+            inodes: [0; 64],
+            report: [0; 160],
+            hook: hook::Variables::default(),
+        }
     }
 }
 
 impl Added {
-    fn fill(&mut self, state: &State, envp: usize, strip: bool) {
+    fn fill(&mut self, state: &State, passed: Passed, envp: usize, strip: bool) {
         let path = state.handoff.preload_path;
         let before = variables(envp)
             .find(|pointer| name_at(*pointer) == PRELOAD)
@@ -189,10 +209,16 @@ impl Added {
             .and_then(|value| sys::string_at(value, 768))
             .unwrap_or_default();
         preload(&mut self.preload, path, before);
-        let [handoff, page] = own::inherited(state);
+        let [handoff, page] = passed.descriptors;
+        if passed.is_held {
+            let (mut first, mut second) = ([0; 20], [0; 20]);
+            let first = passing::long_decimal(handoff.inode, &mut first);
+            let second = passing::long_decimal(page.inode, &mut second);
+            join(&mut self.inodes, &[passing::VARIABLE, b"=", first, b",", second]);
+        }
         let (mut first, mut second) = ([0; 12], [0; 12]);
-        let first = decimal(handoff.unsigned_abs(), &mut first);
-        let second = decimal(page.unsigned_abs(), &mut second);
+        let first = decimal(handoff.number.unsigned_abs(), &mut first);
+        let second = decimal(page.number.unsigned_abs(), &mut second);
         let invoked: &[u8] = if state::has_been_invoked() { INVOKED.as_bytes() } else { b"" };
         let (limits, mut third) = (scope::limits(), [0; 12]);
         let scope: [&[u8]; 2] =

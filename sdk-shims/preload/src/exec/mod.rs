@@ -17,13 +17,9 @@ pub(crate) use origin::origin_of;
 use ringfence_policy::Origin;
 
 use crate::arch::{Flow, number};
-use crate::children;
-use crate::own_stack;
-use crate::remembered;
-use crate::runtime_api;
-use crate::scope;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
+use crate::{children, own, own_stack, passing, remembered, report, runtime_api, scope};
 
 /// An exec as the program asks for it. Addresses are the program's.
 #[derive(Debug, Clone, Copy)]
@@ -186,12 +182,25 @@ impl Drop for Path {
 /// What exec does after the verdict.
 fn run(state: &State, request: &Request) -> Flow {
     let strip = state.context().launched;
+    let is_held = passing::is_enforced(state);
+    let descriptors = match passing::prepare(state) {
+        Ok(descriptors) => descriptors,
+        Err(detail) if is_held => match own::dangerous_for(state, "exec", detail) {
+            Flow::Proceed => state.descriptors,
+            refused @ Flow::Done(_) => return refused,
+        },
+        Err(detail) => {
+            report::degraded(state, detail);
+            state.descriptors
+        }
+    };
+    let passed = environment::Passed { descriptors, is_held };
     let is_first = strip && state.is_fork_of_runtime();
     if is_first {
         own_stack::with(|| runtime_api::withhold(state));
     }
     hook::with(state, request, |argv, variables| {
-        environment::with(state, request.envp, strip, variables, |envp| {
+        environment::with(state, passed, request.envp, strip, variables, |envp| {
             // Last, since under a limit on memory there may be none for what comes before.
             if is_first {
                 children::prepare(state);

@@ -6,11 +6,12 @@
 
 use ringfence_records::handoff::covers;
 
+use super::control;
 use super::{Named, named, refuses_fast_open};
 use crate::arch::{Flow, number};
-use crate::runtime_api;
 use crate::state::State;
 use crate::sys::{self, Errno};
+use crate::{own, runtime_api};
 
 /// `struct msghdr` as words: name, its length, vector, its count, control, its length, flags.
 const WORDS: usize = 7;
@@ -54,6 +55,18 @@ impl Head {
         name == 0 && (control == 0 || control_length == 0)
     }
 
+    /// Control data, where there is any: address and length.
+    const fn control(&self) -> Option<(usize, usize)> {
+        let [_, _, _, _, control, length, _] = self.words;
+        if control == 0 || length == 0 { None } else { Some((control, length)) }
+    }
+
+    fn with_control(mut self, address: usize) -> Self {
+        let [_, _, _, _, control, ..] = &mut self.words;
+        *control = address;
+        self
+    }
+
     fn with_name(mut self, (name, length): (usize, usize)) -> Self {
         let [first, second, ..] = &mut self.words;
         *first = name;
@@ -69,6 +82,10 @@ pub(crate) fn sendmsg(state: &State, arguments: [usize; 6]) -> Flow {
     if refuses_fast_open(state, flags) {
         return Flow::Done(Errno::OPNOTSUPP.result());
     }
+    if !sys::is_readable(message, WORDS * WORD) {
+        // The kernel says what is wrong; memory that another thread maps there meanwhile is not looked at.
+        return Flow::Done(sys::pass(number::SENDMSG, [socket, 0, flags, 0, 0, 0]));
+    }
     let Some(head) = Head::read(message) else { return Flow::Proceed };
     let (vector, count) = head.vector();
     match runtime_api::outgoing_vector(state, socket, vector, count) {
@@ -78,20 +95,44 @@ pub(crate) fn sendmsg(state: &State, arguments: [usize; 6]) -> Flow {
 }
 
 fn one(state: &State, socket: usize, head: &Head, flags: usize) -> Flow {
+    if head.is_plain() && state.kernel_decides(covers::EGRESS) {
+        return gathered(socket, head, flags);
+    }
+    let mut copy = None;
+    let head = match head.control().filter(|_| state.rules.egress) {
+        None => *head,
+        Some((address, length)) => {
+            copy = control::copied(address, length);
+            let Some((room, length)) = &mut copy else { return Flow::Done(Errno::NOBUFS.result()) };
+            let bytes = room.bytes().get(..*length).unwrap_or_default();
+            if !control::is_harmless(bytes)
+                && let refused @ Flow::Done(_) = own::dangerous(state, "sendmsg")
+            {
+                return refused;
+            }
+            head.with_control(bytes.as_ptr() as usize)
+        }
+    };
+    let flow = with_name(state, socket, &head, flags);
+    drop(copy);
+    flow
+}
+
+/// Sends a message whose head and control data are copies.
+fn with_name(state: &State, socket: usize, head: &Head, flags: usize) -> Flow {
+    let send = |head: &Head| {
+        Flow::Done(sys::pass(number::SENDMSG, [socket, head.words.as_ptr() as usize, flags, 0, 0, 0]))
+    };
     let (name, length) = head.name();
     if name == 0 || length == 0 {
-        if head.is_plain() && state.kernel_decides(covers::EGRESS) {
-            return gathered(socket, head, flags);
-        }
-        return Flow::Proceed;
+        // By the copy too, or another thread could put a name in between. Without rules it may.
+        return if state.rules.egress { send(head) } else { Flow::Proceed };
     }
     match named(state, sys::descriptor(socket), name, length) {
         Named::Proceed => Flow::Proceed,
         Named::Denied => Flow::Done(Errno::PERM.result()),
-        Named::Copy(copy) => {
-            let head = head.with_name(copy.raw());
-            Flow::Done(sys::pass(number::SENDMSG, [socket, head.words.as_ptr() as usize, flags, 0, 0, 0]))
-        }
+        Named::Copy(copy) => send(&head.with_name(copy.raw())),
+        Named::Peer => send(&head.with_name((0, 0))),
     }
 }
 
@@ -103,13 +144,19 @@ pub(crate) fn sendmmsg(state: &State, arguments: [usize; 6]) -> Flow {
         return Flow::Done(Errno::OPNOTSUPP.result());
     }
     let count = (count & 0xffff_ffff).min(MAX_ENTRIES);
-    let heads = || (0..count).map_while(|index| Head::read(vector.checked_add(index * ENTRY)?));
-    if !state.kernel_decides(covers::EGRESS) && heads().all(|head| head.name().0 == 0) {
+    if count > 0 && !sys::is_readable(vector, ENTRY) {
+        return Flow::Done(sys::pass(number::SENDMMSG, [socket, 0, count, flags, 0, 0]));
+    }
+    if !state.rules.egress && !state.kernel_decides(covers::EGRESS) {
         return Flow::Proceed;
     }
+    let head_at = |index: usize| {
+        let entry = vector.checked_add(index * ENTRY)?;
+        Some((entry, Head::read(entry).filter(|_| sys::is_readable(entry, ENTRY))?))
+    };
     let mut sent = 0;
-    for (index, head) in heads().enumerate() {
-        let entry = vector + index * ENTRY;
+    for index in 0..count {
+        let Some((entry, head)) = head_at(index) else { break };
         let result = match one(state, socket, &head, flags) {
             Flow::Done(result) => result,
             Flow::Proceed => sys::pass(number::SENDMSG, [socket, entry, flags, 0, 0, 0]),

@@ -5,6 +5,7 @@
 
 mod address;
 mod answer;
+mod control;
 mod message;
 
 pub(crate) use answer::{recvfrom, recvmsg};
@@ -16,6 +17,7 @@ use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Report, is_agents_name};
 use ringfence_records::page::View;
+use ringfence_records::sockets;
 
 use crate::arch::{Flow, number};
 use crate::state::{State, speaks};
@@ -250,7 +252,18 @@ pub(crate) fn sendto(state: &State, arguments: [usize; 6]) -> Flow {
             let (pointer, length) = copy.raw();
             Flow::Done(sys::pass(number::SENDTO, [socket, data, size, flags, pointer, length]))
         }
+        Named::Peer => Flow::Done(sys::pass(number::SENDTO, [socket, data, size, flags, 0, 0])),
     }
+}
+
+/// setsockopt(2): options that send packets elsewhere than where the socket is connected, or connect by themselves.
+#[inline(never)]
+pub(crate) fn option(state: &State, arguments: [usize; 6]) -> Flow {
+    let [_, level, option, ..] = arguments;
+    if state.rules.egress && sockets::is_refused(sys::descriptor(level), sys::descriptor(option)) {
+        return own::dangerous(state, "setsockopt");
+    }
+    Flow::Proceed
 }
 
 /// TCP Fast Open sends data before any connect is seen.
@@ -264,6 +277,8 @@ enum Named {
     Denied,
     /// Send to this copy of the address, which nobody can change any more.
     Copy(Copied),
+    /// Send to where the socket is connected: TCP passes an address over.
+    Peer,
 }
 
 fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
@@ -277,6 +292,7 @@ fn named(state: &State, socket: i32, address: usize, length: usize) -> Named {
         {
             Named::Denied
         }
+        Address::Internet(_) if sys::socket_option(socket, SO_TYPE) == Ok(SOCK_STREAM) => Named::Peer,
         Address::Internet(to) => match judge(state, socket, to, ActionKind::Send) {
             None => Named::Denied,
             Some(judged) => {
