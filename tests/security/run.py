@@ -19,7 +19,11 @@ HERE = Path(__file__).resolve().parent
 FOLDER = HERE / "process"
 sys.path.insert(0, str(FOLDER))
 
-from cases import BREACH, CASES, HONEST, REPORTED, STOPPED  # noqa: E402
+import boundaries  # noqa: E402
+import cases  # noqa: E402
+from cases import BREACH, HONEST, REPORTED, STOPPED  # noqa: E402
+
+CASES = [*cases.CASES, *boundaries.CASES]
 
 # An environment that takes longer than this is broken: each event has a time limit of its own.
 DEADLINE_SECONDS = 240
