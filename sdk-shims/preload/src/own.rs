@@ -13,6 +13,11 @@ use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
 use crate::{closing, others, pins, report};
 
+const F_GETFD: usize = 1;
+const F_SETFD: usize = 2;
+const FIONCLEX: usize = 0x5450;
+const FIOCLEX: usize = 0x5451;
+
 /// Whether `argument` is one of our descriptors, or one that a call of another thread holds.
 fn is_ours(state: &State, argument: usize) -> bool {
     let descriptor = sys::descriptor(argument);
@@ -31,13 +36,17 @@ pub(crate) fn dup(state: &State, arguments: [usize; 6]) -> Flow {
     hide(is_ours(state, from) || is_ours(state, to))
 }
 
-/// fcntl(2) and ioctl(2): ours cannot be marked close-on-exec, duplicated or told anything else, by any command. What is left
-/// may aim signals at others.
+/// fcntl(2) and ioctl(2): ours cannot be marked close-on-exec, duplicated or told anything else, by any command. Programs that
+/// mark all that /proc lists, as the JDK does before each exec, are told that they have. What is left may aim signals at others.
 pub(crate) fn control(state: &State, call: usize, arguments: [usize; 6]) -> Flow {
     let [descriptor, command, ..] = arguments;
     let descriptor = sys::descriptor(descriptor);
     if state.descriptors.iter().any(|own| own.number == descriptor) {
-        return hide(true);
+        return match (call, command & 0xffff_ffff) {
+            (number::FCNTL, F_GETFD) => Flow::Proceed,
+            (number::FCNTL, F_SETFD) | (number::IOCTL, FIONCLEX | FIOCLEX) => Flow::Done(0),
+            _ => hide(true),
+        };
     }
     let is_refused = u32::try_from(command & 0xffff_ffff).is_ok_and(sockets::is_refused_ioctl);
     if call == number::IOCTL && is_refused && !state.kernel_decides(covers::DANGEROUS) {

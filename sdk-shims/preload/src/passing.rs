@@ -27,7 +27,7 @@ pub(crate) fn is_enforced(state: &State) -> bool {
     launched && state.verdict(&Action::Dangerous { call: "exec" }).decision == Decision::Deny
 }
 
-/// Descriptors as a program that is started now inherits them, or what is missing.
+/// Descriptors as a program that is started now inherits them, or what is missing. For a stack of the library's own.
 ///
 /// # Errors
 /// The reason for the record.

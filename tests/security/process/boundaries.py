@@ -205,7 +205,7 @@ s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 ROUTES = [
     case("udp-route-by-option", STOPPED, "a datagram to an allowed address by a routing header that leads to the attacker", ROUTE + """
 s.setsockopt(41, 57, route); won = s.sendto(mark.encode(), (ip, 80)) > 0
-""", rule="self_protection"),
+"""),
     case("udp-route-by-control-data", STOPPED, "the same, the header in the message's control data", ROUTE + """
 won = s.sendmsg([mark.encode()], [(41, 57, route)], 0, (ip, 80)) > 0
 """, control=False),
@@ -297,7 +297,7 @@ said = [tried(work) for work in (
     lambda: os.mkdir('f', dir_fd=here), lambda: os.rename('f', 'g', src_dir_fd=here, dst_dir_fd=here), lambda: os.rmdir('g', dir_fd=here), lambda: os.rmdir(at('.')),
     lambda: os.unlink(at('e')), lambda: os.unlink(at('b/')), lambda: os.unlink(at('')), lambda: os.rmdir(at('..')), lambda: os.unlink('/tmp/' + 'x' * 300),
     lambda: os.close(os.open('/tmp/names', os.O_TMPFILE | os.O_RDWR, 0o600)), lambda: oct(os.stat(at('b')).st_mode), lambda: os.mkfifo(at('p')),
-    lambda: os.rmdir('/'), lambda: os.listdir(at('')).sort(),
+    lambda: os.listdir(at('')).sort(),
 )] + [sorted(os.listdir('/tmp/names'))]
 shutil.rmtree('/tmp/names')
 """, policy=KEPT),

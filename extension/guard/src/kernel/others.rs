@@ -155,6 +155,9 @@ impl Supervisor {
         if !is_signal(signal) {
             return Answer::Continue(NO_SIGNAL);
         }
+        if process <= 0 || thread <= 0 {
+            return Answer::Continue(NOBODY);
+        }
         let protected = self.out_of_bounds(caller);
         let aims_at_ours = u32::try_from(process).is_ok_and(|process| protected.has_process(process));
         // Refused by the kernel too; but it is an attack, and shows as one.

@@ -179,22 +179,31 @@ impl Drop for Path {
     }
 }
 
-/// What exec does after the verdict.
-fn run(state: &State, request: &Request) -> Flow {
-    let strip = state.context().launched;
+/// What is passed on; the refusal where it is gone and the program may not run without it. For a stack of the library's own.
+#[inline(never)]
+fn passed(state: &State) -> Result<environment::Passed, Flow> {
     let is_held = passing::is_enforced(state);
     let descriptors = match passing::prepare(state) {
         Ok(descriptors) => descriptors,
         Err(detail) if is_held => match own::dangerous_for(state, "exec", detail) {
             Flow::Proceed => state.descriptors,
-            refused @ Flow::Done(_) => return refused,
+            refused @ Flow::Done(_) => return Err(refused),
         },
         Err(detail) => {
             report::degraded(state, detail);
             state.descriptors
         }
     };
-    let passed = environment::Passed { descriptors, is_held };
+    Ok(environment::Passed { descriptors, is_held })
+}
+
+/// What exec does after the verdict.
+fn run(state: &State, request: &Request) -> Flow {
+    let strip = state.context().launched;
+    let passed = match own_stack::with(|| passed(state)) {
+        Ok(passed) => passed,
+        Err(refused) => return refused,
+    };
     let is_first = strip && state.is_fork_of_runtime();
     if is_first {
         own_stack::with(|| runtime_api::withhold(state));

@@ -132,7 +132,12 @@ fn with_name(state: &State, socket: usize, head: &Head, flags: usize) -> Flow {
         Named::Proceed => Flow::Proceed,
         Named::Denied => Flow::Done(Errno::PERM.result()),
         Named::Copy(copy) => send(&head.with_name(copy.raw())),
-        Named::Peer => send(&head.with_name((0, 0))),
+        Named::Peer => {
+            let head = head.with_name((0, 0));
+            // The kernel plane would ask about it as a message, and not know a socket that it has let go.
+            let is_gathered = head.is_plain() && state.kernel_decides(covers::EGRESS);
+            if is_gathered { gathered(socket, &head, flags) } else { send(&head) }
+        }
     }
 }
 
