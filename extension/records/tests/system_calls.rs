@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
+use ringfence_policy::SystemCall;
 use ringfence_records::calls::{LAST, Row, rows};
 use ringfence_records::sockets::{CONTROLS, Control, Error, IOCTLS, OPTIONS, Planes};
 
@@ -26,6 +27,18 @@ fn every_row_is_whole_and_no_number_comes_twice() {
         assert!((424..=u32::try_from(LAST).unwrap()).all(|number| numbers.contains_key(&number)));
     }
     assert!((0..=334).all(|number| rows().any(|row| row.x86_64 == Some(number))));
+}
+
+/// The policy language has a table of its own, of names and numbers alone.
+#[test]
+fn the_languages_names_have_the_same_numbers() {
+    let wide = |number: Option<u16>| number.map(u32::from);
+    for name in SystemCall::names() {
+        let known = SystemCall::named(name).map(|call| (wide(call.x86_64), wide(call.aarch64)));
+        let row = rows().find(|row| row.name == name);
+        assert_eq!(row.map(|row| (row.x86_64, row.aarch64)), known, "{name}");
+    }
+    assert_eq!(SystemCall::names().count(), rows().count());
 }
 
 /// The numbers that a header defines: `#define __NR_name number`.
