@@ -35,7 +35,7 @@ const PRELOAD: &[u8] = b"LD_PRELOAD";
 /// Calls `run` with the address of the environment that a program started now is to have.
 pub(super) fn with(
     state: &State,
-    passed: Passed,
+    passed: &Passed,
     envp: usize,
     strip: bool,
     hook: hook::Variables,
@@ -160,7 +160,7 @@ fn replaced(name: &[u8]) -> bool {
 }
 
 /// What the program inherits of ours.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Passed {
     pub(super) descriptors: [Descriptor; 2],
     /// Whether it may not run without them.
@@ -180,27 +180,27 @@ fn inherit_denied(state: &State, variable: &[u8]) -> bool {
 
 /// The strings that are added, each ending in NUL; empty ones are left out.
 struct Added {
-    preload: [u8; 1024],
-    descriptors: [u8; 96],
+    preload: [u8; 880],
+    descriptors: [u8; 80],
     inodes: [u8; 64],
-    report: [u8; 160],
+    report: [u8; 128],
     hook: hook::Variables,
 }
 
 impl Default for Added {
     fn default() -> Self {
         Self {
-            preload: [0; 1024],
-            descriptors: [0; 96],
+            preload: [0; 880],
+            descriptors: [0; 80],
             inodes: [0; 64],
-            report: [0; 160],
+            report: [0; 128],
             hook: hook::Variables::default(),
         }
     }
 }
 
 impl Added {
-    fn fill(&mut self, state: &State, passed: Passed, envp: usize, strip: bool) {
+    fn fill(&mut self, state: &State, passed: &Passed, envp: usize, strip: bool) {
         let path = state.handoff.preload_path;
         let before = variables(envp)
             .find(|pointer| name_at(*pointer) == PRELOAD)

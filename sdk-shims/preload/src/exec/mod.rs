@@ -209,7 +209,7 @@ fn run(state: &State, request: &Request) -> Flow {
         own_stack::with(|| runtime_api::withhold(state));
     }
     hook::with(state, request, |argv, variables| {
-        environment::with(state, passed, request.envp, strip, variables, |envp| {
+        environment::with(state, &passed, request.envp, strip, variables, |envp| {
             // Last, since under a limit on memory there may be none for what comes before.
             if is_first {
                 children::prepare(state);
