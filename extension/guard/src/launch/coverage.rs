@@ -120,7 +120,7 @@ impl<'a> Means<'a> {
                 self.process("exec only: a fork without exec keeps the environment of the runtime")
             }
             Rule::ProcessLimits => {
-                self.process("exec only: a fork without exec keeps the limits of the runtime")
+                self.process("a fork without exec gets them at its first call, but for memory")
             }
             Rule::ProcessSyscalls if self.child_filter => {
                 self.process("exec only: a fork without exec may make every call that the runtime may")
