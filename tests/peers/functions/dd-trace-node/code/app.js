@@ -1,0 +1,2 @@
+const tracer = require('dd-trace');
+exports.handler = async () => tracer.trace('work', (span) => ({ traced: span !== undefined }));

@@ -1,0 +1,2 @@
+const { trace } = require('@opentelemetry/api');
+exports.handler = async () => ({ traced: trace.getActiveSpan() !== undefined });
