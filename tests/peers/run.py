@@ -185,7 +185,7 @@ def main(options):
             print(f"FAILED {peer.name}: {error}", flush=True)
             wrong = 1
         passed, failed = passed + (not wrong), failed + bool(wrong)
-    print(f"{passed} peers passed, {failed} failed, {skipped} skipped")
+    print(f"peers: {passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 

@@ -187,18 +187,17 @@ def handler(event, context):
 #[test]
 fn each_python_runs_or_says_in_one_line_that_it_is_not_there() {
     let code = "import sys\ndef handler(event, context): return list(sys.version_info[:2])\n";
-    let (mut ran, mut skipped) = (0, 0);
+    let mut ran = 0;
     for minor in 9..=14 {
         let seen = python(code).with(&["--runtime", &format!("python3.{minor}")]).event("{}").run();
         if seen.status == 3 {
             assert_eq!(seen.errors.lines().count(), 1, "{}", seen.errors);
-            skipped += 1;
+            ringfence_tests::skipped(seen.errors.trim());
             continue;
         }
         assert_eq!(seen.responses::<1>()[0]["payload"], json!([3, minor]), "{}", seen.errors);
         ran += 1;
     }
-    println!("{ran} versions ran, {skipped} are not on this machine");
     assert!(ran > 0);
 }
 
