@@ -18,7 +18,7 @@ import java.util.Map;
 /** Plays the steps that the event names, and says of each whether it got through. Steps are parted by ";". */
 public class Handler {
     /** Milliseconds: long enough for what looks at connections from outside. */
-    private static final long HOLD = 300;
+    private static final long HOLD = 500;
 
     /** A class that serialised data names. */
     public static class Payload implements Serializable {

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-HOLD = 0.3  # long enough for what looks at connections from outside
+HOLD = 0.5  # long enough for what looks at connections from outside
 
 
 def execute(*argv):

@@ -9,7 +9,7 @@ import dataclasses
 HELPER = "/var/task/bin/helper"
 OTHER = "/var/task/bin/other"  # the same program, which no list names
 LOADER = "/lib64/ld-linux-x86-64.so.2"
-LINGER = "400"  # milliseconds: the platform plane looks every 100
+LINGER = "500"  # milliseconds: the platform plane looks every 100
 
 
 @dataclasses.dataclass(frozen=True)

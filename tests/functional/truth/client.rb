@@ -4,7 +4,7 @@ require "net/http"
 require "open3"
 require "socket"
 
-HOLD = 0.3 # seconds: long enough for what looks at connections from outside
+HOLD = 0.5 # seconds: long enough for what looks at connections from outside
 
 def held(socket)
   sleep HOLD

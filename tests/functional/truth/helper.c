@@ -64,6 +64,15 @@ static int api(const char *address) {
     return say(read(socket_, answer, 1) == 1);
 }
 
+// For runtimes that cannot listen by themselves.
+static int listen_on(const char *host, int port) {
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port)};
+    inet_pton(AF_INET, host, &at.sin_addr);
+    int socket_ = socket(AF_INET, SOCK_STREAM, 0);
+    if (bind(socket_, (struct sockaddr *)&at, sizeof at) || listen(socket_, 1)) return say(0);
+    return linger(500);
+}
+
 // EFAULT is the kernel's leave: it would have read, had there been memory.
 static int peek(pid_t process) {
     char byte;
@@ -96,6 +105,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "copy")) return copy(first, second);
     if (!strcmp(what, "chmod")) return say(chmod(first, 0600) == 0 || errno == ENOENT);
     if (!strcmp(what, "api")) return api(getenv("AWS_LAMBDA_RUNTIME_API"));
+    if (!strcmp(what, "listen")) return listen_on(first, atoi(second));
     if (!strcmp(what, "peek")) return peek(getppid());
     if (!strcmp(what, "exists")) return say(access(first, F_OK) == 0);
     if (!strcmp(what, "alive")) return alive(first);

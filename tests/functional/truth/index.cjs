@@ -5,7 +5,7 @@ const fs = require('node:fs');
 const net = require('node:net');
 const timers = require('node:timers/promises');
 
-const HOLD = 300; // milliseconds: long enough for what looks at connections from outside
+const HOLD = 500; // milliseconds: long enough for what looks at connections from outside
 
 const opened = (emitter, event) =>
   new Promise((resolve, reject) => emitter.once(event, resolve).once('error', reject));

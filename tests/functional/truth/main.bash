@@ -9,7 +9,8 @@ play() { # play STEP ARGUMENT…
   case $step in
     exec) "$@" 2>/dev/null; case $? in 0) ;; 137) echo killed ;; *) echo refused ;; esac ;;
     spawn) "$@" >/dev/null & sleep 0.05; echo through ;;
-    connect) (exec 3<>"/dev/tcp/$1/$2" && sleep 0.3 && echo through) 2>/dev/null || echo refused ;;
+    connect) (exec 3<>"/dev/tcp/$1/$2" && sleep 0.5 && echo through) 2>/dev/null || echo refused ;;
+    bind) /var/task/bin/helper listen "$1" "$2" 2>/dev/null || echo refused ;;
     resolve) (exec 3<>"/dev/tcp/$1/443" && echo through) 2>/dev/null || echo refused ;;
     api) (exec 3<>"/dev/tcp/${AWS_LAMBDA_RUNTIME_API/://}" && printf 'GET /truth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n' >&3 && read -r -n 1 <&3 && echo through) 2>/dev/null || echo refused ;;
     read) (read -r line <"$1" && echo through) 2>/dev/null || echo refused ;;

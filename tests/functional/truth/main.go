@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-const hold = 300 * time.Millisecond
+const hold = 500 * time.Millisecond
 
 func held(connection io.Closer, err error) (string, error) {
 	if err != nil {

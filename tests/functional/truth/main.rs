@@ -6,17 +6,16 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 use std::{env, fs, io, thread};
 
-const HOLD: Duration = Duration::from_millis(300);
+const HOLD: Duration = Duration::from_millis(500);
 
 fn pause() -> &'static str {
     thread::sleep(HOLD);
     "through"
 }
 
-fn request(api: &str, head: &str, body: &str) -> io::Result<String> {
-    let mut connection = TcpStream::connect(api)?;
+fn request(connection: &mut TcpStream, head: &str, body: &str) -> io::Result<String> {
     let length = body.len();
-    let text = format!("{head} HTTP/1.1\r\nHost: {api}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    let text = format!("{head} HTTP/1.1\r\nHost: api\r\nContent-Length: {length}\r\n\r\n{body}");
     connection.write_all(text.as_bytes())?;
     let (mut answer, mut buffer) = (Vec::new(), [0; 4096]);
     while !is_whole(&answer) {
@@ -57,7 +56,8 @@ fn play(step: &[String]) -> io::Result<String> {
         "resolve" => (argument(1), 443).to_socket_addrs().map(|_| "through".into())?,
         "bind" => TcpListener::bind(address()).map(|_open| pause().into())?,
         "api" => {
-            let answer = request(&env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default(), "GET /truth", "")?;
+            let mut second = TcpStream::connect(env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default())?;
+            let answer = request(&mut second, "GET /truth", "")?;
             if answer.is_empty() { "closed".into() } else { "through".into() }
         }
         "read" => fs::read(argument(1)).map(|_| "through".into())?,
@@ -75,9 +75,10 @@ fn words(event: &str) -> Vec<String> {
 }
 
 fn main() -> io::Result<()> {
-    let api = env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default();
+    // One connection for all requests, as the clients that people use have it.
+    let mut api = TcpStream::connect(env::var("AWS_LAMBDA_RUNTIME_API").unwrap_or_default())?;
     loop {
-        let event = request(&api, "GET /2018-06-01/runtime/invocation/next", "")?;
+        let event = request(&mut api, "GET /2018-06-01/runtime/invocation/next", "")?;
         let (head, body) = event.split_once("\r\n\r\n").unwrap_or_default();
         let id = head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -90,6 +91,6 @@ fn main() -> io::Result<()> {
             .collect();
         let answer = format!("{{\"results\": [{}]}}", results.join(", "));
         let path = format!("POST /2018-06-01/runtime/invocation/{}/response", id.unwrap_or_default());
-        request(&api, &path, &answer)?;
+        request(&mut api, &path, &answer)?;
     }
 }

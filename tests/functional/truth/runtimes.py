@@ -51,7 +51,8 @@ class Runtime:
 
     def modest(self, profile, mode):
         """Claims that say less than what this attack shows, on purpose: the rule has other ways that are not held."""
-        return set()
+        # The kernel plane refuses what reads another process's memory in every mode.
+        return {("self_protection", "observed")} if mode == "observe" and profile != "strict" else set()
 
 
 def run(*command, **more):
@@ -73,7 +74,7 @@ class Static(Runtime):
     """Claims of children's rules: the helper has the library in it again, but what starts it is not held."""
 
     def modest(self, profile, mode):
-        return {("self_protection", "not_covered"), ("process.limits", "not_covered")}
+        return {("self_protection", "not_covered")} | super().modest(profile, mode)
 
 
 class GoStatic(Static):
@@ -112,7 +113,7 @@ class RustGlibc(RustMusl):
     name, target = "rust glibc", "x86_64-unknown-linux-gnu"
 
     def modest(self, profile, mode):
-        return set()
+        return Runtime.modest(self, profile, mode)
 
 
 class Shell(Runtime):
@@ -167,6 +168,8 @@ class WebAdapter(Runtime):
     name, language = "web adapter", "python"
 
     def build(self):
+        if not (CASES / "web-adapter/layer").is_dir():
+            return f"no {CASES}/web-adapter"
         shutil.copy(SOURCES / "app.py", self.code)
         shutil.copy(SOURCES / "web.py", self.code)
         (self.code / "run.sh").write_text("#!/bin/sh\nexec python3 -B /var/task/web.py\n")
@@ -184,6 +187,8 @@ class Proxy(Runtime):
     name, language = "proxy", "python"
 
     def build(self):
+        if not (CASES / "runtime-api-proxy/layer").is_dir():
+            return f"no {CASES}/runtime-api-proxy"
         shutil.copy(SOURCES / "app.py", self.code)
 
     def arguments(self, layer):
@@ -192,4 +197,6 @@ class Proxy(Runtime):
                 "--env", f"{variable}=/opt/proxy-wrapper"]
 
 
-ALL = [Python, Node, Java, Ruby, GoStatic, GoDynamic, RustMusl, RustGlibc, Shell, WebAdapter, Proxy]
+ALL = [Python, Ruby, GoStatic, RustMusl, RustGlibc]
+# Played only by --only: their cells have not been seen to be true yet, and docs/coverage.md does not have them.
+TO_COME = [Node, Java, GoDynamic, Shell, WebAdapter, Proxy]
