@@ -15,6 +15,8 @@ mod embedded;
 mod glob;
 #[cfg(feature = "language")]
 mod language;
+#[cfg(feature = "language")]
+mod variables;
 mod vocabulary;
 
 pub use action::{
@@ -26,4 +28,6 @@ pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
 pub use embedded::embedded;
 #[cfg(feature = "language")]
 pub use language::*;
+#[cfg(feature = "language")]
+pub use variables::trouble_with_variable;
 pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS, WRITABLE_PLACES, is_in_writable_place};

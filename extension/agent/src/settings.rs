@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::trouble_with_variable;
 use ringfence_records::message;
 
 /// Variables whose values never appear in a record, besides those that hold the role's credentials by name.
@@ -15,6 +16,8 @@ const CREDENTIALS: [&str; 4] =
     ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"];
 /// Most values that are masked by value; more would make redaction slow.
 const MAX_SECRETS: usize = 24;
+/// Most variables of which something wrong is told.
+const MAX_TROUBLE: usize = 8;
 
 /// The agent's surroundings.
 #[derive(Debug, Clone)]
@@ -31,6 +34,10 @@ pub(crate) struct Settings {
     pub(crate) policy: Option<String>,
     /// `RINGFENCE_ON_ERROR`.
     pub(crate) on_error: Option<String>,
+    /// `RINGFENCE=off`.
+    pub(crate) off: bool,
+    /// What is wrong with the variables by which the user sets Ringfence.
+    pub(crate) trouble: Vec<String>,
     /// Values that are masked wherever they appear.
     pub(crate) secrets: Vec<Vec<u8>>,
     /// The directory that outlives invocations.
@@ -50,6 +57,8 @@ impl Settings {
             concurrent: false,
             policy: None,
             on_error: None,
+            off: false,
+            trouble: Vec::new(),
             secrets: Vec::new(),
             tmp: PathBuf::from("/tmp"),
         };
@@ -64,7 +73,11 @@ impl Settings {
             self.secrets.push(value.clone().into_encoded_bytes());
         }
         let text = value.to_string_lossy().into_owned();
+        if self.trouble.len() < MAX_TROUBLE {
+            self.trouble.extend(trouble_with_variable(name, &text));
+        }
         match name {
+            "RINGFENCE" => self.off = text == "off",
             "AWS_LAMBDA_RUNTIME_API" => self.api = text,
             "AWS_LAMBDA_INITIALIZATION_TYPE" => self.initialization = text,
             "AWS_LAMBDA_MAX_CONCURRENCY" => self.concurrent = true,
@@ -111,12 +124,14 @@ mod tests {
             ("AWS_SECRET_ACCESS_KEY", "secret-value"),
             ("STRIPE_API_KEY", "another"),
             ("HOME", "/root"),
+            ("RINGFENCE_ON_ERROR", "banana"),
         ];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let settings = Settings::new(variables.into_iter(), Some(&"/opt/extensions/ringfence".into()));
         assert_eq!(settings.name, "ringfence");
         assert!(settings.is_managed());
         assert_eq!(settings.secrets, [b"secret-value".to_vec(), b"another".to_vec()]);
+        assert_eq!(settings.trouble.len(), 1, "{:?}", settings.trouble);
         assert_eq!(settings.api_address(), Some(([127, 0, 0, 1], 9001).into()));
     }
 }

@@ -20,6 +20,9 @@ use crate::settings::Settings;
 use crate::supervise::supervise;
 use crate::telemetry::random_name;
 
+/// What the log says where the user has switched everything off.
+const OFF: &str = "RINGFENCE=off: nothing is protected";
+
 /// Why there is no agent.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
@@ -35,6 +38,12 @@ enum StartError {
 pub(crate) async fn run(settings: Settings, early: Early) {
     let mut emitter = Emitter::new(&settings.secrets, standard_output());
     let connection = early.connection;
+    if settings.off {
+        let current = crate::invocation::Current::default();
+        emitter.degraded("agent", OFF, current.moment(crate::clock::now()));
+        drop(early.control);
+        return without_agent(&settings, connection).await;
+    }
     match prepare(early.control).await {
         Ok(parts) => serve(settings, parts, connection, emitter).await,
         Err(error) => {
@@ -66,6 +75,7 @@ async fn serve(settings: Settings, parts: Parts, connection: Option<TcpStream>, 
     let port = parts.resolver.as_ref().ok().and_then(|sockets| sockets.port().ok()).unwrap_or(0);
     let agent = Rc::new(Agent::new(settings, parts.page, parts.reports, port, emitter));
     agent.publish();
+    agent.settings.trouble.iter().for_each(|trouble| agent.degraded("variables", trouble));
     if !agent.page.sealed {
         agent.degraded(
             "page",

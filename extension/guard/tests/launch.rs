@@ -77,6 +77,45 @@ fn a_runtime_that_cannot_be_started_ends_as_in_a_shell() {
 }
 
 #[test]
+fn a_next_wrapper_that_cannot_be_started_is_named() {
+    for profile in PROFILES {
+        for (wrapper, status, message) in [
+            (
+                "/opt/no-such-wrapper",
+                127,
+                "RINGFENCE_EXEC_WRAPPER: /opt/no-such-wrapper: cannot execute: ENOENT",
+            ),
+            ("/etc/passwd", 126, "RINGFENCE_EXEC_WRAPPER: /etc/passwd: cannot execute: EACCES"),
+        ] {
+            let mut command = guarded(profile, "tools", &["/bin/true"]);
+            let output = command.env("RINGFENCE_EXEC_WRAPPER", wrapper).output().unwrap();
+            assert_eq!(output.status.code(), Some(status), "{wrapper} in {profile:?}");
+            assert!(text(&output.stderr).contains(message), "{}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn switched_off_the_guard_is_the_command_at_once() {
+    let mut command =
+        guarded(Profile::Strict, "tools", &["/bin/sh", "-c", "echo \"<$LD_PRELOAD$RINGFENCE_FDS>\""]);
+    let output = command.env("RINGFENCE", "off").output().unwrap();
+    assert_eq!((text(&output.stdout), text(&output.stderr)), ("<>\n".to_owned(), String::new()));
+}
+
+#[test]
+fn a_value_that_is_not_known_is_told_and_counts_for_nothing() {
+    let mut command = guarded(Profile::Strict, "tools", &["/bin/echo", "alive"]);
+    let output = command.env("RINGFENCE", "0").output().unwrap();
+    assert_eq!(text(&output.stdout), "alive\n");
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("ringfence-exec: RINGFENCE is \"0\": expected on or off, took it as not set"),
+        "{told}"
+    );
+}
+
+#[test]
 fn a_broken_policy_is_refused_or_observed_as_the_user_says() {
     let mut command = guarded(Profile::Strict, "tools", &["/bin/echo", "started"]);
     command.env("RINGFENCE_POLICY", "/nowhere.toml");

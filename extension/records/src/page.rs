@@ -14,6 +14,7 @@
 //! word 4       phase                                    (0: empty slot), 5..8 reserved
 //! word 5       launched (0 or 1)
 //! word 6, 7    invocation number, low and high
+//! word 40      1 where words 41..45 hold the device and inode of the program that asks for a shell runtime's events
 //! ```
 
 use core::net::IpAddr;
@@ -40,6 +41,8 @@ const WORD_LAUNCHED: usize = 5;
 const WORD_NUMBER: usize = 6;
 const WORD_REQUEST: usize = 8;
 const REQUEST_WORDS: usize = MAX_REQUEST_ID / 4;
+const WORD_HAS_POLLER: usize = 40;
+const WORD_POLLER: usize = 41;
 const NAMES: usize = 1024;
 const SLOTS: usize = 1024;
 const SLOT_WORDS: usize = 8;
@@ -106,6 +109,15 @@ impl Invocation {
     }
 }
 
+/// A file, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileId {
+    /// Its device.
+    pub device: u64,
+    /// Its inode.
+    pub inode: u64,
+}
+
 /// Writes the page. Only the agent (and a guard without agent) does.
 #[derive(Debug)]
 pub struct Editor<'s, S: Store + ?Sized> {
@@ -135,6 +147,16 @@ impl<'s, S: Store + ?Sized> Editor<'s, S> {
         }
         fence(Ordering::SeqCst);
         self.store.store(WORD_SEQUENCE, sequence.wrapping_add(1));
+    }
+
+    /// Publishes the program that asks for events in the runtime's place: `curl` of a runtime that is a shell. Once.
+    pub fn set_poller(&self, program: FileId) {
+        let bytes = [program.device.to_le_bytes(), program.inode.to_le_bytes()];
+        for (index, word) in bytes.iter().flat_map(|half| words(half)).enumerate() {
+            self.store.store(WORD_POLLER + index, word);
+        }
+        fence(Ordering::SeqCst);
+        self.store.store(WORD_HAS_POLLER, 1);
     }
 
     /// Ties an address to a name pattern of the policy. Must be called before the answer goes to the client.
@@ -187,6 +209,16 @@ impl<'s, S: Store + ?Sized> View<'s, S> {
     #[must_use]
     pub fn phase(&self) -> (Phase, bool) {
         (phase_from(self.store.load(WORD_PHASE)), self.store.load(WORD_LAUNCHED) != 0)
+    }
+
+    /// The program that asks for events in the runtime's place, once there is one.
+    #[must_use]
+    pub fn poller(&self) -> Option<FileId> {
+        let long = |index: usize| {
+            u64::from(self.store.load(WORD_POLLER + index))
+                | u64::from(self.store.load(WORD_POLLER + index + 1)) << 32
+        };
+        (self.store.load(WORD_HAS_POLLER) == 1).then(|| FileId { device: long(0), inode: long(2) })
     }
 
     /// The whole invocation; `None` where the agent kept writing during every try.
@@ -275,7 +307,8 @@ fn probe(address: &[u32; 4]) -> impl Iterator<Item = usize> + use<> {
     (0..PROBES).map(move |step| NAMES + (first + step) % SLOTS * SLOT_WORDS)
 }
 
-const _: () = assert!(NAMES + SLOTS * SLOT_WORDS <= WORDS && WORD_REQUEST + REQUEST_WORDS <= NAMES);
+const _: () = assert!(NAMES + SLOTS * SLOT_WORDS <= WORDS);
+const _: () = assert!(WORD_REQUEST + REQUEST_WORDS <= WORD_HAS_POLLER && WORD_POLLER + 4 <= NAMES);
 
 #[cfg(test)]
 mod tests {
@@ -297,6 +330,17 @@ mod tests {
         invocation.launched = true;
         editor.publish(&invocation);
         assert_eq!(View::new(&words[..]).unwrap().invocation(), Some(invocation));
+    }
+
+    #[test]
+    fn the_program_that_asks_for_events_is_read_as_it_was_written() {
+        let words = page();
+        let editor = Editor::new(&words[..]);
+        let view = View::new(&words[..]).unwrap();
+        assert_eq!(view.poller(), None);
+        let program = FileId { device: 1 << 33 | 7, inode: u64::MAX };
+        editor.set_poller(program);
+        assert_eq!(view.poller(), Some(program));
     }
 
     #[test]

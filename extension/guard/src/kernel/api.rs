@@ -1,17 +1,19 @@
-//! Where the Runtime API is: the platform's own address, and proxies in front of it.
+//! Where the Runtime API is, and which process besides the runtime may speak to it.
 //!
 //! A wrapper behind the guard may give the runtime another address than the guard has. The runtime's environment shows
 //! it as execve(2) laid it down, before any code of the function ran. Only loopback addresses are believed: an address
-//! elsewhere would let a variable open a way out. It decides nothing about who may connect; `connect` calls it.
+//! elsewhere would let a variable open a way out. The verdict is the policy's; `connect` and `send` call it.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::net::SocketAddr;
 
-use ringfence_policy::Phase;
+use ringfence_policy::{Phase, Role};
 use ringfence_records::message::{address_of_proxy, leads_to};
+use ringfence_records::page::{self, FileId};
 
 use super::Supervisor;
+use super::target::{self, Caller};
 
 /// Bytes of an environment that are read; Lambda allows 4 KiB of variables beside its own.
 const MAX_ENVIRONMENT: u64 = 256 * 1024;
@@ -35,6 +37,55 @@ impl Supervisor {
             self.facts.note_proxy(proxy.port());
         }
         self.facts.proxy() == target.port() && target.port() != 0
+    }
+}
+
+impl Supervisor {
+    /// What a caller is towards the Runtime API. A runtime that is a shell starts a program to ask for its events; a wrapper may
+    /// have forked before it started the runtime. The first to ask in init is published by the agent.
+    pub(super) fn role_at_api(&self, caller: &Caller) -> Role {
+        if caller.role == Role::Runtime || self.asks_for_runtime(caller.process) {
+            Role::Runtime
+        } else {
+            Role::Child
+        }
+    }
+
+    fn asks_for_runtime(&self, process: u32) -> bool {
+        let Some(view) = page::View::new(self.state.page.words()) else { return false };
+        let Ok(own) = target::executable(process) else { return false };
+        let may = match view.poller() {
+            Some(poller) => poller == FileId { device: own.device, inode: own.inode },
+            None => {
+                view.phase().0 == Phase::Init && (self.runtime_file.inode == 0 || own == self.runtime_file)
+            }
+        };
+        may && self.is_direct(process)
+    }
+
+    /// Whether a fork of the runtime, which has executed nothing else, started a process. A fork has its parent's stack where
+    /// that one has it; each exec makes another.
+    fn is_direct(&self, process: u32) -> bool {
+        const MAX_FORKS: usize = 4;
+        let of_runtime = (target::executable(self.runtime), target::stack_start(self.runtime));
+        let mut ancestor = process;
+        for _ in 0..MAX_FORKS {
+            match target::parent_of(ancestor) {
+                Some(parent) if parent == self.runtime => return true,
+                Some(parent) if (target::executable(parent), target::stack_start(parent)) == of_runtime => {
+                    ancestor = parent;
+                }
+                _ => return false,
+            }
+        }
+        false
+    }
+
+    /// Whether the client of `process` keeps a second connection for its answers, going by its program's name.
+    pub(super) fn answers_apart(process: u32) -> bool {
+        let mut path = [0; 512];
+        target::link(process, format_args!("exe"), &mut path)
+            .is_ok_and(|path| path.ends_with(b"/node") || path.ends_with(b"/php"))
     }
 }
 

@@ -54,11 +54,14 @@ pub(super) struct ApiConnections {
     threads: Vec<u32>,
     is_node: bool,
     concurrent: bool,
+    /// How many were open at once in init, besides those on threads of a client's own: an extension that is a thread of the
+    /// runtime's process has its own, and connects again when one was closed.
+    of_init: usize,
 }
 
 impl ApiConnections {
     pub(super) fn new(is_node: bool, concurrent: bool) -> Self {
-        Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent }
+        Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, of_init: 0 }
     }
 
     /// The process asks for its first event: who is there may be the client.
@@ -71,15 +74,16 @@ impl ApiConnections {
     }
 
     /// Whether the caller still has all the connections that the client keeps, not counting this one.
-    pub(super) fn are_there(&self, caller: &Caller, inode: u64) -> bool {
+    pub(super) fn are_there(&self, caller: &Caller, inode: u64, answers_apart: bool) -> bool {
         let seat = self.seat(caller);
         let others = |known: &&Connection| {
             known.process == caller.process && known.seat == seat && known.inode != inode
         };
-        self.known.iter().filter(others).filter(|known| known.is_open()).count() >= self.expected(seat)
+        self.known.iter().filter(others).filter(|known| known.is_open()).count()
+            >= self.expected(seat, answers_apart)
     }
 
-    pub(super) fn remember(&mut self, caller: &Caller, number: i32, inode: u64) {
+    pub(super) fn remember(&mut self, caller: &Caller, number: i32, inode: u64, in_init: bool) {
         if caller.role != Role::Runtime {
             return;
         }
@@ -87,7 +91,12 @@ impl ApiConnections {
         if self.known.len() >= MAX_CONNECTIONS {
             self.known.swap_remove(0);
         }
-        self.known.push(Connection { process: caller.process, seat: self.seat(caller), number, inode });
+        let seat = self.seat(caller);
+        self.known.push(Connection { process: caller.process, seat, number, inode });
+        if in_init && seat == SHARED {
+            let shared = |known: &&Connection| known.process == caller.process && known.seat == SHARED;
+            self.of_init = self.of_init.max(self.known.iter().filter(shared).count());
+        }
     }
 
     fn seat(&self, caller: &Caller) -> u32 {
@@ -98,9 +107,11 @@ impl ApiConnections {
     }
 
     /// How many the client keeps on one seat. Node's has one for answers on its main thread and one for answers that are
-    /// streamed; its threads that wait for events have one each.
-    const fn expected(&self, seat: u32) -> usize {
-        if self.concurrent || (self.is_node && seat == SHARED) { 2 } else { 1 }
+    /// streamed; its threads that wait for events have one each. PHP's has one for events and one for answers.
+    fn expected(&self, seat: u32, answers_apart: bool) -> usize {
+        let apart = (self.is_node || answers_apart) && seat == SHARED;
+        let client = if self.concurrent || apart { 2 } else { 1 };
+        if seat == SHARED { client.max(self.of_init) } else { client }
     }
 }
 
@@ -116,9 +127,9 @@ mod tests {
     fn connects(known: &mut ApiConnections, thread: u32, socket: &TcpStream) -> bool {
         let caller = Caller { thread, process: std::process::id(), role: Role::Runtime };
         let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
-        let is_second = known.are_there(&caller, inode);
+        let is_second = known.are_there(&caller, inode, false);
         if !is_second {
-            known.remember(&caller, socket.as_raw_fd(), inode);
+            known.remember(&caller, socket.as_raw_fd(), inode, false);
         }
         is_second
     }
@@ -151,6 +162,21 @@ mod tests {
         assert!(connects(&mut known, 6, &sockets[1]));
         drop(sockets.remove(0));
         assert!(!connects(&mut known, 6, &sockets[0]));
+    }
+
+    #[test]
+    fn what_was_connected_in_init_may_be_connected_again_and_no_more() {
+        let (_listener, mut sockets) = sockets(4);
+        let mut known = ApiConnections::new(false, false);
+        let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
+        for socket in sockets.iter().take(2) {
+            let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
+            known.remember(&caller, socket.as_raw_fd(), inode, true);
+        }
+        assert!(connects(&mut known, 5, &sockets[2]));
+        drop(sockets.remove(0));
+        assert!(!connects(&mut known, 5, &sockets[1]));
+        assert!(connects(&mut known, 5, &sockets[2]));
     }
 
     #[test]

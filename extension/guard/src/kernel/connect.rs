@@ -141,7 +141,7 @@ impl Supervisor {
         let api_connections = Arc::clone(&self.api_connections);
         let mut api_connections = runtime_api.then(|| lock(&api_connections));
         let second_connection = match &api_connections {
-            Some(known) => known.are_there(caller, socket.inode()?),
+            Some(known) => known.are_there(caller, socket.inode()?, Self::answers_apart(caller.process)),
             None => false,
         };
         let destination = Destination {
@@ -153,17 +153,26 @@ impl Supervisor {
             own_service: self.resolver == Some(target),
             second_connection,
         };
-        let verdict = self.policy.verdict(&Action::Connect(destination), &self.context(caller));
+        let mut context = self.context(caller);
+        // An extension that is a thread of the runtime's process may connect after the runtime has asked for its first event.
+        let in_init = runtime_api && self.published().0 == Phase::Init;
+        let mut speaker = *caller;
+        if runtime_api {
+            speaker.role = self.role_at_api(caller);
+            context.role = speaker.role;
+            context.phase = if in_init { Phase::Init } else { context.phase };
+        }
+        let verdict = self.policy.verdict(&Action::Connect(destination), &context);
         if let (Some(known), true) = (&mut api_connections, verdict.decision != Decision::Deny) {
-            if caller.role == Role::Runtime {
-                if !self.facts.invoked() || self.published().0 == Phase::Init {
+            if speaker.role == Role::Runtime {
+                if !self.facts.invoked() || in_init {
                     known.take_stock(caller.process);
                 }
-                // Its first request is for an event. The agent hears of the first invocation a little later.
+                // Its first request may be for an event, of which the agent hears a little later.
                 self.facts.note_invocation();
             }
             if socket.is_stream() {
-                known.remember(caller, number, socket.inode()?);
+                known.remember(&speaker, number, socket.inode()?, in_init);
             }
         }
         // A report asks for who the caller is, and may be written.

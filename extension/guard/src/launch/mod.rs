@@ -77,6 +77,10 @@ pub struct Plan {
 #[must_use]
 pub fn run() -> i32 {
     let settings = Settings::read();
+    settings.trouble.iter().for_each(|trouble| say(trouble));
+    if settings.off {
+        return become_command(&settings.command, &settings.environment);
+    }
     match policy::load(&settings) {
         Ok(policy) if policy.is_off() => become_command(&settings.command, &settings.environment),
         Ok(policy) => Plan::new(settings, policy).launch(),

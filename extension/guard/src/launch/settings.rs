@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
+use ringfence_policy::trouble_with_variable;
 use ringfence_records::message::{address_of_api, address_of_proxy};
 
 /// Where the layer is unpacked, if the guard cannot tell from its own path.
@@ -40,6 +41,10 @@ pub struct Settings {
     pub shims: bool,
     /// Whether several worker processes of the runtime serve invocations side by side (Managed Instances).
     pub concurrent: bool,
+    /// `RINGFENCE=off`: the command is started as if there were no guard.
+    pub off: bool,
+    /// What is wrong with the variables by which the user sets Ringfence.
+    pub trouble: Vec<String>,
     /// Folder that holds `ringfence/`, beside the guard itself.
     pub layer: PathBuf,
 }
@@ -65,6 +70,8 @@ impl Settings {
             shims: text("RINGFENCE_SHIMS").as_deref() != Some("off"),
             concurrent: text("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
                 || text("AWS_LAMBDA_INITIALIZATION_TYPE").as_deref() == Some("lambda-managed-instances"),
+            off: text("RINGFENCE").as_deref() == Some("off"),
+            trouble: trouble(),
             layer: layer(),
         }
     }
@@ -115,6 +122,14 @@ fn variable(name: &OsString, value: &OsString) -> Option<CString> {
 
 fn text(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// `RINGFENCE_ON_ERROR` is told by the search for the policy.
+fn trouble() -> Vec<String> {
+    let variables = env::vars_os().take(MAX_STRINGS).filter(|(name, _)| name != "RINGFENCE_ON_ERROR");
+    variables
+        .filter_map(|(name, value)| trouble_with_variable(&name.to_string_lossy(), &value.to_string_lossy()))
+        .collect()
 }
 
 fn layer() -> PathBuf {

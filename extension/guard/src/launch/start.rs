@@ -82,12 +82,16 @@ pub fn become_command(command: &[CString], environment: &[CString]) -> i32 {
     };
     let search =
         environment.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=")).unwrap_or_default();
+    // The wrapper is what is wrong then, and not the runtime.
+    let names_it =
+        |entry: &CString| entry.as_bytes().strip_prefix(b"RINGFENCE_EXEC_WRAPPER=") == Some(name.to_bytes());
+    let origin = if environment.iter().any(names_it) { "RINGFENCE_EXEC_WRAPPER: " } else { "" };
     let Some(path) = runtime::program_path(name, search) else {
-        say(&format!("{}: command not found", name.to_string_lossy()));
+        say(&format!("{origin}{}: command not found", name.to_string_lossy()));
         return NOT_FOUND;
     };
     let error = process::exec(&path, command, environment);
-    say(&format!("{}: cannot execute: {error}", path.to_string_lossy()));
+    say(&format!("{origin}{}: cannot execute: {error}", path.to_string_lossy()));
     if error.0 == libc::ENOENT
         && fs::symlink_metadata(Path::new(std::ffi::OsStr::from_bytes(path.as_bytes()))).is_err()
     {
