@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use ringfence_policy::{Decision, Phase, Rule, Verdict};
-use ringfence_records::message::{Kind, Report};
+use ringfence_records::message::{ActionKind, Kind, Report};
+use ringfence_records::record::subject;
 use ringfence_records::time::Timestamp;
 use tokio::sync::Notify;
 
@@ -201,12 +202,18 @@ impl Agent {
     /// Writes a violation, with the hint that explains it.
     pub(crate) fn violation(&self, report: &Report<'_>) {
         let hints = self.hints.borrow();
+        let helper = [subject::BY_WAY, report.path].concat();
         let mut report = *report;
         if report.code.is_empty()
             && let Some(hint) = hints.explain(&report, Instant::now())
         {
-            report.code = &hint.code;
-            hint.frames.iter().for_each(|frame| report.frames.push(frame));
+            hint.add_to(&mut report);
+            if hint.is_behind_a_helper(&report) {
+                hint.name_the_wanted(&mut report, &helper);
+            }
+        }
+        if report.address.is_some_and(is_tracing_daemon) && report.detail.is_empty() {
+            report.detail = subject::TRACING;
         }
         self.record(&report);
     }
@@ -252,6 +259,10 @@ impl Agent {
 
     /// Keeps a hint.
     pub(crate) fn take_hint(&self, report: &Report<'_>) {
+        if report.action == ActionKind::InheritCredentials {
+            // A copy of the environment that was reported has gone to a child: that is judged at its exec.
+            return self.emitter.borrow_mut().take_back(report);
+        }
         self.hints.borrow_mut().add(report.pid, report, Instant::now());
     }
 
@@ -482,6 +493,12 @@ impl Agent {
             runtime: of(|hello| hello.runtime_pid),
         }
     }
+}
+
+/// Whether the X-Ray daemon listens here. The platform has it at this address in every environment.
+fn is_tracing_daemon(address: SocketAddr) -> bool {
+    const DAEMON: (std::net::Ipv4Addr, u16) = (std::net::Ipv4Addr::new(169, 254, 100, 1), 2000);
+    address == SocketAddr::from(DAEMON)
 }
 
 /// Whether a process with this number is there.

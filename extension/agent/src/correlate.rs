@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use ringfence_records::message::{ActionKind, Report};
+use ringfence_records::message::{ActionKind, List, Report};
 
 /// Most hints that are kept.
 const MAX_HINTS: usize = 64;
@@ -27,7 +27,37 @@ pub(crate) struct Hint {
     pub(crate) code: Vec<u8>,
     /// Frames up to the handler.
     pub(crate) frames: Vec<Vec<u8>>,
+    /// What wants it, where that is a package or the standard library.
+    detail: Vec<u8>,
+    arguments: Vec<Vec<u8>>,
     at: Instant,
+}
+
+impl Hint {
+    /// Adds what the hint knows to the report that it explains.
+    pub(crate) fn add_to<'a>(&'a self, report: &mut Report<'a>) {
+        report.code = &self.code;
+        self.frames.iter().for_each(|frame| report.frames.push(frame));
+        if report.detail.is_empty() {
+            report.detail = &self.detail;
+        }
+    }
+
+    /// Whether this is the start of another program, by a helper of the JVM: `jspawnhelper` executes what was wanted.
+    pub(crate) fn is_behind_a_helper(&self, report: &Report<'_>) -> bool {
+        report.action == ActionKind::Exec
+            && report.path.ends_with(b"/jspawnhelper")
+            && !self.path.is_empty()
+            && self.path != report.path
+    }
+
+    /// Names the program that was wanted in the place of the helper.
+    pub(crate) fn name_the_wanted<'a>(&'a self, report: &mut Report<'a>, detail: &'a [u8]) {
+        report.detail = detail;
+        report.path = &self.path;
+        report.arguments = List::new();
+        self.arguments.iter().for_each(|argument| report.arguments.push(argument));
+    }
 }
 
 /// The newest hints.
@@ -49,6 +79,8 @@ impl Hints {
             address: report.address,
             code: report.code.to_vec(),
             frames: report.frames.as_slice().iter().map(|frame| frame.to_vec()).collect(),
+            detail: report.detail.to_vec(),
+            arguments: report.arguments.as_slice().iter().map(|argument| argument.to_vec()).collect(),
             at,
         });
     }
@@ -64,7 +96,7 @@ impl Hints {
         let fits = |hint: &&Hint| {
             report.descends_from(hint.pid)
                 && same_thread(hint, report)
-                && same_kind(hint.action, report.action)
+                && same_kind(hint.action, report)
                 && is_fresh(hint, now)
         };
         let fitting = || self.newest.iter().filter(fits);
@@ -92,9 +124,13 @@ fn same_thread(hint: &Hint, report: &Report<'_>) -> bool {
 }
 
 /// A shim cannot always tell a connection from a datagram.
-fn same_kind(hint: ActionKind, report: ActionKind) -> bool {
+fn same_kind(hint: ActionKind, report: &Report<'_>) -> bool {
     let network = |action| matches!(action, ActionKind::Connect | ActionKind::Send);
-    hint == report || (network(hint) && network(report))
+    if report.action == ActionKind::ReadCredential && report.name.starts_with(b"/proc/") {
+        // Credentials that are read from a file: the shim saw an open.
+        return hint == ActionKind::OpenRead;
+    }
+    hint == report.action || (network(hint) && network(report.action))
 }
 
 fn names_the_same(hint: &Hint, report: &Report<'_>) -> bool {
@@ -142,6 +178,39 @@ mod tests {
             Some(&b"a.py:2"[..]),
             "the runtime started sed, sed the shell"
         );
+    }
+
+    #[test]
+    fn credentials_that_are_read_from_a_file_are_explained_by_the_open() {
+        let now = Instant::now();
+        let mut hints = Hints::default();
+        hints.add(7, &hint(ActionKind::OpenRead, b"/proc/self/environ", b"a.py:2"), now);
+        hints.add(7, &hint(ActionKind::ReadCredential, b"getenv", b"a.py:1"), now);
+        let mut report = hint(ActionKind::ReadCredential, b"", b"");
+        (report.pid, report.name) = (7, b"/proc/7/environ");
+        assert_eq!(code(&hints, &report, now).as_deref(), Some(&b"a.py:2"[..]));
+        report.name = b"AWS_SECRET_ACCESS_KEY";
+        assert_eq!(code(&hints, &report, now).as_deref(), Some(&b"a.py:1"[..]));
+    }
+
+    #[test]
+    fn the_program_that_was_wanted_stands_in_for_the_jvms_helper() {
+        let now = Instant::now();
+        let mut hints = Hints::default();
+        let mut wanted = hint(ActionKind::Exec, b"/usr/bin/tr", b"Handler.java:12");
+        wanted.arguments.push(b"/usr/bin/tr");
+        wanted.arguments.push(b"a-z");
+        hints.add(7, &wanted, now);
+        let mut report = hint(ActionKind::Exec, b"/var/lang/lib/jspawnhelper", b"");
+        report.parent = 7;
+        report.arguments.push(b"17.0");
+        let found = hints.explain(&report, now).unwrap();
+        assert!(found.is_behind_a_helper(&report));
+        found.add_to(&mut report);
+        found.name_the_wanted(&mut report, b"by way of /var/lang/lib/jspawnhelper");
+        assert_eq!((report.path, report.code), (&b"/usr/bin/tr"[..], &b"Handler.java:12"[..]));
+        assert_eq!(report.arguments.as_slice(), [&b"/usr/bin/tr"[..], b"a-z"]);
+        assert!(!found.is_behind_a_helper(&report));
     }
 
     #[test]

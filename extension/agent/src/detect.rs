@@ -216,7 +216,7 @@ impl Detector {
             return;
         }
         let subjects = [report.path, report.detail].into_iter().filter(|subject| !subject.is_empty());
-        let paths = subjects.map(|subject| self.state.hash_one(subject));
+        let paths = subjects.map(|subject| self.state.hash_one(without_mark(subject)));
         let address = report.address.map(|address| self.state.hash_one(address));
         let keys: Vec<u64> = paths.chain(address).collect();
         self.gone_ahead.extend(keys);
@@ -250,10 +250,15 @@ impl Detector {
         let path = if finding.action == ActionKind::Exec { exe } else { &finding.path };
         let key = match finding.address {
             Some(address) => self.state.hash_one(address),
-            None => self.state.hash_one(path),
+            None => self.state.hash_one(without_mark(path)),
         };
         finding.verdict.decision == Decision::Report && self.gone_ahead.contains(&key)
     }
+}
+
+/// A path as it was before its file was removed: the kernel marks those in /proc.
+fn without_mark(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b" (deleted)").unwrap_or(path)
 }
 
 #[cfg(test)]

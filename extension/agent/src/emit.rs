@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_policy::Rule;
 use ringfence_records::message::Report;
-use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation};
+use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation, subject};
 use ringfence_records::redact::Redactor;
 use ringfence_records::seal::MAX_SEAL;
 use ringfence_records::time::Timestamp;
@@ -49,6 +49,8 @@ pub(crate) struct Emitter {
     seal: Option<Seal>,
     bucket: Bucket,
     folds: Folds,
+    /// Helpers of packages that were told.
+    helpers: Vec<(Vec<u8>, Rule, u8)>,
     /// Violations by rule, each counted.
     pub(crate) by_rule: BTreeMap<Rule, u64>,
     /// Lines that were dropped in all.
@@ -78,6 +80,7 @@ impl Emitter {
             seal: None,
             bucket: Bucket::new(Instant::now()),
             folds: Folds::default(),
+            helpers: Vec::new(),
             by_rule: BTreeMap::new(),
             lines_dropped: 0,
             untold: 0,
@@ -88,11 +91,22 @@ impl Emitter {
     /// [`FOLD_FOR`].
     pub(crate) fn violation(&mut self, report: &Report<'_>, current: &Current) -> bool {
         *self.by_rule.entry(report.rule).or_default() += 1;
+        if self.was_told(report) {
+            return false;
+        }
         let was_empty = self.folds.is_empty();
         if let Some(crowded_out) = self.folds.add(report, current) {
             self.print_folded(&crowded_out);
         }
         was_empty
+    }
+
+    /// Takes a read of credentials back that a hook has reported and now knows to be none, as long as it waits.
+    pub(crate) fn take_back(&mut self, report: &Report<'_>) {
+        let count = self.folds.take_back(report);
+        if let Some(known) = self.by_rule.get_mut(&Rule::CredentialsReads) {
+            *known = known.saturating_sub(count);
+        }
     }
 
     /// An invocation has begun, and the platform may have told the runtime sooner than the agent: what came at or
@@ -106,6 +120,22 @@ impl Emitter {
         for folded in self.folds.take() {
             self.print_folded(&folded);
         }
+    }
+
+    /// Whether this is a known helper of packages that was told before: once in the environment's life is enough.
+    fn was_told(&mut self, report: &Report<'_>) -> bool {
+        const MAX_HELPERS: usize = 64;
+        if !subject::is_helper(report) {
+            return false;
+        }
+        let helper = (report.path.to_vec(), report.rule, report.outcome as u8);
+        if self.helpers.contains(&helper) {
+            return true;
+        }
+        if self.helpers.len() < MAX_HELPERS {
+            self.helpers.push(helper);
+        }
+        false
     }
 
     fn print_folded(&mut self, folded: &Folded) {
@@ -227,6 +257,41 @@ mod tests {
         emitter.begun(Timestamp(0), &current);
         emitter.flush();
         assert!(lines.borrow()[0].contains("\"requestId\":\"r-1\""), "{:?}", lines.borrow());
+    }
+
+    #[test]
+    fn a_copy_that_went_to_a_child_is_taken_back() {
+        let (mut emitter, lines) = emitter();
+        let read = |pid, code| {
+            let mut report = Report::new(Kind::Violation, ActionKind::ReadCredential);
+            (report.rule, report.pid, report.name, report.code) =
+                (Rule::CredentialsReads, pid, b"AWS_SECRET_ACCESS_KEY", code);
+            report
+        };
+        for (pid, code) in [(7, &b"a.py:1"[..]), (8, b"a.py:1"), (7, b"a.py:2")] {
+            emitter.violation(&read(pid, code), &Current::default());
+        }
+        emitter.take_back(&read(7, b"a.py:1"));
+        emitter.flush();
+        // The first two are one line: the copies of two processes fold, and one of them was for a child.
+        assert_eq!(lines.borrow().len(), 1, "{:?}", lines.borrow());
+        assert!(lines.borrow()[0].contains("a.py:2"));
+        assert_eq!(emitter.by_rule.get(&Rule::CredentialsReads), Some(&1));
+    }
+
+    #[test]
+    fn a_helper_of_packages_is_told_once() {
+        let (mut emitter, lines) = emitter();
+        let asked = |detail| Report { rule: Rule::ProcessAllow, detail, ..report(b"/sbin/ldconfig") };
+        for number in 0..3 {
+            let current = Current { number, ..Current::default() };
+            emitter.violation(&asked(b"asked for by ctypes.util.find_library"), &current);
+            emitter.flush();
+        }
+        assert_eq!(lines.borrow().len(), 1);
+        emitter.violation(&asked(b""), &Current::default());
+        emitter.flush();
+        assert_eq!(lines.borrow().len(), 2, "the function itself is another matter");
     }
 
     #[test]

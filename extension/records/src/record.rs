@@ -9,6 +9,7 @@ mod degraded;
 mod protection;
 mod residue;
 mod severity;
+pub mod subject;
 mod summary;
 mod violation;
 
@@ -17,7 +18,7 @@ use core::fmt::{self, Write};
 pub use degraded::Degraded;
 pub use protection::{Environment, Protection, RuleStatus};
 pub use residue::{Change, Entry, MAX_LISTED, Residue};
-pub use severity::{Severity, attack, severity};
+pub use severity::{Severity, attack, severity, severity_of};
 pub use summary::{RuleCount, Summary};
 pub use violation::Violation;
 

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::rc::Rc;
 
-use ringfence_records::message::Report;
+use ringfence_records::message::{ActionKind, Report};
 use ringfence_records::record::Moment;
 use ringfence_records::time::Timestamp;
 use ringfence_records::wire::MAX_MESSAGE;
@@ -76,6 +76,21 @@ impl Folds {
         let folded = Folded { message, current, first: now, last: now, count: 1, order: self.added };
         self.waiting.insert(key, folded);
         crowded_out
+    }
+
+    /// Removes the reads of credentials by this process at this line; how many there were.
+    pub(super) fn take_back(&mut self, read: &Report<'_>) -> u64 {
+        let is_it = |folded: &Folded| {
+            let mut same = false;
+            folded.with_report(|report| {
+                same = report.action == ActionKind::ReadCredential
+                    && (report.pid, report.name, report.code) == (read.pid, read.name, read.code);
+            });
+            same
+        };
+        let keys: Vec<u64> =
+            self.waiting.iter().filter(|(_, folded)| is_it(folded)).map(|(key, _)| *key).collect();
+        keys.iter().filter_map(|key| self.waiting.remove(key)).map(|folded| folded.count).sum()
     }
 
     /// Gives what came at or after `since` to the invocation that has begun.

@@ -4,7 +4,8 @@
 
 use ringfence_policy::Rule;
 
-use crate::message::ActionKind;
+use super::subject::is_everyday;
+use crate::message::{ActionKind, Report};
 
 /// How grave a violation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,6 +63,12 @@ pub const fn severity(rule: Rule, action: ActionKind) -> Severity {
         }
         _ => Severity::Medium,
     }
+}
+
+/// The severity of a violation, which is low where it is the everyday work of a package.
+#[must_use]
+pub fn severity_of(report: &Report<'_>) -> Severity {
+    if is_everyday(report) { Severity::Low } else { severity(report.rule, report.action) }
 }
 
 /// The techniques of MITRE ATT&CK (Enterprise) that a violation of `rule` by `action` may belong to.

@@ -5,7 +5,7 @@
 
 use core::fmt::{self, Write};
 
-use super::{Level, MAX_VIOLATION, Moment, PATH, Record, Scene, TEXT, attack, head, severity};
+use super::{Level, MAX_VIOLATION, Moment, PATH, Record, Scene, TEXT, attack, head, severity_of, subject};
 use crate::json::{Object, Text};
 use crate::message::{ActionKind, Outcome, Report};
 use crate::redact::Public;
@@ -97,7 +97,17 @@ impl<'a> Violation<'a> {
             | ActionKind::Native
             | ActionKind::Dangerous => out.public(self.public(or_unknown(report.name, report.path))),
             _ => out.public(self.public(or_unknown(report.path, report.name))),
+        }?;
+        // Details that say what it was.
+        if report.action == ActionKind::ReadCredential && !report.detail.is_empty() {
+            out.plain(" ")?;
+            out.public(self.public(report.detail))?;
         }
+        if subject::is_helper(report) || report.detail == subject::TRACING {
+            out.plain(", ")?;
+            out.public(self.public(report.detail))?;
+        }
+        Ok(())
     }
 
     fn destination(&self, out: &mut Text<'_>) -> fmt::Result {
@@ -124,10 +134,11 @@ impl<'a> Violation<'a> {
         out.object("actor", |out| self.actor(out))?;
         self.moment.write("invocation", &self.scene, out)?;
         self.scene.write(out)?;
-        out.word("severity", severity(report.rule, report.action).as_str())?;
+        out.word("severity", severity_of(report).as_str())?;
         out.array("attack", |out| {
             attack(report.rule, report.action).iter().try_for_each(|technique| out.word(technique))
         })?;
+        subject::policy_line(report, self.scene.redactor, out)?;
         self.tally(out)
     }
 
