@@ -31,6 +31,11 @@ pub(crate) fn is_shell(path: &[u8]) -> bool {
     SHELLS.iter().any(|shell| shell.as_bytes() == name)
 }
 
+/// Position of `variable` among the [`CREDENTIAL_VARIABLES`].
+pub(crate) fn credential_bit(variable: &[u8]) -> Option<usize> {
+    CREDENTIAL_VARIABLES.iter().position(|known| known.as_bytes() == variable)
+}
+
 /// Whether `variable` is one of [`CREDENTIAL_VARIABLES`].
 pub(crate) fn is_role_credential(variable: &[u8]) -> bool {
     CREDENTIAL_VARIABLES.iter().any(|known| known.as_bytes() == variable)

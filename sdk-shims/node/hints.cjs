@@ -78,11 +78,14 @@ function bytes(value) {
 
 /** A program is started. */
 function executed(path, given) {
-  const where = here();
+  const found = origin.sites(executed);
+  const where = origin.locate(found);
   const strictness = level('children', path);
   beginAt(strictness, 'children', action.EXEC);
   wire.field(tag.PATH, bytes(path));
   for (const argument of (given || []).slice(0, wire.MAX_ARGUMENTS)) wire.field(tag.ARGUMENT, bytes(argument));
+  const asked = strictness ? '' : origin.asker(found);
+  if (asked) wire.field(tag.DETAIL, `asked for by ${asked}`);
   end(where);
   return strictness === DENY;
 }

@@ -22,6 +22,8 @@ const MAX_DEPTH = 64;
 const MAX_FRAMES = 8;
 
 const SDKS = /\/node_modules\/(?:@aws-sdk|@smithy|@aws-crypto|@aws|@aws-lambda-powertools|aws-sdk|aws-crt|aws-xray-sdk[a-z-]*|aws-lambda-ric)\//;
+/** Packages that wrap what others do: a line of theirs is not the one that acted. */
+const WRAPPERS = /^(?:@opentelemetry\/|@sentry\/|@datadog\/|@newrelic\/|dd-trace$|datadog-lambda-js$|newrelic$|elastic-apm-node$|shimmer$|import-in-the-middle$|require-in-the-middle$|aws-xray-sdk)/;
 const MAX_KNOWN = 256;
 
 /** The call sites behind `below`, or behind the caller. */
@@ -76,7 +78,7 @@ function classify(path) {
   if (path.startsWith(OWN)) return HOOK;
   if (!path.startsWith('/')) return EVALUATED;
   if (path.startsWith('/var/runtime/') || path.includes('/aws-lambda-ric/')) return RUNTIME;
-  return path.includes('/node_modules/') || path.startsWith('/opt/nodejs/') ? LIBRARY : FUNCTION;
+  return path.includes('/node_modules/') || path.startsWith('/opt/') ? LIBRARY : FUNCTION;
 }
 
 /** Whether a call site belongs to an AWS SDK or the runtime client, in a place that the function cannot write. */
@@ -86,11 +88,28 @@ function isSdk(site) {
   return path.startsWith('/var/runtime/') || SDKS.test(path) || bundle.holds(path, site.getLineNumber(), site.getColumnNumber());
 }
 
-/** `{ code, frames }`: the nearest line of the function's own, and the way from there to the handler. */
+/** The installed package that a call site belongs to; empty for the function's own. */
+function packageOf(site) {
+  if (kindOf(site) !== LIBRARY) return '';
+  const path = file(site);
+  const [, name] = /.*\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(path) || /^\/opt\/(?:nodejs\/)?([^/]+)/.exec(path) || [];
+  return name || '';
+}
+
+/** What wants a program, where that is not the function itself: `the package dd-trace`. */
+function asker(found) {
+  const site = found.find((each) => kindOf(each) !== HOOK && kindOf(each) !== STANDARD);
+  const name = site ? packageOf(site) : '';
+  return name && `the package ${name}`;
+}
+
+/** `{ code, frames }`: the nearest line of the function's own, and the way from there to the handler. Where the function has
+ * no part in it, the line by which the outermost package began that is no wrapper of others. */
 function locate(found) {
   const frames = [];
   let code = '';
-  let fallback = '';
+  let outermost = '';
+  let wrapper = '';
   for (const site of found) {
     const kind = kindOf(site);
     if (kind === RUNTIME && frames.length) break;
@@ -98,11 +117,12 @@ function locate(found) {
       const where = place(site);
       frames.push(`${where} ${site.getFunctionName() || '<anonymous>'}`);
       if (kind === FUNCTION && !code) code = where;
-    } else if (kind === LIBRARY && !fallback) {
-      fallback = place(site);
+    } else if (kind === LIBRARY) {
+      if (WRAPPERS.test(packageOf(site))) wrapper = place(site);
+      else outermost = place(site);
     }
   }
-  return { own: code !== '', code: code || (frames[0] || '').split(' ')[0] || fallback, frames: frames.slice(0, MAX_FRAMES) };
+  return { own: code !== '', code: code || (frames[0] || '').split(' ')[0] || outermost || wrapper, frames: frames.slice(0, MAX_FRAMES) };
 }
 
 /** `file:line`, below the function's folder without it. */
@@ -111,4 +131,4 @@ function place(site) {
   return `${path.startsWith(TASK_ROOT) ? path.slice(TASK_ROOT.length) : path}:${site.getLineNumber() || 0}`;
 }
 
-module.exports = { TASK_ROOT, FUNCTION, EVALUATED, STANDARD, HOOK, sites, file, kindOf, isSdk, locate, place };
+module.exports = { TASK_ROOT, FUNCTION, EVALUATED, STANDARD, HOOK, sites, file, kindOf, isSdk, packageOf, asker, locate, place };

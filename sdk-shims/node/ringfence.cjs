@@ -291,43 +291,84 @@ function exits() {
   precede(process, 'reallyExit', () => reader().tell());
 }
 
-/** Puts an object in the place of process.env that is the same in all but that reads of credentials are seen. */
+function attempt(work) {
+  try {
+    work();
+  } catch {
+    // What cannot be said is not said.
+  }
+}
+
+/** What `credentials.reads` says, and what it exempts. */
+function reading() {
+  const given = process.env.RINGFENCE_CODE || '';
+  const list = (key) => (new RegExp(`(?:^|,)${key}=([^,]*)`).exec(given)?.[1] || '').split('|').filter(Boolean);
+  return { says: word('reads'), variables: list('reads_variables'), packages: list('reads_packages') };
+}
+
+/** Puts an object in the place of process.env that is the same in all but that reads of credentials are judged, where the
+ * policy speaks of them, and that our own variables are not there. What is denied is not there either. */
 function environment() {
+  const { says, variables: free, packages } = reading();
+  const denies = says === 'deny';
   const variables = process.env;
-  const credentials = new Set(['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_CONTAINER_AUTHORIZATION_TOKEN']);
-  const see = (key) => {
+  const names = ['AWS_ACCESS_KEY_ID', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN', 'AWS_CONTAINER_AUTHORIZATION_TOKEN'];
+  // What the function sets itself is its own.
+  const credentials = new Set(names.filter((name) => says && !free.includes(name)));
+  const gives = (key) => {
+    if (!says) return true;
     try {
-      reader().note(variables, key);
+      return reader().judge(variables, key, { denies, packages });
     } catch {
-      // As above.
+      // As above; what the policy denies stays denied.
+      return !denies;
     }
+  };
+  // Under "deny" the names are gone through without those of credentials. Reads of the first two, in order, tell that all
+  // values are read.
+  let walk = [];
+  const step = (key) => {
+    if (key !== walk.shift()) walk = [];
+    else if (!walk.length) reader().walkedOn(variables, { denies });
+  };
+  const read = (key) => {
+    if (credentials.has(key)) return gives(key);
+    if (walk.length) attempt(() => step(key));
+    return true;
+  };
+  const isHidden = (key) => OURS.has(key) || (denies && credentials.has(key) && !gives('has'));
+  const visible = (withCredentials) => {
+    const copy = Object.create(Object.getPrototypeOf(variables));
+    for (const key of Object.keys(variables)) if (!OURS.has(key) && (withCredentials || !credentials.has(key))) copy[key] = variables[key];
+    return copy;
   };
   // What util.inspect finds when it looks behind the proxy.
   const shown = {};
   Object.defineProperty(shown, Symbol.for('nodejs.util.inspect.custom'), {
     configurable: true,
-    value: () => {
-      see('all');
-      const copy = Object.create(Object.getPrototypeOf(variables));
-      for (const key of Object.keys(variables)) if (!OURS.has(key)) copy[key] = variables[key];
-      return copy;
-    },
+    value: () => visible(gives('all')),
   });
   const watched = new Proxy(shown, {
-    get(_, key) {
-      if (credentials.has(key)) see(key);
-      return OURS.has(key) ? undefined : Reflect.get(variables, key);
+    get: (_, key) => (!OURS.has(key) && read(key) ? Reflect.get(variables, key) : undefined),
+    set(_, key, value) {
+      credentials.delete(key);
+      return Reflect.set(variables, key, value);
     },
-    set: (_, key, value) => Reflect.set(variables, key, value),
-    has: (_, key) => !OURS.has(key) && Reflect.has(variables, key),
+    has: (_, key) => !isHidden(key) && Reflect.has(variables, key),
     deleteProperty: (_, key) => Reflect.deleteProperty(variables, key),
-    defineProperty: (_, key, descriptor) => Reflect.defineProperty(variables, key, descriptor),
-    getOwnPropertyDescriptor: (_, key) => (OURS.has(key) ? undefined : Reflect.getOwnPropertyDescriptor(variables, key)),
+    defineProperty(_, key, descriptor) {
+      credentials.delete(key);
+      return Reflect.defineProperty(variables, key, descriptor);
+    },
+    getOwnPropertyDescriptor: (_, key) => (isHidden(key) ? undefined : Reflect.getOwnPropertyDescriptor(variables, key)),
     getPrototypeOf: () => Reflect.getPrototypeOf(variables),
     setPrototypeOf: (_, prototype) => Reflect.setPrototypeOf(variables, prototype),
     ownKeys() {
-      see('names');
-      return Reflect.ownKeys(variables).filter((key) => !OURS.has(key));
+      const keys = Reflect.ownKeys(variables).filter((key) => !OURS.has(key));
+      if (gives('names')) return keys;
+      const seen = keys.filter((key) => !credentials.has(key));
+      walk = seen.length > 1 ? seen.slice(0, 2) : [];
+      return seen;
     },
   });
   const { writable, enumerable, configurable } = Object.getOwnPropertyDescriptor(process, 'env');

@@ -76,6 +76,8 @@ pub struct Handoff<'a> {
     pub report_address: &'a [u8],
     /// Whether the runtime's client runs workers that serve events too (Managed Instances).
     pub concurrent: bool,
+    /// The language hook that judges what reads the environment in the runtime; one of [`hooks`].
+    pub reads_hook: u8,
     /// Address of the Runtime API.
     pub runtime_api: Option<SocketAddr>,
     /// Proxies in front of it, on this machine.
@@ -96,6 +98,16 @@ pub struct Handoff<'a> {
     pub hook: &'a [u8],
 }
 
+/// Language hooks.
+pub mod hooks {
+    /// There is none: the process plane alone sees reads of the environment, and cannot tell the SDKs from others.
+    pub const NONE: u8 = 0;
+    /// One of a language that copies its environment, so that getenv(3) is called by native code alone.
+    pub const COPIES: u8 = 1;
+    /// Node's: Node reads its environment by getenv(3), whichever code asks.
+    pub const NODE: u8 = 2;
+}
+
 mod tag {
     pub(super) const POLICY: u8 = 1;
     pub(super) const STRONGEST: u8 = 2;
@@ -114,8 +126,9 @@ mod tag {
     pub(super) const FUNCTION: u8 = 15;
     pub(super) const POLICY_HASH: u8 = 16;
     pub(super) const CONCURRENT: u8 = 17;
-    pub(super) const HOOK: u8 = 18;
+    pub(super) const READS_HOOK: u8 = 40;
     pub(super) const PROXY: u8 = 30;
+    pub(super) const HOOK: u8 = 18;
 }
 
 impl<'a> Handoff<'a> {
@@ -136,6 +149,7 @@ impl<'a> Handoff<'a> {
         field(tag::RUNTIME_DEVICE, &self.runtime_device.to_le_bytes());
         field(tag::RUNTIME_INODE, &self.runtime_inode.to_le_bytes());
         field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
+        field(tag::READS_HOOK, &[self.reads_hook]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
             if let Some(address) = address {
                 field(tag, &message::encode_address(address));
@@ -191,6 +205,7 @@ impl<'a> Handoff<'a> {
             runtime_device: 0,
             runtime_inode: 0,
             concurrent: false,
+            reads_hook: hooks::NONE,
             report_address: &[],
             runtime_api: None,
             proxies: [None; MAX_PROXIES],
@@ -221,6 +236,7 @@ impl<'a> Handoff<'a> {
             tag::RUNTIME_DEVICE => self.runtime_device = crate::wire::long(value)?,
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
+            tag::READS_HOOK => self.reads_hook = *value.first()?,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
             tag::PROXY => {
                 let proxy = message::decode_address(value)?;
@@ -281,6 +297,7 @@ mod tests {
         handoff.runtime_pid = 9;
         handoff.runtime_inode = 1 << 40;
         handoff.concurrent = true;
+        handoff.reads_hook = hooks::NODE;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());
         handoff.proxies[0] = Some("127.0.0.1:9002".parse().unwrap());

@@ -39,7 +39,8 @@ pub(crate) mod header {
     pub(crate) const SYSCALLS_DENIED: usize = 18;
     /// 0 none, 1 baseline, 2 strict.
     pub(crate) const SYSCALLS: usize = 20;
-    /// Bits: 1 children lose the credential variables, 2 names are checked in the traffic too.
+    /// Bits: 1 children lose the credential variables, 2 names are checked in the traffic too, from 4 on a bit for each
+    /// credential variable, in the vocabulary's order, that any code may read.
     pub(crate) const FLAGS: usize = 21;
     /// Eight bytes: the view of each phase and role, at `phase * 2 + role`.
     pub(crate) const VIEW_OF: usize = 22;
@@ -53,6 +54,10 @@ pub(crate) const COMBINATIONS: usize = 8;
 pub(crate) const FLAG_HIDE_CREDENTIALS: u8 = 1;
 /// Bit of the flags: `egress.names = "sni"`.
 pub(crate) const FLAG_SNI: u8 = 2;
+/// The first bit of the flags for credential variables that any code may read.
+pub(crate) const FLAG_MAY_READ: u8 = 4;
+/// All flags that there are.
+pub(crate) const FLAGS_KNOWN: u8 = 63;
 
 /// Fields of a view. Modes are 0 off, 1 observe, 2 enforce; restrictions are 0 allow, 1 report, 2 deny; lists are
 /// offsets, 0 where the key is absent.

@@ -124,6 +124,13 @@ impl<'a> CompiledPolicy<'a> {
         vocabulary::is_role_credential(name) || self.entries(header::DECOYS).any(|entry| entry.bytes == name)
     }
 
+    /// Whether any code may read the credential variable `name` (`credentials.reads_allow_variables`).
+    #[must_use]
+    pub fn may_be_read(&self, name: &[u8]) -> bool {
+        vocabulary::credential_bit(name)
+            .is_some_and(|bit| self.byte(header::FLAGS) & (layout::FLAG_MAY_READ << bit) != 0)
+    }
+
     /// Limits that children run under; none where the section only observes.
     #[must_use]
     pub fn limits(&self) -> Limits {

@@ -4,7 +4,8 @@
 //! not for safety. Only [`super::CompiledPolicy::new`] calls it.
 
 use super::layout::{
-    COMBINATIONS, HEADER_SIZE, LIMITS_SIZE, MAGIC, TARGET_SIZE, VERSION, VIEW_SIZE, header, target, view,
+    COMBINATIONS, FLAGS_KNOWN, HEADER_SIZE, LIMITS_SIZE, MAGIC, TARGET_SIZE, VERSION, VIEW_SIZE, header,
+    target, view,
 };
 use super::lists::{Entries, Targets, array_at, u8_at, u16_at};
 use super::{CompiledError, View};
@@ -16,7 +17,7 @@ pub(super) fn validate(bytes: &[u8]) -> Result<&[u8], CompiledError> {
     values(
         bytes,
         0,
-        &[(header::MODE, 2), (header::ON_DEGRADED, 1), (header::SYSCALLS, 2), (header::FLAGS, 3)],
+        &[(header::MODE, 2), (header::ON_DEGRADED, 1), (header::SYSCALLS, 2), (header::FLAGS, FLAGS_KNOWN)],
     )?;
     let views = usize::from(u8_at(bytes, header::VIEW_COUNT));
     check(views <= COMBINATIONS && HEADER_SIZE + views * VIEW_SIZE <= bytes.len(), header::VIEW_COUNT)?;

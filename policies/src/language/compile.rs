@@ -12,9 +12,10 @@ use super::{
 };
 use crate::compiled::combination;
 use crate::compiled::layout::{
-    COMBINATIONS, FLAG_HIDE_CREDENTIALS, FLAG_SNI, HEADER_SIZE, MAGIC, MAX_SIZE, VERSION, VIEW_SIZE, header,
-    view,
+    COMBINATIONS, FLAG_HIDE_CREDENTIALS, FLAG_MAY_READ, FLAG_SNI, HEADER_SIZE, MAGIC, MAX_SIZE, VERSION,
+    VIEW_SIZE, header, view,
 };
+use crate::vocabulary::credential_bit;
 use crate::{Phase, Role, glob};
 
 /// Why a policy has no compiled form.
@@ -139,6 +140,10 @@ impl Image {
             && credentials.mode.unwrap_or(policy.mode) == Mode::Enforce;
         let sni = egress.names == Some(Names::Sni) && egress.mode.unwrap_or(policy.mode) != Mode::Off;
         let flags = u8::from(hides) * FLAG_HIDE_CREDENTIALS + u8::from(sni) * FLAG_SNI;
+        let may_be_read = credentials.reads_allow_variables.iter().flatten();
+        let flags = may_be_read
+            .filter_map(|variable| credential_bit(variable.as_str().as_bytes()))
+            .fold(flags, |flags, bit| flags | FLAG_MAY_READ << bit);
         self.put(header::MODE, &[mode_number(policy.mode)]);
         self.put(header::ON_DEGRADED, &[u8::from(policy.on_degraded == OnDegraded::Refuse)]);
         self.put(header::FLAGS, &[flags]);

@@ -38,13 +38,13 @@ pub use function_shield::{ImportError, Imported, import_function_shield};
 pub use hooks::Language;
 pub use packs::PACKS;
 pub use parse::Parsed;
-pub use patterns::{PathGlob, SyscallName, VariableGlob, VariableName};
+pub use patterns::{PackageName, PathGlob, SyscallName, VariableGlob, VariableName};
 pub use resolve::{Failure, PolicySource, Resolution, resolve};
 pub use schema::schema;
 pub use sections::{
-    Anomaly, Code, Credentials, Egress, Environment, Expose, Files, Format, Hooks, Integrity, Listen, Mode,
-    Names, Process, ProcessLimits, Profile, Report, Residue, Restriction, RuntimeApi, Secrets, Survivors,
-    SyscallTable, Syscalls, Tmp, TmpMax, Verify, Webhook, Writes,
+    Anomaly, Code, CredentialVariable, Credentials, Egress, Environment, Expose, Files, Format, Hooks,
+    Integrity, Listen, Mode, Names, Process, ProcessLimits, Profile, Report, Residue, Restriction,
+    RuntimeApi, Secrets, Survivors, SyscallTable, Syscalls, Tmp, TmpMax, Verify, Webhook, Writes,
 };
 pub use value::{Count, Denied};
 

@@ -26,6 +26,10 @@ pub struct VariableName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SyscallName(String);
 
+/// The name of a package of a language: `requests`, `@acme/vault`, `com.acme.vault`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct PackageName(String);
+
 /// What a glob is refused for: what was expected, and what to do.
 type Refusal = (&'static str, &'static str);
 
@@ -299,6 +303,37 @@ macro_rules! plain_name {
 }
 plain_name!(VariableName, "the name of a variable in quotes");
 plain_name!(SyscallName, "the name of a system call in quotes");
+
+impl PackageName {
+    /// The name as written.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn check(name: &str) -> Result<(), Refusal> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"._-@/".contains(&byte);
+        if (1..=128).contains(&name.len()) && name.bytes().all(fits) {
+            return Ok(());
+        }
+        let hint = "write it as it is imported: \"requests\", \"@acme/vault\", \"com.acme.vault\"";
+        Err(("the name of a package", hint))
+    }
+}
+
+impl Value for PackageName {
+    fn read(node: &Node<'_>, findings: &mut Findings<'_>) -> Option<Self> {
+        read_checked(node, findings, "the name of a package in quotes", Self::check).map(Self)
+    }
+
+    fn print(&self, out: &mut String) {
+        print_string(&self.0, out);
+    }
+
+    fn schema() -> String {
+        "{\"type\": \"string\", \"pattern\": \"^[A-Za-z0-9._@/-]{1,128}$\"}".to_owned()
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -150,6 +150,8 @@ fn whole_keys() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("tmp.max", value(&["{ bytes = \"64MiB\", files = 1000 }", "{ files = 1 }"])),
         ("tmp.secrets", word(&["report", "allow"])),
         ("credentials.expose", word(&["environment", "runtime", "broker"])),
+        ("credentials.reads_allow_variables", value(&["[]", "[\"AWS_SESSION_TOKEN\"]"])),
+        ("credentials.reads_allow_packages", value(&["[\"@acme/vault\", \"com.acme\"]"])),
         ("credentials.decoys", value(&["[]", "[\"STRIPE_SECRET_KEY\"]"])),
         ("code.mode", word(&["off", "observe", "enforce"])),
         ("code.evaluate", word(&["allow", "report", "deny"])),

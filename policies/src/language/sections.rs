@@ -6,7 +6,7 @@
 use super::amounts::{ByteSize, Threshold};
 use super::diagnostic::Findings;
 use super::endpoint::Endpoint;
-use super::patterns::{PathGlob, SyscallName, VariableGlob, VariableName};
+use super::patterns::{PackageName, PathGlob, SyscallName, VariableGlob, VariableName};
 use super::section::{nested, section};
 use super::value::{Count, Denied, Node, Strength, Value, print_string, words, wrong};
 
@@ -109,6 +109,20 @@ words! {
         Runtime = "runtime", Enforces;
         /// From a broker; nobody has them in the environment.
         Broker = "broker", Enforces;
+    }
+}
+
+words! {
+    /// A variable in which Lambda hands out the role's credentials.
+    CredentialVariable {
+        /// The id of the access key.
+        AccessKeyId = "AWS_ACCESS_KEY_ID", Nothing;
+        /// The secret of the access key.
+        SecretAccessKey = "AWS_SECRET_ACCESS_KEY", Nothing;
+        /// The session token, which the secrets extension also takes as its caller's proof.
+        SessionToken = "AWS_SESSION_TOKEN", Nothing;
+        /// The token for the endpoint that hands out credentials (`SnapStart`).
+        ContainerToken = "AWS_CONTAINER_AUTHORIZATION_TOKEN", Nothing;
     }
 }
 
@@ -352,6 +366,10 @@ section! {
         expose: Expose, rule = CredentialsExpose, narrowed = false;
         /// Reads of credential variables from outside the AWS SDKs.
         reads: Restriction, rule = CredentialsReads, narrowed = true;
+        /// Credential variables that any code may read: the session token for callers of the secrets extension.
+        reads_allow_variables: Vec<CredentialVariable>, rule = None, narrowed = false;
+        /// Packages that may read all of them: a Python package, an npm package, a Java package with its parts.
+        reads_allow_packages: Vec<PackageName>, rule = None, narrowed = false;
         /// Names of variables that hold planted values, whose use anywhere is a violation.
         decoys: Denied<VariableName>, rule = CredentialsDecoys, narrowed = false;
     }

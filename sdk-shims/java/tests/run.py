@@ -59,6 +59,7 @@ def run(program, *arguments, hook=True, environment=(), options=()):
             "AWS_SECRET_ACCESS_KEY": "the-secret",
             "AWS_SESSION_TOKEN": "the-token",
             "RINGFENCE_REPORT_FD": str(REPORT_FD),
+            "RINGFENCE_CODE": "reads=report",
         }
         agent = [f"-javaagent:{folder}/ringfence.jar"] if hook else []
         command = [JAVA, "-XX:TieredStopAtLevel=1", *agent, *options, "-cp", str(folder / "classes")]

@@ -62,11 +62,29 @@ class Hook(unittest.TestCase):
         self.assertEqual(told, {(name, line(attempt)) for attempt, name in READS.items()})
         self.assertEqual({each["rule"] for each in outcome.messages}, {CREDENTIALS_READS})
 
+    def test_what_the_policy_denies_is_absent_for_the_function_and_there_for_sdks_and_children(self):
+        denied = {
+            "value": "null", "valueOfMap": "null", "copied": "null", "values": "false", "text": "false", "presence": "false",
+            "ofChild": "null", "copiedOfChild": "null", "reference": "null", "mapped": "null",
+        }  # fmt: skip
+        given = {"token": "the-token", "ofSdk": "10", "inherited": "1"}
+        words = "reads=deny,reads_variables=AWS_SESSION_TOKEN"
+        outcome = run("Attempts", *denied, *given, environment={"RINGFENCE_CODE": words})
+        said = [f"{value}\n{name} done" for name, value in {**denied, **given}.items()]
+        self.assertEqual((outcome.stdout, outcome.stderr), ("\n".join(said) + "\n", ""))
+        told = {(each["name"], each["outcome"], each["code"]) for each in outcome.of("violation", READ_CREDENTIAL)}
+        places = {line(name) for name in denied if name != "presence"}
+        self.assertEqual(told, {("AWS_SECRET_ACCESS_KEY", BLOCKED, place) for place in places})
+
+    def test_a_package_that_the_policy_exempts_may_read(self):
+        outcome = run("Attempts", "value", environment={"RINGFENCE_CODE": "reads=deny,reads_packages=example"})
+        self.assertEqual((outcome.stdout, outcome.messages), ("the-secret\nvalue done\n", []))
+
     def test_objects_that_may_do_something_are_told_where_the_policy_asks(self):
         for words, count, said in (("deserialize=report", 1, "done"), ("evaluate=deny", 0, "done"), ("deserialize=deny", 1, "ringfence.Denied")):
             with self.subTest(words):
-                outcome = run("Attempts", "values", "gadget", environment={"RINGFENCE_CODE": words})
-                self.assertEqual((outcome.stdout, outcome.stderr), (f"values done\ngadget {said}\n", ""))
+                outcome = run("Attempts", "restoredValues", "gadget", environment={"RINGFENCE_CODE": words})
+                self.assertEqual((outcome.stdout, outcome.stderr), (f"restoredValues done\ngadget {said}\n", ""))
                 found = outcome.of("violation", DESERIALIZE)
                 self.assertEqual([each["name"] for each in found], ["java.util.PriorityQueue"] * count)
                 for each in found:

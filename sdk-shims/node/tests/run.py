@@ -47,7 +47,8 @@ def run(code, name="index.mjs", files=(), environment=(), hook=True, arguments=(
             "AWS_SESSION_TOKEN": "the-token",
         }
         if hook:
-            variables.update(NODE_OPTIONS=f"--require {SHIM}/ringfence.cjs", RINGFENCE_REPORT_FD=str(REPORT_FD))
+            hook_words = {"RINGFENCE_REPORT_FD": str(REPORT_FD), "RINGFENCE_CODE": "reads=report"}
+            variables.update(NODE_OPTIONS=f"--require {SHIM}/ringfence.cjs", **hook_words)
         os.dup2(sender.fileno(), REPORT_FD, inheritable=True)
         try:
             process = subprocess.run(

@@ -71,6 +71,17 @@ class Reads(unittest.TestCase):
             with self.subTest(expression):
                 self.assertEqual(reads(f"const it = {expression};\n"), [])
 
+    def test_a_package_that_goes_through_everything_is_told_once(self):
+        package = "module.exports = () => Object.entries(process.env).filter(([name]) => name.startsWith('APP_'));\n"
+        code = "for (const trace of ['1', '2']) { process.env._X_AMZN_TRACE_ID = trace; require('settings')(); }\n"
+        outcome = run(code, name="index.cjs", files={"node_modules/settings/index.js": package})
+        (told,) = outcome.of("violation", READ)
+        self.assertEqual(told["detail"], "in a copy of the whole environment, by the package settings")
+
+    def test_without_a_word_of_the_policy_nothing_is_put_in_place(self):
+        outcome = run("console.log(process.env.AWS_SECRET_ACCESS_KEY);\n", environment={"RINGFENCE_CODE": ""})
+        self.assertEqual((outcome.stdout, outcome.messages), ("the-secret\n", []))
+
     def test_what_node_copies_for_children_and_threads_is_no_read(self):
         code = """
             import { execSync, spawn } from 'child_process';
@@ -127,6 +138,65 @@ class Reads(unittest.TestCase):
         self.assertEqual(len(outcome.of("violation", READ)), 1, outcome.stderr)
 
 
+class Denied(unittest.TestCase):
+    """`credentials.reads = "deny"`: not there for the function's own code, there for SDKs and for children."""
+
+    def run_denied(self, code, words="", **keywords):
+        outcome = run(code, environment={"RINGFENCE_CODE": "reads=deny" + words}, **keywords)
+        self.assertEqual(outcome.stderr, "")
+        return outcome
+
+    def test_the_functions_own_code_finds_no_value_by_any_way_and_each_is_recorded_as_blocked(self):
+        for expression in (
+            "process.env.AWS_SECRET_ACCESS_KEY",
+            "process.env['AWS_SECRET_ACCESS_KEY']",
+            "(await import('node:process')).env.AWS_SECRET_ACCESS_KEY",
+            "({ ...process.env }).AWS_SECRET_ACCESS_KEY",
+            "JSON.parse(JSON.stringify(process.env)).AWS_SECRET_ACCESS_KEY",
+            "Object.entries(process.env).find(([, value]) => value === 'the-secret')",
+            "Object.values(process.env).find((value) => value === 'the-secret')",
+            "Object.assign({}, process.env).AWS_SECRET_ACCESS_KEY",
+            "(await import('node:util')).inspect(process.env).includes('the-secret') || undefined",
+            "await Promise.resolve('AWS_SECRET_ACCESS_KEY').then(Reflect.get.bind(null, process.env))",
+            "Reflect.getOwnPropertyDescriptor(process.env, 'AWS_SECRET_ACCESS_KEY')",
+            "structuredClone({ ...process.env }).AWS_SECRET_ACCESS_KEY",
+        ):
+            with self.subTest(expression):
+                outcome = self.run_denied(f"const found = {expression};\nconsole.log(found);\n")
+                self.assertEqual(outcome.stdout, "undefined\n")
+                told = {(m["name"], m["outcome"], m["rule"]) for m in outcome.of("violation", READ)}
+                expected = set() if "getOwnPropertyDescriptor" in expression else {("AWS_SECRET_ACCESS_KEY", 2, 21)}
+                self.assertEqual(told, expected)
+
+    def test_a_denied_variable_is_absent(self):
+        outcome = self.run_denied("console.log('AWS_SECRET_ACCESS_KEY' in process.env, Object.keys(process.env).includes('AWS_SESSION_TOKEN'))\n")
+        self.assertEqual((outcome.stdout, outcome.of("violation", READ)), ("false false\n", []))
+
+    def test_sdks_and_exempted_packages_and_variables_have_them(self):
+        read = "module.exports = () => process.env.AWS_SECRET_ACCESS_KEY;\n"
+        names = ("@aws-sdk/credential-provider-env", "aws-sdk", "@acme/vault", "stranger")
+        code = "console.log(" + ", ".join(f"require('{name}')()" for name in names) + ", process.env.AWS_SESSION_TOKEN);\n"
+        files = {f"node_modules/{name}/index.js": read for name in names}
+        words = ",reads_variables=AWS_SESSION_TOKEN,reads_packages=@acme/vault"
+        outcome = self.run_denied(code, name="index.cjs", files=files, words=words)
+        self.assertEqual(outcome.stdout, "the-secret the-secret the-secret undefined the-token\n")
+        self.assertEqual([m["outcome"] for m in outcome.of("violation", READ)], [2])
+
+    def test_a_child_that_inherits_has_them_and_a_copy_for_one_has_none_and_neither_is_recorded(self):
+        code = """
+            import { execFileSync } from 'child_process';
+            const count = (options) => execFileSync('env', { encoding: 'utf8', ...options }).split('the-secret').length - 1;
+            console.log(count({}), count({ env: process.env }), count({ env: { ...process.env, A: '1' } }));
+            """
+        outcome = self.run_denied(code)
+        self.assertEqual((outcome.stdout, outcome.of("violation", READ)), ("1 1 0\n", []))
+
+    def test_what_the_function_sets_itself_is_its_own(self):
+        code = "process.env.AWS_SECRET_ACCESS_KEY = 'mine';\nconsole.log(process.env.AWS_SECRET_ACCESS_KEY);\n"
+        outcome = self.run_denied(code)
+        self.assertEqual((outcome.stdout, outcome.of("violation", READ)), ("mine\n", []))
+
+
 SAME = """
     const util = require('util');
     const { execFileSync } = require('child_process');
@@ -134,6 +204,7 @@ SAME = """
     const tried = (work) => { try { return work() } catch (error) { return `${error.name} ${error.code} ${error.message}` } };
     delete process.env.NODE_OPTIONS;
     delete process.env.RINGFENCE_REPORT_FD;
+    delete process.env.RINGFENCE_CODE;
     process.env.NUMBER = 5;
     process.env.NOTHING = undefined;
     process.env['WITH SPACE'] = 'x';

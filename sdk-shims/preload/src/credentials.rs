@@ -1,7 +1,8 @@
 //! getenv(3) and `secure_getenv(3)`, by symbol: reads of credential variables are seen.
 //!
 //! The value is found as libc finds it. A read of a credential is judged and written down once per variable and
-//! process; in Node the language hook does this, with the line of code.
+//! process; in Node the language hook does this, with the line of code. Without a hook nothing tells the SDKs from other
+//! code, so a read is written down and never denied.
 #![cfg_attr(
     all(panic = "abort", not(test)),
     allow(unsafe_code, reason = "exported functions, and pointers into the program's environment")
@@ -9,7 +10,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ringfence_policy::{Action, CREDENTIAL_VARIABLES, Decision, Verdict};
+use ringfence_policy::{Action, CREDENTIAL_VARIABLES, Decision};
+use ringfence_records::handoff::hooks;
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::state::{State, speaks};
@@ -54,23 +56,21 @@ fn is_named(pointer: usize, name: &[u8]) -> bool {
 }
 
 fn denied(state: &State, variable: &[u8]) -> bool {
-    let verdict = state.verdict(&Action::ReadCredential { variable, by_sdk: false });
+    if state.policy.may_be_read(variable) || (state.is_node && state.handoff.reads_hook == hooks::NODE) {
+        return false;
+    }
+    let mut verdict = state.verdict(&Action::ReadCredential { variable, by_sdk: false });
+    if verdict.decision == Decision::Deny && state.handoff.reads_hook == hooks::NONE {
+        verdict.decision = Decision::Report;
+    }
     let index = CREDENTIAL_VARIABLES.iter().position(|known| known.as_bytes() == variable).unwrap_or(31);
     let bit = u32::try_from(index).map_or(0, |index| 1_u32 << index);
-    if speaks(verdict) && !hook_tells(state, verdict) && TOLD.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+    if speaks(verdict) && TOLD.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         let mut report = Report::new(Kind::Violation, ActionKind::ReadCredential);
         report.name = variable;
         report::violation(state, verdict, &report);
     }
     verdict.decision == Decision::Deny
-}
-
-/// Node reads its environment by getenv(3) whoever asks, SDKs included: there its hook tells who it was.
-fn hook_tells(state: &State, verdict: Verdict) -> bool {
-    // The guard sets the variable where it loads the hook.
-    verdict.decision == Decision::Report
-        && state.is_node
-        && find(arch::environment_of_libc() as usize, b"RINGFENCE_REPORT_FD") != 0
 }
 
 #[cfg(all(panic = "abort", not(test)))]

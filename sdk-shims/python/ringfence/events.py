@@ -27,11 +27,19 @@ LIBC = {
 SYSCALL_MAY_BE = (wire.CONNECT, wire.EXEC, wire.SEND, wire.OPEN_READ, wire.DANGEROUS)
 
 
+# Events that start a program.
+STARTS = frozenset(("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "pty.spawn"))
+
+
 def announce(event, args, frame):
     """Sends the hints for one event."""
     hints = describe(event, args)
     if not hints:
         return
+    if event in STARTS:
+        hand_over(args)
+        asked = origin.asker(frame)
+        hints = [(action, subject + ([wire.field(wire.DETAIL, "asked for by " + asked)] if asked else [])) for action, subject in hints]
     code, frames = origin.locate(frame)
     for action, subject in hints:
         CHANNEL.send(wire.message(wire.HINT, identity() + [wire.byte(wire.ACTION, action)] + subject + place(code, frames)))
@@ -65,6 +73,14 @@ def is_news(event, args, frame):
     _count += 1
     _told[way] = now, _count
     return True
+
+
+def hand_over(args):
+    """A program starts, perhaps with a copy of the environment that was taken for a read of credentials."""
+    reads = sys.modules.get("ringfence.reads")
+    if reads is not None:
+        # The environment is the last argument of every such event that has one.
+        reads.handed(args[-1] if hasattr(args[-1], "keys") else None)
 
 
 def describe(event, args):

@@ -1,77 +1,150 @@
-"""Decides whether a read of a credential variable is worth a record, and sends it.
+"""Decides whether a reader of the environment may have a credential, and sends the record where one is due.
 
-Reads by the AWS SDKs and the runtime client are what the variables are for. Any other reader is reported, once a
-second at most for a variable and a line, and again in each invocation. `start.Variables` calls `note`. The value is never
-touched here.
+Reads by the AWS SDKs, the runtime client and the packages that the policy exempts are what the variables are for. Any
+other reader is reported or denied: once a second at most for a variable and a line, and again in each invocation.
+A package that goes through the whole environment for its settings is reported once. `variables` asks. The value is
+never touched here.
 """
 
 import os
 from time import monotonic
 
-from ringfence import events, origin, wire
+from ringfence import events, origin, start, wire
 from ringfence.channel import CHANNEL
 
 # The name under which a read of the whole environment is reported.
 WHOLE = b"AWS_SECRET_ACCESS_KEY"
+# What such a record says besides. The agent knows a package's copy by the beginning.
+COPY = "in a copy of the whole environment"
 # Seconds in which the same read is not reported again within one invocation.
 QUIET = 1.0
 MAX_REMEMBERED = 256
+# Copies that may still turn out to be for a child.
+MAX_COPIES = 8
 
 # Modules through which every read of os.environ goes.
-_PLUMBING = ("os", "collections.abc", "ringfence.start")
+_PLUMBING = ("os", "collections.abc", "_collections_abc", "ringfence.start", "ringfence.variables")
+_PRESENCE = (("collections.abc", "__contains__"), ("_collections_abc", "__contains__"))
 
-# Functions of the standard library that go through the environment for reasons of their own: the look-up of proxies,
-# the start of a child, whose environment is judged at its exec, and the copy that wsgiref makes when it is imported
-# (Django imports it).
-_INNOCENT = frozenset((
-    ("collections.abc", "__contains__"),
-    ("urllib.request", "getproxies_environment"),
-    ("subprocess", "_posix_spawn"),
-    ("subprocess", "_execute_child"),
-    ("wsgiref.handlers", "read_environ"),
-))
+# Modules of the standard library that go through the environment for reasons of their own: the lookup of proxies, the
+# start of a child, whose environment is judged at its exec, and the copies of wsgiref, cgi and mock. With the function
+# where any module may be the one to ask (`os.path.expandvars` reads for its caller).
+_INNOCENT = frozenset(
+    (
+        ("urllib.request", "getproxies_environment"),
+        ("subprocess", "_posix_spawn"),
+        ("subprocess", "_execute_child"),
+        ("wsgiref.handlers", "read_environ"),
+    )
+)
+_COPIERS = frozenset(("subprocess", "platform", "ctypes.util", "wsgiref.handlers", "cgi", "http.server", "webbrowser", "unittest.mock",
+                      "venv", "ensurepip", "uuid"))  # fmt: skip
 
 # Functions that take a child's environment by its place.
 _STARTERS = frozenset(("execve", "execle", "execvpe", "execlpe", "spawnve", "spawnle", "spawnvpe", "spawnlpe", "posix_spawn", "posix_spawnp"))
-_COMPREHENSIONS = ("<dictcomp>", "<listcomp>", "<genexpr>")
+_COMPREHENSIONS = ("<dictcomp>", "<listcomp>", "<genexpr>", "<setcomp>")
 
 _reported = {}
 _walked = {}
+# The copies that were reported lately: thread, line, and what the record says.
+_copies = []
 
 
-def note(key, frame):
-    """A value was read (`key`), all values were (`all`), or the names are being gone through (None)."""
-    frame = reader(frame)
-    if frame is None or origin.is_sdk(frame.f_code.co_filename):
-        return
-    place = (frame.f_code.co_filename, frame.f_lineno)
-    thread = events.get_native_id()
+def judge(key, frame):
+    """Whether the reader behind `frame` may have a value (`key`), all values (`all`), or all names (None)."""
+    frame, presence, copier = reader(frame)
+    denies = start.READS == "deny"
+    if frame is None or origin.may_read(frame.f_code.co_filename, start.EXEMPT_PACKAGES):
+        return True
+    if copier:
+        return True
+    if presence:
+        return not denies
     if key is None:
         # dict(os.environ) goes through the names, then reads each value from the same line: that is one read.
         _walked.clear()
-        _walked[thread] = place
+        _walked[events.get_native_id()] = place(frame)
+    elif key is all or _walked.get(events.get_native_id()) == place(frame):
+        copied(frame)
+    elif _is_new((key, place(frame))):
+        _report(key, frame, "")
+    return not denies
+
+
+def walked(begun, frame):
+    """All values are read at the place `begun`, if `frame` is there."""
+    frame, _, copier = reader(frame)
+    if frame is not None and not copier and place(frame) == begun:
+        copied(frame)
+
+
+def copied(frame):
+    """The code at `frame` reads all values."""
+    if _is_for_a_child(frame):
         return
-    if key is all or _walked.get(thread) == place:
-        key = WHOLE
-        if is_for_a_child(frame):
-            return
-    if is_new(key, place):
-        report(key, frame)
+    package = origin.package_of(frame.f_code.co_filename)
+    detail = "%s, by the package %s" % (COPY, package) if package else COPY
+    # Packages look for their settings so: told once in the life of the process.
+    read = ("package", package) if package else (WHOLE, place(frame))
+    if not _is_new(read, once=bool(package)):
+        return
+    code, _ = origin.locate(frame)
+    del _copies[: -MAX_COPIES + 1]
+    _copies.append((events.get_native_id(), read, code, detail))
+    _report(WHOLE, frame, detail)
+
+
+def handed(environment):
+    """A program is about to be started with this environment: copies that this thread made were for it.
+
+    The agent takes their records back, as long as they are not written.
+    """
+    if not _copies or not environment or not _is_copy(environment):
+        return
+    thread = events.get_native_id()
+    for copy in [copy for copy in _copies if copy[0] == thread]:
+        _copies.remove(copy)
+        _, read, code, detail = copy
+        _reported.pop(_identity(read), None)
+        fields = [wire.byte(wire.ACTION, wire.INHERIT_CREDENTIALS), wire.field(wire.NAME, WHOLE)]
+        fields += [wire.field(wire.CODE, code), wire.field(wire.DETAIL, detail)]
+        CHANNEL.send(wire.message(wire.HINT, events.identity() + fields))
+
+
+def _is_copy(environment):
+    """Whether an environment was made from this process's: it holds a variable that only this one has."""
+    return any(name in environment for name in ("LAMBDA_TASK_ROOT", b"LAMBDA_TASK_ROOT", "AWS_LAMBDA_RUNTIME_API", b"AWS_LAMBDA_RUNTIME_API"))
 
 
 def reader(frame):
-    """The frame that asked; None where it only tests for presence, or is one of the innocent."""
+    """The frame that asked, whether it only tests for presence, and whether the standard library copies for a child.
+
+    The frame is None where the interpreter or one of the innocent asks. A thread may run nothing but the standard library's
+    code, with a function of its as the work: then its outermost frame counts.
+    """
+    presence, nearest, outermost = False, None, None
     while frame is not None:
         code, module = frame.f_code, frame.f_globals.get("__name__")
         if (module, code.co_name) in _INNOCENT:
-            return None
-        if module not in _PLUMBING and origin.kind_of(code.co_filename) not in (origin.STANDARD, origin.HOOK):
-            return frame
+            return None, presence, False
+        if (module, code.co_name) in _PRESENCE:
+            presence = True
+        elif module not in _PLUMBING:
+            kind = origin.kind_of(code.co_filename)
+            if kind not in (origin.STANDARD, origin.HOOK):
+                return frame, presence, nearest in _COPIERS
+            if kind == origin.STANDARD:
+                nearest, outermost = nearest or module, frame
         frame = frame.f_back
-    return None
+    return outermost, presence, nearest in _COPIERS
 
 
-def is_for_a_child(frame):
+def place(frame):
+    """Where a frame is; None for none."""
+    return frame and (frame.f_code.co_filename, frame.f_lineno)
+
+
+def _is_for_a_child(frame):
     """Whether the function that copies the environment hands one to a program: it calls something with `env=`, or one of
     the os functions that take an environment. What the child gets is judged at its exec."""
     if frame.f_code.co_name in _COMPREHENSIONS and frame.f_back is not None:
@@ -82,11 +155,15 @@ def is_for_a_child(frame):
     return any("env" in names for names in keywords) or not _STARTERS.isdisjoint(code.co_names)
 
 
-def is_new(key, place):
-    """Whether this read was not reported lately in this invocation, which the trace id tells apart."""
-    trace = dict.get(os.environ._data, b"_X_AMZN_TRACE_ID")
-    now, read = monotonic(), (key, place, trace)
-    if now - _reported.get(read, -QUIET) < QUIET:
+def _identity(read):
+    """A read and the invocation, which the trace id tells apart."""
+    return read if read[0] == "package" else (read, dict.get(os.environ._data, b"_X_AMZN_TRACE_ID"))
+
+
+def _is_new(read, once=False):
+    """Whether this read was not reported lately in this invocation, or never where it is told once."""
+    now, read = monotonic(), _identity(read)
+    if read in _reported and (once or now - _reported[read] < QUIET):
         return False
     if len(_reported) >= MAX_REMEMBERED:
         _reported.clear()
@@ -94,14 +171,16 @@ def is_new(key, place):
     return True
 
 
-def report(key, frame):
+def _report(key, frame, detail):
     """Sends the violation."""
     code, frames = origin.locate(frame)
+    outcome = wire.OUTCOME_BLOCKED if start.READS == "deny" else wire.OUTCOME_REPORTED
     what = [
         wire.byte(wire.ACTION, wire.READ_CREDENTIAL),
-        wire.byte(wire.OUTCOME, wire.OUTCOME_REPORTED),
+        wire.byte(wire.OUTCOME, outcome),
         wire.byte(wire.RULE, wire.RULE_CREDENTIALS_READS),
         wire.byte(wire.PLANE, wire.PLANE_PROCESS),
         wire.field(wire.NAME, key),
     ]
+    what += [wire.field(wire.DETAIL, detail)] if detail else []
     CHANNEL.send(wire.message(wire.VIOLATION, events.identity() + what + events.place(code, frames)))

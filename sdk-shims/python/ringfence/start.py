@@ -1,7 +1,8 @@
 """Puts the audit hook and the watch on credential variables in place.
 
 It decides only which events are worth a look; `events` and `reads` say what about them, and are loaded when the
-first such event comes. `sitecustomize` calls `start`, once per interpreter, so everything here counts as init time.
+first such event comes. `variables` watches the environment where the policy speaks of credentials.
+`sitecustomize` calls `start`, once per interpreter, so everything here counts as init time.
 """
 
 import os
@@ -12,16 +13,6 @@ REPORT_VARIABLE = b"RINGFENCE_REPORT"
 
 # Kind of the message that says that the hook is in (extension/records/src/message.rs).
 HOOK_UP = 6
-
-# Variables in which Lambda hands out the role's credentials (policies/src/vocabulary.rs has the same list).
-CREDENTIALS = frozenset(
-    (
-        b"AWS_ACCESS_KEY_ID",
-        b"AWS_SECRET_ACCESS_KEY",
-        b"AWS_SESSION_TOKEN",
-        b"AWS_CONTAINER_AUTHORIZATION_TOKEN",
-    )
-)
 
 # Audit events that come before something a policy may refuse. Everything else must cost one look-up.
 HINTED = frozenset(
@@ -68,13 +59,21 @@ WRITABLE = ("/tmp/", "/dev/shm/")
 # The events of the keys that are set.
 _judged = frozenset()
 
+# What `credentials.reads` says ("report" or "deny"); empty where it says nothing. From the guard, with the exemptions.
+READS = ""
+EXEMPT_VARIABLES = ()
+EXEMPT_PACKAGES = ()
+
 
 def start():
     """Installs both watches where the guard named a report socket; does nothing otherwise."""
     name = os.environb.get(REPORT_VARIABLE)
     if name is not None:
         listen_to_code(os.environb.get(CODE_VARIABLE, b""))
-        watch_environment()
+        if READS:
+            from ringfence import variables
+
+            variables.watch()
         say_so(name)
         sys.addaudithook(audit)
 
@@ -96,10 +95,17 @@ def say_so(name):
 
 
 def listen_to_code(said):
-    """Reads `evaluate=report,native=deny` and has the events of these keys judged."""
-    global WATCHED, _judged
-    pairs = (pair.partition("=") for pair in said.decode("ascii", "replace").split(","))
-    CODE.update((key, word) for key, _, word in pairs if word in ("report", "deny") and key in KEYS)
+    """Reads `evaluate=report,native=deny` and has the events of these keys judged.
+
+    `reads` is the word of `credentials.reads`; `reads_variables` and `reads_packages` exempt from it, `a|b`.
+    """
+    global WATCHED, _judged, READS, EXEMPT_VARIABLES, EXEMPT_PACKAGES
+    words = dict(pair.split("=", 1) for pair in said.decode("utf-8", "replace").split(",") if "=" in pair)
+    if words.get("reads") in ("report", "deny"):
+        READS = words.pop("reads")
+    EXEMPT_VARIABLES = tuple(filter(None, words.pop("reads_variables", "").split("|")))
+    EXEMPT_PACKAGES = tuple(filter(None, words.pop("reads_packages", "").split("|")))
+    CODE.update((key, word) for key, word in words.items() if word in ("report", "deny") and key in KEYS)
     _judged = frozenset(event for key in CODE for event in CODE_EVENTS.get(key, ()))
     WATCHED |= _judged
 
@@ -113,6 +119,8 @@ def audit(event, args):
         if type(path) is str and "proc/" not in path:
             if "imports" in CODE and path.startswith(WRITABLE):
                 judge(event, args, caller())
+            if _task_root and path.startswith(_task_root):
+                look_for_packages()
             return
     elif event == "os.kill":
         # There are no signals but 64: `native` speaks to the preload library by another.
@@ -130,6 +138,26 @@ def audit(event, args):
             events.announce(event, args, frame)
     except Exception:
         pass
+
+
+# The function's folder, until the first of its files is opened.
+_task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task").rstrip("/") + "/"
+
+
+def look_for_packages():
+    """The function's first file is loaded: packages that lie beside it are looked up now, while the folder may be read."""
+    global _task_root
+    listing = getattr(sys.path_importer_cache.get(_task_root.rstrip("/")), "_path_cache", ())
+    if not listing:
+        return
+    _task_root = ""
+    if any(entry.endswith(".dist-info") for entry in listing):
+        try:
+            from ringfence import origin
+
+            origin.vendored()
+        except Exception:
+            pass
 
 
 def caller():
@@ -156,6 +184,11 @@ def is_in_invocation(frame):
     return name == "_bootstrap"
 
 
+def is_invoked():
+    """Whether the first event has come: the runtime client then names its trace."""
+    return b"_X_AMZN_TRACE_ID" in os.environ._data or is_in_invocation(sys._getframe())
+
+
 def judge(event, args, frame):
     """Raises where `[code]` denies the event."""
     # The import system reads the modules that `imports` speaks of; what it compiles and loads is no data.
@@ -169,59 +202,3 @@ def judge(event, args, frame):
         return
     if refusal is not None:
         raise refusal
-
-
-class Variables(dict):
-    """The environment as `os.environ`, `os.environb` and `posix.environ` share it; sees the reads of values."""
-
-    __slots__ = ()
-
-    def __getitem__(self, key):
-        if key in CREDENTIALS:
-            seen(key)
-        return dict.__getitem__(self, key)
-
-    def get(self, key, default=None):
-        if key in CREDENTIALS:
-            seen(key)
-        return dict.get(self, key, default)
-
-    def __iter__(self):
-        seen(None)
-        return dict.__iter__(self)
-
-    def keys(self):
-        seen(None)
-        return dict.keys(self)
-
-    def items(self):
-        seen(all)
-        return dict.items(self)
-
-    def values(self):
-        seen(all)
-        return dict.values(self)
-
-    def copy(self):
-        seen(all)
-        return dict(dict.items(self))
-
-
-def seen(key):
-    """A credential's value was read (`key`), or all values (`all`), or the names are being gone through (None)."""
-    try:
-        from ringfence import reads
-
-        reads.note(key, sys._getframe(2))
-    except Exception:
-        pass
-
-
-def watch_environment():
-    """Puts `Variables` in the place of the dictionary behind `os.environ`."""
-    import posix
-
-    variables = Variables(dict.items(os.environ._data))
-    for environment in (os.environ, os.environb):
-        environment._data = variables
-    posix.environ = variables

@@ -79,6 +79,7 @@ def run(code, files=(), environment=(), listen=True, python=sys.executable, argu
                 "PYTHONPATH": SHIM,
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "RINGFENCE_REPORT": name,
+                "RINGFENCE_CODE": "reads=report",
                 "LAMBDA_TASK_ROOT": task,
                 "AWS_ACCESS_KEY_ID": "ASIAEXAMPLE",
                 "AWS_SECRET_ACCESS_KEY": "the-secret",

@@ -44,7 +44,10 @@ class Chain(unittest.TestCase):
 
     def test_nothing_of_ours_is_loaded_before_there_is_something_to_say(self):
         code = "import sys; print(sorted(m for m in sys.modules if m.startswith('ringfence')))"
-        self.assertEqual(run(code + "\n").stdout, "['ringfence', 'ringfence.start']\n")
+        nothing, watch = "['ringfence', 'ringfence.start']\n", "['ringfence', 'ringfence.start', 'ringfence.variables']\n"
+        for words, loaded in (("", nothing), ("reads=allow,evaluate=deny", nothing), ("reads=report", watch), ("reads=deny", watch)):
+            with self.subTest(words):
+                self.assertEqual(run(code + "\n", environment={"RINGFENCE_CODE": words}).stdout, loaded)
 
     def test_it_says_once_what_is_in_place(self):
         outcome = run("pass\n", environment={"RINGFENCE_CODE": "evaluate=report,native=deny,future=report,imports=allow"})

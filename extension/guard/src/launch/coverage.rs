@@ -9,6 +9,16 @@ use ringfence_records::message::{Coverage, CoverageLine};
 
 use super::shims::Hook;
 
+/// What a language hook does about reads of credentials: it alone tells the SDKs from other code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reads {
+    /// It records them, or there is no hook.
+    #[default]
+    Recorded,
+    /// It denies them.
+    Denied,
+}
+
 /// What there is to enforce with.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Means<'a> {
@@ -22,7 +32,12 @@ pub struct Means<'a> {
     pub child_filter: bool,
     /// The language hook that is loaded.
     pub hook: Hook,
+    /// What that hook does about reads of credentials.
+    pub reads: Reads,
 }
+
+const NATIVE_READS: &str =
+    "no language hook tells the SDKs from other code: reads by getenv(3) are recorded, not denied";
 
 /// The guard's account of the rules in use, each rule once. A use of which something is missing decides; among the
 /// others the strictest.
@@ -87,6 +102,9 @@ impl<'a> Means<'a> {
         let (plane, reason) = rule_use.idle.map_or((plane, reason), |idle| (None, idle.reason()));
         let status = match (plane, rule_use.mode) {
             (None, _) | (_, Mode::Off) => Coverage::NotCovered,
+            (Some(_), Mode::Enforce) if rule == Rule::CredentialsReads && self.reads == Reads::Recorded => {
+                Coverage::Observed
+            }
             (Some(_), Mode::Observe) => Coverage::Observed,
             (Some(_), Mode::Enforce) => Coverage::Enforced,
         };
@@ -110,8 +128,14 @@ impl<'a> Means<'a> {
                 self.process("process plane: the kernel plane does not supervise opens for reading")
             }
             Rule::CredentialsReads => self.process(match self.hook {
-                Hook::None(_) => "process plane; no language hook is loaded",
-                _ => "process plane and language hooks",
+                Hook::None(_) => NATIVE_READS,
+                Hook::Python => {
+                    "Python hook, getenv(3) and /proc: native code that walks its environment is not seen"
+                }
+                Hook::Node => "Node hook and /proc: native add-ons that read the environment are not seen",
+                Hook::Java => {
+                    "Java hook, getenv(3) and /proc: native code that walks its environment is not seen"
+                }
             }),
             Rule::CodeEvaluate | Rule::CodeDeserialize | Rule::CodeNative | Rule::CodeImports => {
                 self.code(rule)
@@ -247,7 +271,7 @@ mod tests {
         ]);
         let with = |hook| shown(&Means { hook, ..Means::default() }, &rules);
         insta::assert_snapshot!(with(Hook::Python), @r"
-        credentials.reads observed process: process plane and language hooks
+        credentials.reads observed process: Python hook, getenv(3) and /proc: native code that walks its environment is not seen
         code.evaluate enforced process: Python hook: data is known again as it stands in the event, in base64 and in hex
         code.imports observed process: Python hook
         ");
@@ -258,12 +282,12 @@ mod tests {
         insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen");
         insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports not_covered -: the Node hook does not judge this");
         insta::assert_snapshot!(with(Hook::Java), @r"
-        credentials.reads observed process: process plane and language hooks
+        credentials.reads observed process: Java hook, getenv(3) and /proc: native code that walks its environment is not seen
         code.evaluate enforced process: Java hook: script engines but JRuby's, the compiler, classes made of bytes; data is known again as it stands in the event, in base64 and in hex
         code.imports observed process: Java hook: classes from files in /tmp and /dev/shm
         ");
         insta::assert_snapshot!(with(Hook::None("hooks.python = false leaves the Python hook out")), @r"
-        credentials.reads observed process: process plane; no language hook is loaded
+        credentials.reads observed process: no language hook tells the SDKs from other code: reads by getenv(3) are recorded, not denied
         code.evaluate not_covered -: hooks.python = false leaves the Python hook out
         code.imports not_covered -: hooks.python = false leaves the Python hook out
         ");
@@ -297,6 +321,15 @@ mod tests {
         credentials.expose not_covered -: not built yet: no broker
         process.limits not_covered -: acts only where its section enforces: observing changes no child
         ");
+    }
+
+    #[test]
+    fn reads_of_credentials_are_denied_where_a_hook_does_it_and_observed_elsewhere() {
+        let rules = rules(&[(Rule::CredentialsReads, Mode::Enforce)]);
+        let with = |hook, reads| shown(&Means { hook, reads, ..Means::default() }, &rules);
+        insta::assert_snapshot!(with(Hook::Node, Reads::Denied), @"credentials.reads enforced process: Node hook and /proc: native add-ons that read the environment are not seen");
+        insta::assert_snapshot!(with(Hook::Node, Reads::Recorded), @"credentials.reads observed process: Node hook and /proc: native add-ons that read the environment are not seen");
+        insta::assert_snapshot!(with(Hook::default(), Reads::Recorded), @"credentials.reads observed process: no language hook tells the SDKs from other code: reads by getenv(3) are recorded, not denied");
     }
 
     #[test]

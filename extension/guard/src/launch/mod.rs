@@ -30,7 +30,7 @@ use crate::kernel::witness::Witness;
 use crate::notice;
 use crate::sys::Errno;
 use agent::{Agent, AgentError, Door, Hello};
-use coverage::Means;
+use coverage::{Means, Reads};
 use features::Features;
 use pages::{Inherited, State};
 use policy::Loaded;
@@ -179,6 +179,12 @@ impl Plan {
         started.ok()
     }
 
+    /// Without a hook nothing is denied, whatever the policy says.
+    fn reads(&self) -> Reads {
+        let denied = self.policy.hooks.deny_reads() && !matches!(self.hook, Hook::None(_));
+        if denied { Reads::Denied } else { Reads::Recorded }
+    }
+
     fn means(&self, kernel: u32) -> Means<'_> {
         Means {
             kernel,
@@ -186,6 +192,7 @@ impl Plan {
             no_preload: &self.no_preload,
             child_filter: !self.child_filter.is_empty(),
             hook: self.hook,
+            reads: self.reads(),
         }
     }
 
@@ -273,6 +280,8 @@ impl Plan {
         handoff.concurrent = self.settings.concurrent;
         handoff.runtime_api = self.platforms_api(agent);
         handoff.proxies = self.proxies(agent);
+        // Without a way to the agent the hooks of these languages do nothing.
+        handoff.reads_hook = self.hook.reads_environment();
         handoff.child_filter = &self.child_filter;
         handoff.function = self.settings.function.as_bytes();
         handoff.policy_hash = self.policy.digest.as_bytes();

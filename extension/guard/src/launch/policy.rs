@@ -41,8 +41,16 @@ pub struct Hooks {
     pub node: bool,
     /// `hooks.java`.
     pub java: bool,
-    /// What `[code]` asks of them: `evaluate=report,native=deny`; empty for nothing.
+    /// What the policy asks of them: `evaluate=report,native=deny,reads=deny`; empty for nothing.
     pub words: String,
+}
+
+impl Hooks {
+    /// Whether they deny reads of credentials.
+    #[must_use]
+    pub fn deny_reads(&self) -> bool {
+        self.words.split(',').any(|word| word == "reads=deny")
+    }
 }
 
 impl Loaded {

@@ -8,6 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
+use ringfence_records::handoff::hooks;
 use ringfence_records::hook::{self, Entry};
 
 use super::agent::{Agent, abstract_address};
@@ -21,7 +22,7 @@ use crate::sys::{Errno, socket};
 /// Number of a connected, non-blocking datagram socket to the agent, for languages that cannot make one.
 const REPORT_DESCRIPTOR: &str = "RINGFENCE_REPORT_FD";
 
-/// Tells the hooks what `[code]` of the policy asks of them.
+/// Tells the hooks what the policy asks of them.
 const CODE: &str = "RINGFENCE_CODE";
 
 /// Which hook is loaded.
@@ -67,6 +68,16 @@ impl Hook {
             (_, false, _) => Self::None(left_out),
             (_, _, false) => Self::None("the layer has no hook for this runtime"),
             _ => hook,
+        }
+    }
+
+    /// For the preload library: how the language reads its environment.
+    #[must_use]
+    pub const fn reads_environment(self) -> u8 {
+        match self {
+            Self::Python | Self::Java => hooks::COPIES,
+            Self::Node => hooks::NODE,
+            Self::None(_) => hooks::NONE,
         }
     }
 
@@ -195,7 +206,7 @@ mod tests {
         settings.layer = layer.path().to_owned();
         let chosen = |settings: &Settings, runtime: &str, python: bool| {
             let runtime = Runtime { path: runtime.into(), ..Runtime::default() };
-            Hook::choose(settings, &runtime, &Hooks { python, node: true, java: true, words: String::new() })
+            Hook::choose(settings, &runtime, &Hooks { python, node: true, java: true, ..Hooks::default() })
                 .line()
         };
         let python = "/var/lang/bin/python3.13";

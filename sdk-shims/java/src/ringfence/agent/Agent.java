@@ -2,6 +2,7 @@ package ringfence.agent;
 
 import java.io.IOException;
 import java.lang.instrument.Instrumentation;
+import java.lang.reflect.Field;
 import java.util.Map;
 import java.util.Set;
 import java.util.zip.ZipFile;
@@ -9,6 +10,7 @@ import jdk.internal.access.JavaLangAccess;
 import jdk.internal.access.SharedSecrets;
 import jdk.internal.misc.Unsafe;
 import ringfence.hook.Start;
+import ringfence.hook.Variables;
 
 /**
  * Where the JVM enters before the function's code: {@code -javaagent:/opt/ringfence/java/ringfence.jar}.
@@ -23,7 +25,7 @@ public final class Agent {
    */
   private static final String[] CLASSES = {
     "Denied", "hook/Channel$Self", "hook/Channel", "hook/Classes", "hook/Events", "hook/Library$Native", "hook/Library",
-    "hook/Limits$OfFile", "hook/Limits", "hook/Message", "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start",
+    "hook/Limits$OfFile", "hook/Limits", "hook/Message", "hook/Place", "hook/Prefix$Call", "hook/Prefix", "hook/Reads", "hook/Start", "hook/Variables",
     "hook/Watches$Watched", "hook/Watches", "hook/Words"
   };
   /** What it gets besides where the policy has [code]. */
@@ -40,7 +42,11 @@ public final class Agent {
     try {
       export(instrumentation);
       Boot.define();
-      Start.install(instrumentation, Integer.parseInt(descriptor));
+      // Copied before reads are watched.
+      Map<String, String> instead = Variables.instead(System.getenv());
+      if (Start.install(instrumentation, Integer.parseInt(descriptor)) && instead != null) {
+        Boot.hide(instead);
+      }
     } catch (Throwable fault) {
       // The function starts without the hook; the lower planes hold all the same.
     }
@@ -61,7 +67,7 @@ public final class Agent {
       // A look into the jar by the class loader would go by a URL, and take as long as all the rest.
       try (ZipFile jar = new ZipFile(Agent.class.getProtectionDomain().getCodeSource().getLocation().getPath())) {
         last = define(unsafe, jar, CLASSES);
-        if (System.getenv("RINGFENCE_CODE") != null) {
+        if (isOfCode(System.getenv("RINGFENCE_CODE"))) {
           define(unsafe, jar, OF_CODE);
         }
       }
@@ -71,6 +77,24 @@ public final class Agent {
       java.addOpens(Object.class.getModule(), "java.io", last.getModule());
       // And they raise a signal of a number of their choice.
       java.addOpens(Object.class.getModule(), "jdk.internal.misc", last.getModule());
+    }
+
+    /** Puts the environment of the hook in the place of the JDK's, where the policy denies reads of credentials. The field is
+     * final, and nothing that was compiled has read it yet. */
+    static void hide(Map<String, String> instead) throws ReflectiveOperationException {
+      Field field = Class.forName("java.lang.ProcessEnvironment", true, null).getDeclaredField("theUnmodifiableEnvironment");
+      Unsafe unsafe = Unsafe.getUnsafe();
+      unsafe.putReferenceVolatile(unsafe.staticFieldBase(field), unsafe.staticFieldOffset(field), instead);
+    }
+
+    /** As the hook's Words says it, which this class must not load twice. */
+    private static boolean isOfCode(String words) {
+      for (String pair : words == null ? new String[0] : words.split(",")) {
+        if (!pair.startsWith("reads")) {
+          return true;
+        }
+      }
+      return false;
     }
 
     private static Class<?> define(Unsafe unsafe, ZipFile jar, String[] names) throws IOException {

@@ -52,7 +52,11 @@ public final class Events {
       for (int index = 0; index < command.length && index < Message.MAX_ARGUMENTS; index++) {
         message.text(Message.ARGUMENT, command[index]);
       }
-      end(message, Place.here(), level, Limits.CHILDREN);
+      Place place = Place.here();
+      if (level == 0 && !place.asker.isEmpty()) {
+        message.text(Message.DETAIL, "asked for by the package " + place.asker);
+      }
+      end(message, place, level, Limits.CHILDREN);
     } catch (Throwable fault) {
       quiet(fault);
     }
@@ -175,21 +179,36 @@ public final class Events {
     }
   }
 
-  /** A variable of the environment was read. */
-  public static void variable(Object name) {
+  /** A variable is read of an environment; gives the name to go on with, which stands for none where that is denied. */
+  public static Object variable(Object name) {
     try {
-      if (name instanceof String && Reads.isCredential((String) name)) {
-        Reads.one((String) name);
+      if (name instanceof String && Reads.isWatched((String) name) && !Reads.gives((String) name)) {
+        return "";
       }
     } catch (Throwable fault) {
       quiet(fault);
     }
+    return name;
   }
 
-  /** All variables of the environment are read. */
-  public static void variables() {
+  /** Whether a variable is there is asked. */
+  public static Object presence(Object name) {
     try {
-      Reads.all();
+      if (name instanceof String && Reads.isWatched((String) name) && !Reads.givesQuietly()) {
+        return "";
+      }
+    } catch (Throwable fault) {
+      quiet(fault);
+    }
+    return name;
+  }
+
+  /** All variables of an environment are read. */
+  public static void variables(Object environment) {
+    try {
+      if (!Reads.givesAll()) {
+        Reads.takeFrom((Map<?, ?>) environment);
+      }
     } catch (Throwable fault) {
       quiet(fault);
     }

@@ -18,6 +18,10 @@ final class Place {
   private static final String[] SDKS = {
     "software.amazon.awssdk.", "com.amazonaws.", "software.amazon.lambda.powertools."
   };
+  /** Packages that wrap what others do: a line of theirs is not the one that acted. */
+  private static final String[] WRAPPERS = {
+    "io.opentelemetry.", "datadog.", "com.newrelic.", "co.elastic.apm.", "io.sentry.", "com.amazonaws.xray.", "net.bytebuddy."
+  };
   /** How the names of the function's own classes begin; empty for a handler without package. */
   private static final String OWN = ownPackage(System.getenv("_HANDLER"));
 
@@ -30,7 +34,11 @@ final class Place {
   /** Whether the function's own code is on the stack. */
   final boolean own;
 
-  private Place(String code, List<String> frames, boolean own) {
+  /** The package that acts, where the nearest code is not the function's own; else empty. */
+  final String asker;
+
+  private Place(String code, List<String> frames, boolean own, String asker) {
+    this.asker = asker;
     this.code = code;
     this.frames = frames;
     this.own = own;
@@ -42,7 +50,9 @@ final class Place {
   }
 
   static Place of(StackTraceElement[] stack) {
-    String fallback = "";
+    String outermost = "";
+    String wrapper = "";
+    String asker = null;
     List<String> frames = new ArrayList<>(MAX_FRAMES);
     for (StackTraceElement element : stack) {
       String type = element.getClassName();
@@ -53,16 +63,22 @@ final class Place {
         break;
       }
       if (isOwn(type)) {
+        asker = asker == null ? "" : asker;
         if (frames.size() < MAX_FRAMES) {
           frames.add(line(element) + " " + type + "." + element.getMethodName());
         }
-      } else if (fallback.isEmpty()) {
-        fallback = line(element);
+      } else {
+        asker = asker == null ? packageOf(element) : asker;
+        if (begins(type, WRAPPERS)) {
+          wrapper = line(element);
+        } else {
+          outermost = line(element);
+        }
       }
     }
     boolean own = !frames.isEmpty();
-    String code = own ? frames.get(0).substring(0, frames.get(0).indexOf(' ')) : fallback;
-    return new Place(code, frames, own);
+    String code = own ? frames.get(0).substring(0, frames.get(0).indexOf(' ')) : outermost.isEmpty() ? wrapper : outermost;
+    return new Place(code, frames, own, asker == null ? "" : asker);
   }
 
   /** The nearest code that is not the JDK's; null where there is none. */
@@ -89,7 +105,8 @@ final class Place {
   }
 
   static boolean isSdk(StackTraceElement element) {
-    return begins(element.getClassName(), SDKS) || begins(element.getClassName(), RUNTIME);
+    String type = element.getClassName();
+    return begins(type, RUNTIME) || (begins(type, SDKS) && !isOwn(type));
   }
 
   static String line(StackTraceElement element) {
@@ -101,7 +118,18 @@ final class Place {
     return element.getModuleName() != null || begins(element.getClassName(), STANDARD);
   }
 
-  private static boolean isOwn(String type) {
+  /** {@code com.acme.vault} of a class in it or below. */
+  static String packageOf(StackTraceElement element) {
+    String type = element.getClassName();
+    int end = 0;
+    for (int part = 0; part < 3; part++) {
+      int dot = type.indexOf('.', end + 1);
+      end = dot < 0 ? end : dot;
+    }
+    return end == 0 ? type : type.substring(0, end);
+  }
+
+  static boolean isOwn(String type) {
     return OWN.isEmpty() ? type.indexOf('.') < 0 : type.startsWith(OWN);
   }
 
@@ -114,9 +142,12 @@ final class Place {
     return false;
   }
 
-  /** {@code com.acme.} of {@code com.acme.orders.Handler::handleRequest}. */
+  /** {@code com.acme.} of {@code com.acme.orders.Handler::handleRequest}; the whole package where an SDK begins alike. */
   static String ownPackage(String handler) {
     String type = handler == null ? "" : handler.split("::", 2)[0];
+    if (begins(type, SDKS)) {
+      return type.substring(0, type.lastIndexOf('.') + 1);
+    }
     int first = type.indexOf('.');
     int second = type.indexOf('.', first + 1);
     return type.substring(0, (second < 0 ? first : second) + 1);

@@ -20,7 +20,7 @@ public final class Prefix {
     final String type;
     final String event;
     final String eventDescriptor;
-    /** The local variables that are passed: {@code "a0 i3"}. */
+    /** The local variables that are passed, {@code "a0 i3"}, and the one that takes what comes back: {@code "a1 =a1"}. */
     final String given;
 
     public Call(String method, String descriptor, String type, String event, String eventDescriptor, String given) {
@@ -38,6 +38,7 @@ public final class Prefix {
   private static final int METHOD = 10;
   private static final int NAME_AND_TYPE = 12;
   private static final int ALOAD = 0x19;
+  private static final int ASTORE = 0x3a;
   private static final int ILOAD = 0x15;
   private static final int INVOKESTATIC = 0xb8;
   /** Entries that one call adds to the constant pool. */
@@ -210,12 +211,21 @@ public final class Prefix {
 
   private void prefix(String[] given, int reference, int added) {
     int begun = used;
+    String taken = null;
     for (String one : given) {
+      if (one.charAt(0) == '=') {
+        taken = one;
+        continue;
+      }
       put1(one.charAt(0) == 'a' ? ALOAD : ILOAD);
       put1(one.charAt(1) - '0');
     }
     put1(INVOKESTATIC);
     put2(reference);
+    if (taken != null) {
+      put1(ASTORE);
+      put1(taken.charAt(2) - '0');
+    }
     while (used < begun + added) {
       put1(0);
     }

@@ -17,10 +17,10 @@ public final class Start {
 
   private Start() {}
 
-  /** Installs everything, or as much as this JDK has. */
-  public static void install(Instrumentation instrumentation, int descriptor) throws Exception {
+  /** Installs everything, or as much as this JDK has; true where there is a way to the agent. */
+  public static boolean install(Instrumentation instrumentation, int descriptor) throws Exception {
     if (!Channel.open(descriptor)) {
-      return;
+      return false;
     }
     // Read before reads of the environment are watched.
     boolean code = Words.any();
@@ -38,6 +38,7 @@ public final class Start {
       CodeStart.install(instrumentation);
     }
     sayWhatServes();
+    return true;
   }
 
   /** Tells the agent what is in place: it claims only that. */

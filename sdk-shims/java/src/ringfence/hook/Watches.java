@@ -67,9 +67,10 @@ final class Watches {
               call("renameTo", "(Ljava/io/File;)Z", "written", "(Ljava/io/File;Ljava/io/File;)V", "a0 a1")),
           new Watched(
               "java/lang/ProcessEnvironment$StringEnvironment",
-              call("get", "(Ljava/lang/Object;)Ljava/lang/String;", "variable", "(Ljava/lang/Object;)V", "a1"),
-              call("entrySet", "()", "variables", "()V", ""),
-              call("values", "()", "variables", "()V", "")),
+              call("get", "(Ljava/lang/Object;)Ljava/lang/String;", "variable", "(Ljava/lang/Object;)Ljava/lang/Object;", "a1 =a1"),
+              call("containsKey", "(Ljava/lang/Object;)", "presence", "(Ljava/lang/Object;)Ljava/lang/Object;", "a1 =a1"),
+              call("entrySet", "()", "variables", "(Ljava/lang/Object;)V", "a0"),
+              call("values", "()", "variables", "(Ljava/lang/Object;)V", "a0")),
           new Watched("java/lang/Runtime", call("load0", "(Ljava/lang/Class;Ljava/lang/String;)", "loaded", TEXT, "a2")),
           new Watched(
               "java/io/ObjectInputStream",

@@ -1,7 +1,9 @@
 package ringfence.hook;
 
+import java.util.List;
+
 /**
- * Reads what the launcher passes on of the policy: {@code evaluate=report,deserialize=deny}.
+ * Reads what the launcher passes on of the policy: {@code evaluate=report,deserialize=deny,reads=deny}.
  *
  * <p>It knows the form, not the meaning. {@link Events} and {@link CodeStart} ask once, at the start.
  */
@@ -12,7 +14,26 @@ public final class Words {
 
   /** Whether the policy asks for anything in [code]. */
   public static boolean any() {
-    return ALL != null;
+    return isOfCode(ALL);
+  }
+
+  private static boolean isOfCode(String words) {
+    for (String pair : words == null ? new String[0] : words.split(",")) {
+      if (!pair.startsWith("reads")) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** The entries of a list, {@code key=a|b}. */
+  static List<String> list(String key) {
+    for (String pair : ALL == null ? new String[0] : ALL.split(",")) {
+      if (pair.startsWith(key + "=")) {
+        return List.of(pair.substring(key.length() + 1).split("\\|"));
+      }
+    }
+    return List.of();
   }
 
   /** 0 where the key is not there or says something else, 1 report, 2 deny. */

@@ -56,10 +56,23 @@ public final class Attempts {
     ALL.put("variable", () -> System.getenv("AWS_SECRET_ACCESS_KEY").length());
     ALL.put("map", () -> System.getenv().get("AWS_SESSION_TOKEN").length());
     ALL.put("whole", () -> new HashMap<>(System.getenv()).size());
+    ALL.put("value", () -> show(System.getenv("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("valueOfMap", () -> show(System.getenv().get("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("copied", () -> show(new HashMap<>(System.getenv()).get("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("values", () -> show(System.getenv().values().contains("the-secret")));
+    ALL.put("text", () -> show(System.getenv().toString().contains("the-secret")));
+    ALL.put("presence", () -> show(System.getenv().containsKey("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("ofChild", () -> show(new ProcessBuilder().environment().get("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("copiedOfChild", () -> show(new HashMap<>(new ProcessBuilder().environment()).get("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("reference", () -> show(java.util.concurrent.CompletableFuture.supplyAsync(System::getenv).get().get("AWS_SECRET_ACCESS_KEY")));
+    ALL.put("mapped", () -> show(java.util.Optional.of("AWS_SECRET_ACCESS_KEY").map(System::getenv).orElse(null)));
+    ALL.put("token", () -> show(System.getenv("AWS_SESSION_TOKEN")));
+    ALL.put("ofSdk", () -> show(software.amazon.awssdk.Provider.resolve()));
+    ALL.put("inherited", () -> show(count(new ProcessBuilder("/usr/bin/env"))));
     ALL.put("names", () -> System.getenv().keySet().contains("AWS_SECRET_ACCESS_KEY"));
     ALL.put("other", () -> System.getenv("PATH").length());
     ALL.put("sdk", () -> software.amazon.awssdk.Provider.resolve());
-    ALL.put("values", () -> restore(new ArrayList<>(List.of(1, "a"))));
+    ALL.put("restoredValues", () -> restore(new ArrayList<>(List.of(1, "a"))));
     ALL.put("gadget", () -> restore(new PriorityQueue<>(List.of(1))));
   }
 
@@ -74,6 +87,15 @@ public final class Attempts {
         System.out.println(name + " " + fault.getClass().getName());
       }
     }
+  }
+
+  private static Object show(Object value) {
+    System.out.println(value);
+    return value;
+  }
+
+  private static long count(ProcessBuilder builder) throws Exception {
+    return new String(builder.start().getInputStream().readAllBytes()).lines().filter(line -> line.endsWith("=the-secret")).count();
   }
 
   private static Object send(DatagramSocket socket) throws Exception {
