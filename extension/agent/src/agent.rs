@@ -6,9 +6,9 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use ringfence_policy::{Decision, Phase, Rule, Verdict};
+use ringfence_policy::{Decision, Rule, Verdict};
 use ringfence_records::message::{ActionKind, Kind, Report};
 use ringfence_records::record::subject;
 use ringfence_records::time::Timestamp;
@@ -20,32 +20,31 @@ use crate::correlate::Hints;
 use crate::detect::{Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
 use crate::hook::HookWord;
-use crate::invocation::{Current, trace_id};
+use crate::invocation::Current;
 use crate::ledger::Ledger;
 use crate::page::StatePage;
 use crate::policy::Rules;
+use crate::poller::{Asking, EndKnown, Poller};
 use crate::proc::Process;
 use crate::reports::{self, Reports};
 use crate::resolver;
 use crate::settings::Settings;
 use crate::survivors::{Ours, Survivors};
-use crate::telemetry::{Event, Listener};
+use crate::telemetry::Listener;
 
 /// Most `degraded` records in the agent's life, of its own and from inside the function each.
 const DEGRADED_TELLINGS: u32 = 64;
 
-/// Longest request id in bytes that is kept; Lambda's have 36.
-const MAX_REQUEST: usize = 64;
 /// Later than any moment.
-const NEVER: Timestamp = Timestamp(u64::MAX);
+pub(crate) const NEVER: Timestamp = Timestamp(u64::MAX);
 
 /// Why an invocation is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Over {
     /// The runtime asks for the next event.
     Runtime,
-    /// The platform says so.
-    Telemetry,
+    /// The platform says so: when it was, where it tells.
+    Telemetry(Option<SystemTime>),
 }
 
 /// What is known of the guard and the runtime.
@@ -53,8 +52,6 @@ pub(crate) enum Over {
 pub(crate) struct Guarded {
     pub(crate) hello: Option<Hello>,
     connection: Option<Rc<Connection>>,
-    /// The preload library runs in the runtime: it will tell when an invocation is over.
-    pub(crate) preloaded: bool,
     /// What the language hook has said in the runtime's process.
     pub(crate) hook: Option<HookWord>,
 }
@@ -100,9 +97,17 @@ pub(crate) struct Agent {
     /// Whether the runtime itself has said that the current invocation is over.
     pub(crate) said: Cell<bool>,
     /// The request that the runtime has answered before the agent heard of it.
-    early: RefCell<Vec<u8>>,
-    /// The request whose end the platform has told before the agent heard of it, or a past one's.
-    done_early: RefCell<String>,
+    pub(crate) early: RefCell<Vec<u8>>,
+    /// The request whose end the platform has told before the agent heard of it, or a past one's, and when it was.
+    pub(crate) done_early: RefCell<Option<(String, Option<SystemTime>)>>,
+    /// What is known of the process that asks for events.
+    pub(crate) asking: RefCell<Asking>,
+    /// The invocation before, where its end was not told before the current one began.
+    pub(crate) previous: RefCell<Option<Current>>,
+    /// Until when the platform lets the invocation run, in milliseconds; 0 where it does not tell.
+    pub(crate) deadline: Cell<u64>,
+    /// Whether the time for the end of an invocation was told to be too short.
+    pub(crate) told_short: Cell<bool>,
     /// When the runtime last asked for an event: what it does after that belongs to the next invocation.
     pub(crate) quiet_since: Cell<Timestamp>,
     /// Whether an invocation is being settled: that takes messages in, and one of them may ask for it again.
@@ -121,6 +126,8 @@ pub(crate) struct Agent {
     pub(crate) told_unreadable: Cell<bool>,
     /// Whether the account of the start has been given.
     pub(crate) accounted: Cell<bool>,
+    /// Whether a look-up has reached the guarded resolver.
+    pub(crate) was_asked_for_names: Cell<bool>,
     hints: RefCell<Hints>,
     servers: OnceCell<Vec<SocketAddr>>,
 }
@@ -153,6 +160,10 @@ impl Agent {
             said: Cell::new(false),
             early: RefCell::default(),
             done_early: RefCell::default(),
+            asking: RefCell::default(),
+            previous: RefCell::default(),
+            deadline: Cell::new(0),
+            told_short: Cell::new(false),
             quiet_since: Cell::new(NEVER),
             settling: Cell::new(false),
             news: Notify::new(),
@@ -162,6 +173,7 @@ impl Agent {
             deliveries: Cell::default(),
             told_unreadable: Cell::new(false),
             accounted: Cell::new(false),
+            was_asked_for_names: Cell::new(false),
             hints: RefCell::default(),
             servers: OnceCell::new(),
         }
@@ -242,7 +254,12 @@ impl Agent {
     }
 
     pub(crate) fn record(&self, report: &Report<'_>) {
-        let first = self.emitter.borrow_mut().violation(report, &self.current.borrow());
+        self.record_of(report, &self.current.borrow());
+    }
+
+    /// Writes a violation of this invocation.
+    pub(crate) fn record_of(&self, report: &Report<'_>, current: &Current) {
+        let first = self.emitter.borrow_mut().violation(report, current);
         if first {
             self.waiting.notify_one();
         }
@@ -321,8 +338,11 @@ impl Agent {
                 "guard and agent do not have the same policy; names are not tied to addresses",
             );
         }
+        let is_refused = hello.refused.is_some();
         self.guarded.borrow_mut().hello = Some(hello);
-        self.give_account_when_complete();
+        if is_refused {
+            self.give_account();
+        }
     }
 
     /// The guard's connection is closed: at exec in the process plane, at its death in the kernel plane.
@@ -333,127 +353,20 @@ impl Agent {
         }
     }
 
-    /// The runtime's own executable runs, with the preload library in it.
-    pub(crate) fn runtime_up(&self, pid: u32) {
-        if !self.is_runtime(pid) && !self.managed.get() {
-            return self.impersonation(pid, "a process that is not the runtime said that it is");
-        }
-        // Another start of its executable: the hook of the one before says nothing of this one.
-        self.guarded.borrow_mut().hook = None;
-        self.guarded.borrow_mut().preloaded = true;
-        self.current.borrow_mut().launched = true;
-        self.publish();
-    }
-
-    /// Whether the function's init lasts, as far as is known.
-    pub(crate) fn is_in_init(&self) -> bool {
-        self.current.borrow().phase == Phase::Init && self.quiet_since.get() == NEVER
-    }
-
-    /// A language hook is in. Children of the runtime's language say so too: that is no matter. Once init is over, code of
-    /// the function could say it.
-    pub(crate) fn hook_up(&self, pid: u32, report: &Report<'_>) {
-        if !self.is_runtime(pid) || !self.is_in_init() {
-            return;
-        }
-        self.guarded.borrow_mut().hook = Some(HookWord::of(report));
-        self.give_account_when_complete();
-    }
-
-    /// The runtime asks for the next event, and `answered` is the request that it answered last: that one is over.
-    pub(crate) fn runtime_asks_for_more(&self, pid: u32, answered: &[u8]) {
+    /// How the end of an invocation comes to be known.
+    pub(crate) fn end_known(&self) -> EndKnown {
         if self.managed.get() {
-            // Many workers ask, and nothing ends.
-            return;
+            return EndKnown::Never;
         }
-        if !self.is_runtime(pid) {
-            return self
-                .impersonation(pid, "a process that is not the runtime said that the invocation is over");
-        }
-        self.guarded.borrow_mut().preloaded = true;
-        let phase = self.current.borrow().phase;
-        match phase {
-            Phase::Init if self.quiet_since.get() == NEVER => self.init_is_over(),
-            // A runtime whose answers were not seen names none.
-            Phase::Invoke if answered.is_empty() || answered == self.current.borrow().request.as_bytes() => {
-                self.said.set(true);
-                self.end(Over::Runtime);
-            }
-            Phase::Between
-                if !answered.is_empty() && answered == self.current.borrow().request.as_bytes() =>
-            {
-                // It said so before, and goes on all the same: what it did since is settled too. Where it was the
-                // platform that said so, all is settled, and what is there now may be the next invocation's.
-                if self.said.replace(true) {
-                    self.settle();
-                }
-            }
-            // Answered before the agent has heard that it began, or asked again: the next invocation's id tells.
-            _ => self.early.replace(answered.to_vec()).clear(),
-        }
+        EndKnown::by(self.asking.borrow().poller, matches!(self.telemetry.get(), Some(Ok(_))))
     }
 
-    /// Forgets the end of the last invocation. The one that begins now may be over already.
-    pub(crate) fn reset_end(&self) {
-        let early = std::mem::take(&mut *self.early.borrow_mut());
-        let done = std::mem::take(&mut *self.done_early.borrow_mut());
-        let request = &self.current.borrow().request;
-        let said = !early.is_empty() && early == request.as_bytes();
-        let done = !done.is_empty() && done == *request;
-        self.said.set(said);
-        self.over.set(if said { Some(Over::Runtime) } else { done.then_some(Over::Telemetry) });
-    }
-
-    fn is_runtime(&self, pid: u32) -> bool {
-        self.guarded.borrow().hello.as_ref().is_some_and(|hello| hello.runtime_pid == pid && pid != 0)
-    }
-
-    /// What runs and lies about now may stay.
-    pub(crate) fn init_is_over(&self) {
-        self.forget_hints();
-        self.quiet_since.set(clock::now());
-        if let Some(ledger) = self.ledger.borrow_mut().as_mut() {
-            ledger.forget();
-        }
-        self.survivors.borrow_mut().know_all();
-        self.begin_detection();
-        self.give_account_when_complete();
-    }
-
-    fn end(&self, over: Over) {
-        if self.over.replace(Some(over)).is_none() {
-            self.quiet_since.set(clock::now());
-        }
-        self.news.notify_waiters();
-    }
-
-    /// Takes a batch of telemetry.
-    pub(crate) fn telemetry_events(&self, events: &[Event]) {
-        for event in events {
-            match &*event.kind {
-                "platform.start" => self.telemetry_start(event),
-                "platform.runtimeDone" => self.telemetry_done(&event.record.request),
-                _ => {}
-            }
-        }
-    }
-
-    /// The word on a request that the agent has not heard of yet is kept: nobody says it again.
-    fn telemetry_done(&self, request: &str) {
-        if request == self.current.borrow().request {
-            self.end(Over::Telemetry);
-        } else if request.len() <= MAX_REQUEST {
-            request.clone_into(&mut self.done_early.borrow_mut());
-        }
-    }
-
-    fn telemetry_start(&self, event: &Event) {
-        if self.managed.get() {
-            add(&self.totals.invocations, 1);
-        }
-        let mut current = self.current.borrow_mut();
-        if current.request == event.record.request && current.trace.is_empty() {
-            trace_id(&event.record.trace).clone_into(&mut current.trace);
+    /// Whether the function's look-ups come to the guarded resolver, so that its addresses have names.
+    pub(crate) fn names_are_tied(&self) -> bool {
+        match self.asking.borrow().poller {
+            Poller::Runtime | Poller::Child => true,
+            Poller::Unseen => false,
+            Poller::Unknown | Poller::Elsewhere => self.was_asked_for_names.get(),
         }
     }
 
@@ -464,6 +377,7 @@ impl Agent {
 
     /// What the policy says about a name.
     pub(crate) fn judge_name(&self, name: &[u8]) -> (Verdict, Vec<u16>) {
+        self.was_asked_for_names.set(true);
         let phase = self.current.borrow().phase;
         let Some(rules) = self.rules.get() else {
             return (Verdict { decision: Decision::Allow, rule: Rule::None }, Vec::new());

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use ringfence_policy::{Decision, Mode, Plane, Rule, Transport, Verdict};
 use ringfence_records::message::{ActionKind, Outcome, Report};
 
+pub(crate) use connections::holds_connection;
 pub(crate) use gates::Deliveries;
 pub(crate) use judge::Judge;
 
@@ -33,6 +34,7 @@ use crate::proc::{self, Process};
 use crate::survivors::Ours;
 use census::Census;
 use gates::Gates;
+use sockets::Socket;
 
 /// The process that holds the other end of a connection or of a datagram that came to the agent. Reads all sockets and looks
 /// at descriptors of all processes, so callers limit how often.
@@ -155,6 +157,8 @@ pub(crate) struct Detector {
     judged: HashMap<u64, Transport>,
     /// The ends of the connections that were there at the last look.
     ends: HashSet<(SocketAddr, SocketAddr)>,
+    /// The ends of those that were there before the runtime was.
+    former: HashSet<(SocketAddr, SocketAddr)>,
     /// Whether connections were looked at before.
     has_seen_streams: bool,
     /// Whether another user's sockets lead out of this machine: then nobody knows whose a closed one was.
@@ -181,10 +185,19 @@ impl Detector {
             of_init: HashSet::new(),
             judged: HashMap::new(),
             ends: HashSet::new(),
+            former: HashSet::new(),
             has_seen_streams: false,
             is_shared: false,
             gone_ahead: HashSet::new(),
             has_unreadable: false,
+        }
+    }
+
+    /// The agent has started, and the runtime has not: connections that the kernel still remembers were made by an earlier
+    /// generation of this environment, and nobody can tell any more what names their addresses had.
+    pub(crate) fn forget_former(&mut self) {
+        if gates::has_closed(&self.proc) {
+            self.former = sockets::read(&self.proc, true, false).iter().map(Socket::ends).collect();
         }
     }
 

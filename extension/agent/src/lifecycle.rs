@@ -6,24 +6,29 @@
 
 mod account;
 mod detection;
+mod words;
 
 use std::cell::Cell;
 use std::net::TcpStream;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ringfence_policy::{Phase, Residue};
 use ringfence_records::time::Timestamp;
+use std::os::fd::AsFd;
 use tokio::sync::Mutex;
 use tokio::time::{sleep, timeout};
 
 use crate::agent::{Agent, Over, add, is_alive};
+use crate::budget::{Budget, END_OF_INVOCATION};
 use crate::clock;
-use crate::invocation::trace_id;
-use crate::ledger::Ledger;
+use crate::invocation::{Current, trace_id};
+use crate::ledger::{Ledger, Upto};
 use crate::platform::{Event, Platform, PlatformError};
 use crate::policy::Rules;
+use crate::poller::{EndKnown, Poller};
 use crate::supervise::supervise;
+use crate::survivors::ticks_at;
 use crate::telemetry::Listener;
 
 /// How often a runtime that says nothing is looked after while it works.
@@ -36,6 +41,9 @@ const FIRST_LOOK: Duration = Duration::from_millis(10);
 const GRACE: Duration = Duration::from_millis(20);
 /// How much sooner than the agent the runtime may have heard of an invocation, where CPU time is short.
 const LEAD: Duration = Duration::from_secs(1);
+/// For what an earlier generation of the environment has left in /tmp, while the platform answers.
+const START: Duration = Duration::from_millis(100);
+const TOO_SHORT: &str = "the end of an invocation takes longer than 20 ms: what is left of its residue and survivors is settled at the next end; told once";
 /// How long a Managed Instance's start may take before the account is given without its guard.
 const MANAGED_START: Duration = Duration::from_secs(3);
 
@@ -121,17 +129,17 @@ async fn subscribe(agent: &Rc<Agent>, platform: &mut Platform) {
         Err(error) => Err(format!("no listener: {error}")),
     };
     let _ = agent.telemetry.set(outcome);
-    agent.give_account_when_complete();
 }
 
 /// Asks for events until SHUTDOWN.
 async fn events(agent: &Rc<Agent>, platform: &mut Platform) {
     let mut failures = 0_u32;
     loop {
-        match platform.next().await {
+        match next_event(agent, platform).await {
             Ok(Event::Invoke { request, trace, deadline }) => {
                 failures = 0;
                 agent.begin(&request, &trace);
+                agent.deadline.set(deadline);
                 agent.wait_for_the_end(deadline).await;
             }
             Ok(Event::Shutdown { reason }) => return agent.shut_down(&reason),
@@ -148,9 +156,35 @@ async fn events(agent: &Rc<Agent>, platform: &mut Platform) {
     }
 }
 
+/// Waits for the next event. Where nothing tells the end of an invocation, it is asked for while the invocation runs, and
+/// what gets past the planes is looked for meanwhile.
+async fn next_event(agent: &Rc<Agent>, platform: &mut Platform) -> Result<Event, PlatformError> {
+    let mut next = std::pin::pin!(platform.next());
+    let mut pause = FIRST_LOOK;
+    while agent.is_unheld() {
+        match timeout(pause, &mut next).await {
+            Ok(event) => return event,
+            Err(_) => {
+                agent.drain();
+                agent.detect();
+                pause = (pause * 2).min(LOOK_AFTER);
+            }
+        }
+    }
+    next.await
+}
+
 impl Agent {
+    /// Whether an invocation runs whose end nothing tells in time.
+    fn is_unheld(&self) -> bool {
+        self.current.borrow().phase == Phase::Invoke
+            && self.over.get().is_none()
+            && self.is_running(self.deadline.get())
+    }
+
     /// What can wait until the register request is sent.
     fn prepare(&self) {
+        self.detector.borrow_mut().forget_former();
         let rules = Rules::find(&self.settings);
         self.emitter.borrow_mut().identity.policy.clone_from(&rules.hash);
         if let Some((refuse, message)) = &rules.failure {
@@ -166,23 +200,29 @@ impl Agent {
     }
 
     fn open_ledger(&self) {
-        match Ledger::open(&self.settings.tmp) {
-            Ok(ledger) => *self.ledger.borrow_mut() = Some(ledger),
+        let budget = Budget::new(START);
+        match Ledger::open(&self.settings.tmp, &budget) {
+            Ok(mut ledger) => {
+                ledger.mark_by(self.page.as_fd());
+                *self.ledger.borrow_mut() = Some(ledger);
+            }
             Err(error) => self.degraded("ledger", &format!("/tmp cannot be watched: {error}")),
         }
         // An earlier generation of this environment may have left something: the platform does not clear /tmp.
-        self.settle_residue(true);
+        let settle = Settle { upto: None, enforce: true, budget: &budget };
+        self.settle_residue(settle, &self.current.borrow());
+        self.tell_if_short(&budget);
     }
 
     /// An invocation begins.
     fn begin(&self, request: &str, trace: &str) {
         // What was sent before belongs to what was before.
         self.drain();
-        match self.current.borrow().phase {
-            Phase::Init if !self.guarded.borrow().preloaded => self.init_is_over(),
-            // The end of the last one was not known when it came: this one may be at work already.
-            Phase::Invoke => self.settle_as(self.knows_the_end()),
-            _ => {}
+        self.end_init_untold();
+        if self.current.borrow().phase == Phase::Invoke {
+            // Its end was not told when it came: this one may be at work already.
+            self.detect();
+            *self.previous.borrow_mut() = Some(self.current.borrow().clone());
         }
         self.current.borrow_mut().begin(request, trace_id(trace));
         self.publish();
@@ -192,12 +232,16 @@ impl Agent {
         let since = self.quiet_since.get().max(lead);
         self.emitter.borrow_mut().begun(since, &self.current.borrow());
         add(&self.totals.invocations, 1);
-        self.give_account();
+        if let Some(Over::Telemetry(time)) = self.over.get() {
+            let current = self.current.borrow().clone();
+            self.settle_afterwards(time, &current);
+        }
     }
 
-    /// Waits until the invocation is over, as far as anybody tells, and does what belongs there.
+    /// Waits until the invocation is over where the runtime tells that, and does what belongs there. Where nothing tells,
+    /// the platform would only wait for us.
     async fn wait_for_the_end(&self, deadline: u64) {
-        if !self.knows_the_end() {
+        if !self.asking.borrow().poller.tells() {
             return;
         }
         let mut pause = FIRST_LOOK;
@@ -218,7 +262,7 @@ impl Agent {
     /// The platform says that an invocation is over when it is answered; the runtime does when it asks for the next, which
     /// comes right after. What it does in between belongs to the invocation.
     async fn wait_for_the_runtimes_word(&self) {
-        if self.over.get() != Some(Over::Telemetry) || !self.guarded.borrow().preloaded {
+        if !matches!(self.over.get(), Some(Over::Telemetry(_))) {
             return;
         }
         let word = async {
@@ -227,11 +271,6 @@ impl Agent {
             }
         };
         let _ = timeout(GRACE, word).await;
-    }
-
-    /// Whether somebody will tell when an invocation is over.
-    pub(crate) fn knows_the_end(&self) -> bool {
-        self.guarded.borrow().preloaded || matches!(self.telemetry.get(), Some(Ok(_)))
     }
 
     fn is_running(&self, deadline: u64) -> bool {
@@ -246,13 +285,20 @@ impl Agent {
         left.min(LOOK_AFTER)
     }
 
-    /// What belongs to the end of an invocation.
+    /// What belongs to the end of an invocation whose runtime has told it.
     pub(crate) fn settle(&self) {
-        self.settle_as(true);
+        let poller = self.asking.borrow().poller;
+        let answered = self.asking.borrow().answered_at(self.current.borrow().request.as_bytes());
+        match (poller, answered) {
+            (Poller::Child, Some(time)) => self.settle_upto(Some(Upto::Mark(time))),
+            // The answer was not seen: what is there may be the next invocation's, and is settled with that one.
+            (Poller::Child, None) => self.settle_upto(None),
+            _ => self.settle_upto(Some(Upto::Now)),
+        }
     }
 
-    /// The same; where it does not `enforce`, survivors and residue are told only.
-    fn settle_as(&self, enforce: bool) {
+    /// The same; `None`: nothing that could be the next invocation's is touched.
+    fn settle_upto(&self, upto: Option<Upto>) {
         if self.settling.replace(true) {
             return;
         }
@@ -263,8 +309,16 @@ impl Agent {
         if !in_a_race {
             self.detect();
         }
-        self.settle_survivors(enforce);
-        self.settle_residue(enforce);
+        if let Some(upto) = upto {
+            let budget = Budget::new(END_OF_INVOCATION);
+            let settle = Settle { upto: Some(upto), enforce: true, budget: &budget };
+            // Where only the platform has told the end, what has answered may still be at work.
+            if self.said.get() || matches!(upto, Upto::Now) {
+                self.settle_survivors(settle, &self.current.borrow());
+            }
+            self.settle_residue(settle, &self.current.borrow());
+            self.tell_if_short(&budget);
+        }
         if in_a_race {
             self.detect();
         }
@@ -272,16 +326,68 @@ impl Agent {
         self.emitter.borrow_mut().flush();
     }
 
+    /// The platform has told that an invocation is over, and the next may be at work: what is surely older than that is
+    /// told, with the invocation that it belongs to.
+    fn settle_afterwards(&self, time: Option<SystemTime>, current: &Current) {
+        let Some(time) = time.filter(|_| self.end_known() == EndKnown::Afterwards) else { return };
+        self.detect();
+        let budget = Budget::new(END_OF_INVOCATION);
+        let settle = Settle { upto: Some(Upto::Time(time)), enforce: false, budget: &budget };
+        self.settle_survivors(settle, current);
+        self.settle_residue(settle, current);
+        self.tell_if_short(&budget);
+        self.emitter.borrow_mut().flush();
+    }
+
+    /// Says once that the time for the end of an invocation was too short.
+    fn tell_if_short(&self, budget: &Budget) {
+        if budget.was_short() && !self.told_short.replace(true) {
+            self.degraded("invocation", TOO_SHORT);
+        }
+    }
+
+    /// Nothing comes after: all that is there is the last invocation's.
+    fn settle_for_good(&self) {
+        match self.end_known() {
+            EndKnown::Exactly => self.settle_upto(Some(Upto::Now)),
+            EndKnown::Afterwards => {
+                let current = self.current.borrow().clone();
+                self.settle_afterwards(Some(SystemTime::now() + GRACE), &current);
+            }
+            EndKnown::Never => self.detect(),
+        }
+    }
+
     /// The environment ends. Everything here is quick: the platform gives 300 ms.
     fn shut_down(&self, reason: &str) {
         self.give_account();
         if self.current.borrow().phase == Phase::Invoke {
-            self.settle();
+            self.settle_for_good();
         }
         self.drain();
         self.current.borrow_mut().phase = Phase::Shutdown;
         self.publish();
         self.summarize(reason);
+    }
+}
+
+/// How much of what is there is settled, and how.
+#[derive(Clone, Copy)]
+pub(super) struct Settle<'a> {
+    /// `None`: what an earlier generation left.
+    pub(super) upto: Option<Upto>,
+    /// Whether it is wiped and killed, not only told.
+    pub(super) enforce: bool,
+    pub(super) budget: &'a Budget,
+}
+
+impl Settle<'_> {
+    /// The start time of processes that are not older, where not all are.
+    fn before(self) -> Option<u64> {
+        match self.upto {
+            Some(Upto::Mark(time) | Upto::Time(time)) => Some(ticks_at(time)),
+            _ => None,
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`early`], [`start`] | what has to be there first |
 //! | [`lifecycle`] | what happens when |
+//! | [`poller`], [`budget`] | which process asks for events, and how long the end of an invocation may take |
 //! | [`agent`] | where the parts meet |
 //! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
 //! | [`control`], [`reports`], [`correlate`] | what guard, preload library and shims say |
@@ -18,6 +19,7 @@
 //! | [`emit`], [`protection`] | what is written, and what is claimed |
 
 mod agent;
+mod budget;
 mod clock;
 mod control;
 mod correlate;
@@ -33,6 +35,7 @@ mod page;
 mod places;
 mod platform;
 mod policy;
+mod poller;
 mod proc;
 mod protection;
 mod reports;

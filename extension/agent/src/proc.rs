@@ -5,10 +5,12 @@
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most bytes of a command line that are read.
 const MAX_COMMAND: u64 = 1024;
+/// Most bytes of `status` that are read; it has some 1,500.
+const MAX_STATUS: u64 = 4096;
 /// Most bytes of a list of mappings that are read; a large program has some 200 KiB.
 const MAX_MAPS: u64 = 4 << 20;
 /// Bytes of a page; the same on every machine that Lambda has, by its documentation of memory sizes.
@@ -86,6 +88,17 @@ pub(crate) fn has_library(proc: &Path, id: u32) -> bool {
     const LIBRARY: &[u8] = b"/libringfence.so";
     let maps = limited(&proc.join(id.to_string()).join("maps"), MAX_MAPS).unwrap_or_default();
     maps.windows(LIBRARY.len()).any(|part| part == LIBRARY)
+}
+
+/// Whether more filters of seccomp(2) are on it than on the agent (`Seccomp_filters`, Linux 5.9): then the guard's is.
+pub(crate) fn is_filtered_more(proc: &Path, id: u32) -> bool {
+    let filters = |place: PathBuf| {
+        let status = limited(&place.join("status"), MAX_STATUS).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let line = status.lines().find_map(|line| line.strip_prefix("Seccomp_filters:"));
+        line.and_then(|count| count.trim().parse::<u32>().ok()).unwrap_or(0)
+    };
+    filters(proc.join(id.to_string())) > filters(proc.join("self"))
 }
 
 /// Its executable; empty where it cannot be read.

@@ -13,6 +13,7 @@ use crate::control::Hello;
 use crate::detect::Checks;
 use crate::hook::{HookWord, confirmed};
 use crate::policy::Rules;
+use crate::poller::EndKnown;
 
 /// What the agent can do here.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is set")]
@@ -20,8 +21,8 @@ use crate::policy::Rules;
 pub(crate) struct Abilities {
     /// /tmp is watched.
     pub(crate) ledger: bool,
-    /// The end of an invocation is known when it comes.
-    pub(crate) knows_the_end: bool,
+    /// How the end of an invocation comes to be known.
+    pub(crate) end: EndKnown,
     /// Many invocations at once: there is no end after which everything could be cleaned.
     pub(crate) managed: bool,
     /// The resolver answers.
@@ -148,11 +149,15 @@ fn own_line(
         (_, Abilities { managed: true, .. }) => {
             not_covered(rule, "invocations run at the same time here: none of them ends alone")
         }
-        (_, Abilities { knows_the_end: false, .. }) => CoverageLine {
+        (_, Abilities { end: EndKnown::Never, .. }) => not_covered(
+            rule,
+            "the end of an invocation is not known here: another process asks for the events, or nothing shows when",
+        ),
+        (_, Abilities { end: EndKnown::Afterwards, .. }) => CoverageLine {
             rule,
             plane: Some(Plane::Platform),
             status: Coverage::Observed,
-            reason: "the end of an invocation is not known here: told when the next one has begun",
+            reason: "the end of an invocation is told by telemetry, when the next may have begun: reported only",
         },
         _ => CoverageLine {
             rule,
@@ -206,7 +211,7 @@ mod tests {
 
     const ALL: Abilities = Abilities {
         ledger: true,
-        knows_the_end: true,
+        end: EndKnown::Exactly,
         managed: false,
         resolver: true,
         detects: Checks::NONE,
@@ -255,12 +260,12 @@ mod tests {
             status: Coverage::Enforced,
             reason: "",
         };
-        insta::assert_snapshot!(told(POLICY, Some(&hello(&[shells])), Abilities { knows_the_end: false, ..ALL }), @r"
+        insta::assert_snapshot!(told(POLICY, Some(&hello(&[shells])), Abilities { end: EndKnown::Afterwards, ..ALL }), @r"
         process.shells enforced 
         process.uncovered not_covered the guard does not speak of it
-        process.survivors observed the end of an invocation is not known here: told when the next one has begun
+        process.survivors observed the end of an invocation is told by telemetry, when the next may have begun: reported only
         egress.runtime_api not_covered the guard does not speak of it
-        tmp.residue observed the end of an invocation is not known here: told when the next one has begun
+        tmp.residue observed the end of an invocation is told by telemetry, when the next may have begun: reported only
         tmp.secrets not_covered not built yet: what is left is not searched for keys
         self_protection not_covered the guard does not speak of it
         ");

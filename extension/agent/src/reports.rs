@@ -8,8 +8,9 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use nix::sys::socket::sockopt::PassCred;
+use nix::sys::socket::sockopt::{PassCred, ReceiveTimestampns};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
 use ringfence_records::message::{Kind, REPORT_SOCKET, Report};
 use ringfence_records::wire::MAX_MESSAGE;
@@ -36,6 +37,8 @@ pub(crate) fn bind(random: &str) -> io::Result<(Reports, String)> {
     socket.set_nonblocking(true)?;
     // Where it fails, senders are taken at their word and marked as unverified.
     let _ = setsockopt(&socket, PassCred, &true);
+    // When a message was sent, however late it is read.
+    let _ = setsockopt(&socket, ReceiveTimestampns, &true);
     Ok((Reports(UnixDatagram::from_std(socket)?), name))
 }
 
@@ -56,7 +59,7 @@ pub(crate) fn drain(agent: &Agent) -> usize {
 fn take_one(agent: &Agent, buffer: &mut [u8]) -> bool {
     let socket = &agent.reports.0;
     let received = socket.try_io(Interest::READABLE, || receive(socket.as_fd().as_raw_fd(), buffer));
-    let (length, sender) = match received {
+    let Received { length, sender, sent } = match received {
         Ok(received) => received,
         // Also where tokio has not heard yet that something is there: then the kernel is asked directly.
         Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -68,26 +71,39 @@ fn take_one(agent: &Agent, buffer: &mut [u8]) -> bool {
         Err(_) => return false,
     };
     match buffer.get(..length).and_then(Report::decode) {
-        Some(report) => take(agent, report, sender),
+        Some(report) => take(agent, report, sender, sent),
         None => agent.count_garbage(),
     }
     true
 }
 
-fn receive(socket: i32, buffer: &mut [u8]) -> io::Result<(usize, Option<u32>)> {
-    let mut parts = [IoSliceMut::new(buffer)];
-    let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials);
-    let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
-    let sender = message.cmsgs().ok().and_then(|mut attached| {
-        attached.find_map(|one| match one {
-            ControlMessageOwned::ScmCredentials(credentials) => u32::try_from(credentials.pid()).ok(),
-            _ => None,
-        })
-    });
-    Ok((message.bytes, sender.filter(|pid| *pid != 0)))
+/// A datagram: its length, and what the kernel says of it.
+struct Received {
+    length: usize,
+    sender: Option<u32>,
+    sent: Option<SystemTime>,
 }
 
-fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>) {
+fn receive(socket: i32, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut parts = [IoSliceMut::new(buffer)];
+    let mut space = nix::cmsg_space!(nix::sys::socket::UnixCredentials, nix::sys::time::TimeSpec);
+    let message = recvmsg::<()>(socket, &mut parts, Some(&mut space), MsgFlags::MSG_DONTWAIT)?;
+    let mut received = Received { length: message.bytes, sender: None, sent: None };
+    for attached in message.cmsgs().into_iter().flatten() {
+        match attached {
+            ControlMessageOwned::ScmCredentials(credentials) => {
+                received.sender = u32::try_from(credentials.pid()).ok().filter(|pid| *pid != 0);
+            }
+            ControlMessageOwned::ScmTimestampns(time) => {
+                received.sent = UNIX_EPOCH.checked_add(Duration::from(time));
+            }
+            _ => {}
+        }
+    }
+    Ok(received)
+}
+
+fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option<SystemTime>) {
     // In the kernel plane the guard sends on behalf of those it supervises: then the kernel names the guard, and the
     // message's own word has to do.
     let guard = agent.ours().guard;
@@ -101,7 +117,8 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>) {
         Kind::Hint => agent.take_hint(&report),
         Kind::RuntimeUp => agent.runtime_up(pid),
         Kind::HookUp => agent.hook_up(pid, &report),
-        Kind::InvocationOver => agent.runtime_asks_for_more(pid, report.request),
+        Kind::InvocationOver => agent.asks_for_more(pid, report.request),
+        Kind::Answered => agent.answered(pid, report.request, sent),
         _ => agent.take_report(&report),
     }
 }

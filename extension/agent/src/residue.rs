@@ -2,8 +2,9 @@
 //!
 //! It joins the ledger's account with the policy's `tmp.residue` and `tmp.keep`. Called at the end of each invocation,
 //! and at the start for what an earlier generation left. Files that the runtime made during init may stay, and are
-//! reported when an invocation changes them.
+//! reported when an invocation changes them. What there is no time for stays in the ledger, for the next end.
 
+use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -13,8 +14,13 @@ use ringfence_policy::Residue as Rule;
 use ringfence_records::message::Outcome;
 use ringfence_records::record::{Change, Entry, MAX_LISTED};
 
-use crate::ledger::{Account, Ledger, wipe};
+use crate::budget::Budget;
+use crate::ledger::wipe::{self, Wiper};
+use crate::ledger::{Ledger, MAX_PATHS};
 use crate::policy::Rules;
+
+/// Most failures that are kept for the record, which lists fewer and counts all.
+const MAX_FAILED: usize = 1024;
 
 /// Totals and the first paths, for the record.
 #[derive(Debug)]
@@ -23,6 +29,8 @@ pub(crate) struct Settled {
     pub(crate) count: u64,
     pub(crate) bytes: u64,
     pub(crate) executables: u64,
+    /// Whether there is more that there was no time to count.
+    pub(crate) is_partial: bool,
     listed: Vec<Listed>,
     failed: Vec<Vec<u8>>,
 }
@@ -54,115 +62,132 @@ impl Settled {
         self.listed.iter().map(Listed::entry).collect()
     }
 
-    /// Takes directories out of the account.
-    fn leave_out(&mut self, stayed: &[PathBuf]) {
-        self.count = self.count.saturating_sub(stayed.len() as u64);
-        self.listed.retain(|listed| !stayed.contains(&listed.path));
-    }
-
     /// Failures as the record takes them.
     pub(crate) fn failures(&self) -> Vec<&[u8]> {
         self.failed.iter().map(Vec::as_slice).collect()
     }
 }
 
-/// Rounds of wiping after an invocation that left more than one account holds: a million files.
-const ROUNDS: usize = 50;
-
-/// Settles the ledger's account as `wanted`, which is the policy's wish or less. `None` where nothing was left, or nobody
-/// cares.
-pub(crate) fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules, wanted: Rule) -> Option<Settled> {
-    let mut account = ledger.account();
-    let mut full = account.is_full();
-    let mut settled = settle_once(ledger, root, (rules, wanted), &account);
-    for _ in 1..ROUNDS {
-        if !full || wanted != Rule::Wipe {
-            break;
+impl Settled {
+    const fn new(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            count: 0,
+            bytes: 0,
+            executables: 0,
+            is_partial: false,
+            listed: Vec::new(),
+            failed: Vec::new(),
         }
-        account = ledger.rest();
-        full = account.is_full();
-        settled = merge(settled, settle_once(ledger, root, (rules, wanted), &account));
     }
-    settled
+
+    fn add(&mut self, listed: Listed) {
+        self.count += 1;
+        self.bytes = self.bytes.saturating_add(listed.size);
+        self.executables += u64::from(listed.executable);
+        if self.listed.len() < MAX_LISTED {
+            self.listed.push(listed);
+        }
+    }
+
+    fn fail(&mut self, root: &Path, failure: &(PathBuf, Errno)) {
+        if self.failed.len() < MAX_FAILED {
+            self.failed.push(describe(root, failure));
+        }
+    }
 }
 
-/// Adds the totals of a further round; the list is that of the first.
-fn merge(first: Option<Settled>, more: Option<Settled>) -> Option<Settled> {
-    let (mut first, more) = match (first, more) {
-        (Some(first), Some(more)) => (first, more),
-        (first, more) => return first.or(more),
-    };
-    first.count += more.count;
-    first.bytes = first.bytes.saturating_add(more.bytes);
-    first.executables += more.executables;
-    first.failed.extend(more.failed);
-    Some(first)
+/// What is done, and where.
+struct Settling<'a> {
+    root: &'a Path,
+    rules: &'a Rules,
+    wanted: Rule,
+    budget: &'a Budget,
 }
 
-fn settle_once(
+/// Settles the ledger's account as `wanted`, which is the policy's wish or less. `None` where nothing was left, or the
+/// policy allows it.
+pub(crate) fn settle(
     ledger: &mut Ledger,
     root: &Path,
-    (rules, wanted): (&Rules, Rule),
-    account: &Account,
+    rules: &Rules,
+    wanted: Rule,
+    budget: &Budget,
 ) -> Option<Settled> {
     if wanted == Rule::Allow {
+        drop(ledger.take_sealed());
         return None;
     }
-    let keep = |path: &Path| rules.keeps(&root.join(path));
-    let left: Vec<(&PathBuf, Change)> = account
-        .changes
-        .iter()
-        .filter(|(path, _)| !keep(path))
-        .map(|(path, change)| (path, *change))
-        .collect();
-    if left.is_empty() && account.beyond == 0 {
-        return None;
-    }
-    // What is beyond the account is counted when it is found again.
-    let beyond = if wanted == Rule::Wipe { 0 } else { account.beyond };
-    let mut settled = tally(root, &left, beyond);
-    if wanted == Rule::Wipe {
-        let doomed = left.iter().filter(|(_, change)| *change == Change::Created).map(|(path, _)| *path);
-        let failed = wipe::wipe(root, doomed, &keep);
-        ledger.forget_deletions();
-        settled.outcome = Outcome::Wiped;
-        settled.leave_out(&stayed(root, &left, &failed));
-        settled.failed = failed.iter().map(|failure| describe(root, failure)).collect();
-        if settled.count == 0 {
-            return None;
+    let settling = Settling { root, rules, wanted, budget };
+    let outcome = if wanted == Rule::Wipe { Outcome::Wiped } else { Outcome::Reported };
+    let mut settled = Settled::new(outcome);
+    loop {
+        let was_full = settling.settle_sealed(ledger, &mut settled);
+        // More than the ledger holds: it is found again once this is gone.
+        if !was_full || wanted != Rule::Wipe || !budget.has_time() || !ledger.seal_more(budget) {
+            break;
         }
     }
-    Some(settled)
+    if wanted != Rule::Wipe {
+        settled.count = settled.count.saturating_add(ledger.take_beyond());
+    }
+    settled.is_partial |= ledger.has_more();
+    (settled.count > 0).then_some(settled)
 }
 
-/// Directories that are still there because they hold something that is kept: they are no residue.
-fn stayed(root: &Path, left: &[(&PathBuf, Change)], failed: &[(PathBuf, Errno)]) -> Vec<PathBuf> {
-    let created = left.iter().filter(|(_, change)| *change == Change::Created).map(|(path, _)| *path);
-    created
-        .filter(|path| !failed.iter().any(|(one, _)| one == *path))
-        .map(|path| root.join(path))
-        .filter(|path| path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()))
-        .collect()
-}
+impl Settling<'_> {
+    /// Settles what the ledger has closed; whether that may have been less than there is.
+    fn settle_sealed(&self, ledger: &mut Ledger, settled: &mut Settled) -> bool {
+        let keep = |path: &Path| self.rules.keeps(&self.root.join(path));
+        let mut sealed = ledger.take_sealed();
+        let was_full = sealed.len() >= MAX_PATHS || ledger.has_more();
+        let wiper = Wiper::new(self.root, &keep, self.budget);
+        // Paths come sorted, so a directory stands before what is in it, and is settled after it.
+        while let Some((path, change)) = sealed.pop_last() {
+            if keep(&path) {
+                continue;
+            }
+            if !self.budget.has_time() {
+                sealed.insert(path, change);
+                break;
+            }
+            if self.wanted != Rule::Wipe || change != Change::Created {
+                settled.add(look_at(self.root.join(&path), change));
+                continue;
+            }
+            match &wiper {
+                Ok(wiper) => self.wipe(wiper, path, ledger, (settled, &mut sealed)),
+                Err(error) => settled.fail(self.root, &(path, wipe::errno(error))),
+            }
+        }
+        settled.is_partial |= !sealed.is_empty();
+        ledger.put_back(sealed);
+        was_full
+    }
 
-fn tally(root: &Path, left: &[(&PathBuf, Change)], beyond: u64) -> Settled {
-    let mut settled = Settled {
-        outcome: Outcome::Reported,
-        count: left.len() as u64 + beyond,
-        bytes: 0,
-        executables: 0,
-        listed: Vec::new(),
-        failed: Vec::new(),
-    };
-    for (path, change) in left {
-        let listed = look_at(root.join(path), *change);
-        settled.bytes = settled.bytes.saturating_add(listed.size);
-        settled.executables += u64::from(listed.executable);
-        if settled.listed.len() < MAX_LISTED {
-            settled.listed.push(listed);
+    fn wipe(
+        &self,
+        wiper: &Wiper<'_>,
+        path: PathBuf,
+        ledger: &mut Ledger,
+        (settled, rest): (&mut Settled, &mut BTreeMap<PathBuf, Change>),
+    ) {
+        let listed = look_at(self.root.join(&path), Change::Created);
+        let is_directory = listed.what == "directory";
+        match wiper.remove(&path) {
+            // Directories that hold something that is kept are no residue.
+            Ok(()) if is_directory && self.root.join(&path).symlink_metadata().is_ok() => {}
+            Ok(()) => {
+                ledger.removes(path);
+                settled.add(listed);
+            }
+            Err(wipe::NO_TIME) => drop(rest.insert(path, Change::Created)),
+            Err(error) => {
+                settled.add(listed);
+                settled.fail(self.root, &(path, error));
+            }
         }
     }
-    settled
 }
 
 fn look_at(path: PathBuf, change: Change) -> Listed {
@@ -189,20 +214,44 @@ fn describe(root: &Path, (path, error): &(PathBuf, Errno)) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Upto;
     use std::fs;
 
     fn rules(policy: &str) -> Rules {
         Rules::from_text(policy)
     }
 
+    fn ample() -> Budget {
+        Budget::new(std::time::Duration::from_mins(10))
+    }
+
     fn settle(ledger: &mut Ledger, root: &Path, rules: &Rules) -> Option<Settled> {
-        super::settle(ledger, root, rules, rules.residue)
+        ledger.seal(Upto::Now, &ample());
+        super::settle(ledger, root, rules, rules.residue, &ample())
+    }
+
+    #[test]
+    fn what_there_is_no_time_for_is_wiped_at_the_next_end_and_counted_once() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
+        for number in 0..50 {
+            fs::write(root.path().join(number.to_string()), "1").unwrap();
+        }
+        let rules = rules("version = 1\n[tmp]\nresidue = \"wipe\"\n");
+        ledger.seal(Upto::Now, &ample());
+        let none = Budget::new(std::time::Duration::ZERO);
+        assert!(super::settle(&mut ledger, root.path(), &rules, rules.residue, &none).is_none());
+        assert!(none.was_short());
+        let settled = settle(&mut ledger, root.path(), &rules).unwrap();
+        assert_eq!((settled.count, settled.is_partial), (50, false));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        assert!(settle(&mut ledger, root.path(), &rules).is_none());
     }
 
     #[test]
     fn a_directory_that_holds_something_kept_is_no_residue() {
         let root = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(root.path()).unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
         fs::create_dir(root.path().join("d")).unwrap();
         fs::write(root.path().join("d/kept"), "1").unwrap();
         fs::write(root.path().join("x"), "12345").unwrap();
@@ -222,15 +271,16 @@ mod tests {
         fs::create_dir(root.path().join("old")).unwrap();
         fs::write(root.path().join("old/model"), "1").unwrap();
         std::thread::sleep(std::time::Duration::from_millis(30)); // more than a tick of the file system's clock
-        let mut ledger = Ledger::open(root.path()).unwrap();
-        ledger.forget();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
+        drop(ledger.take_sealed());
+        ledger.forget(false, &ample());
         fs::write(root.path().join("old/new"), "1").unwrap();
-        for number in 0..crate::ledger::MAX_PATHS + 300 {
+        for number in 0..MAX_PATHS + 300 {
             fs::write(root.path().join(number.to_string()), "").unwrap();
         }
         let settled =
             settle(&mut ledger, root.path(), &rules("version = 1\n[tmp]\nresidue = \"wipe\"\n")).unwrap();
-        assert_eq!(settled.count, crate::ledger::MAX_PATHS as u64 + 301);
+        assert_eq!(settled.count, MAX_PATHS as u64 + 301);
         assert!(root.path().join("old/model").exists(), "what init left stays");
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
     }
@@ -239,9 +289,9 @@ mod tests {
     fn wipe_removes_what_the_invocation_made_and_nothing_else() {
         let root = tempfile::tempdir().unwrap();
         let path = |name: &str| root.path().join(name);
-        let mut ledger = Ledger::open(root.path()).unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
         fs::write(path("init"), "1").unwrap();
-        ledger.forget();
+        ledger.forget(false, &ample());
         fs::create_dir_all(path("work/deep")).unwrap();
         fs::write(path("work/deep/x"), "12345").unwrap();
         fs::write(path("init"), "2").unwrap();
@@ -257,7 +307,7 @@ mod tests {
     #[test]
     fn report_leaves_everything_and_allow_says_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(root.path()).unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
         fs::write(root.path().join("x"), "12345").unwrap();
         let settled =
             settle(&mut ledger, root.path(), &rules("version = 1\n[tmp]\nresidue = \"report\"\n")).unwrap();
@@ -272,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_neither_listed_nor_removed() {
         let root = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::open(root.path()).unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
         fs::create_dir(root.path().join("cache")).unwrap();
         fs::write(root.path().join("cache/model"), "1").unwrap();
         let policy = format!(

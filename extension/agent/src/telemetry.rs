@@ -12,7 +12,7 @@ use std::io::{self, Cursor};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -22,6 +22,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_records::message::REPORT_SOCKET_RANDOM;
+use ringfence_records::time::Timestamp;
 use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
@@ -61,7 +62,17 @@ pub(crate) struct Listener {
 pub(crate) struct Event {
     #[serde(rename = "type")]
     pub(crate) kind: String,
+    /// When it was, where that can be read.
+    #[serde(deserialize_with = "moment")]
+    pub(crate) time: Option<SystemTime>,
     pub(crate) record: Record,
+}
+
+/// `2026-11-30T21:40:12.123Z`, with any number of digits behind the point. Anything else is no time.
+fn moment<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    let time = value.as_str().and_then(|text| Timestamp::parse(text.as_bytes()));
+    Ok(time.map(|time| UNIX_EPOCH + Duration::from_millis(time.0)))
 }
 
 /// The record of a `platform.*` event. Function lines are text, so anything else reads as empty.
@@ -266,12 +277,13 @@ mod tests {
     #[test]
     fn a_batch_gives_its_events() {
         let batch = br#"[{"time":"t","type":"platform.start","record":{"requestId":"r1","version":"1","tracing":{"spanId":"s","type":"X","value":"Root=1-2"}}},
-            {"time":"t","type":"platform.runtimeDone","record":{"requestId":"r1","status":"success"}},
+            {"time":"1970-01-01T00:00:01.5Z","type":"platform.runtimeDone","record":{"requestId":"r1","status":"success"}},
             {"time":"t","type":"function","record":"a line"}]"#;
         let events = parse(batch);
         assert_eq!(events[0].record, Record { request: "r1".to_owned(), trace: "Root=1-2".to_owned() });
         assert_eq!((&*events[1].kind, &*events[1].record.request), ("platform.runtimeDone", "r1"));
-        assert_eq!(events[2].record, Record::default());
+        assert_eq!(events[1].time, Some(UNIX_EPOCH + Duration::from_millis(1500)));
+        assert_eq!((&events[2].record, events[2].time), (&Record::default(), None));
     }
 
     #[test]

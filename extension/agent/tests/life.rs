@@ -15,10 +15,13 @@ use std::time::Duration;
 
 use ringfence_policy::{Plane, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
-use world::{Guard, PATIENCE, Telemetry, World, exists, inside, look_up, name_server};
+use world::{Guard, PATIENCE, Telemetry, World, exists, inside, inside_a_network, look_up, name_server};
 
 /// What the platform gives extensions for it, in all.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(2);
+
+/// An end, as telemetry tells it, before which everything was.
+const NEVER_BEFORE: &str = "2199-12-31T00:00:00.000Z";
 
 const POLICY: &str = r#"
 version = 1
@@ -54,6 +57,7 @@ fn the_agent_registers_accounts_for_itself_and_leaves_in_time() {
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).expect("a Welcome");
     assert_eq!(guard.phase(), 1, "init");
+    guard.ask_first();
     let protection = world.record_of("protection");
     assert!(
         protection["message"].as_str().unwrap().contains("plane process; kernel: seccomp(2): EPERM"),
@@ -82,13 +86,97 @@ fn without_a_guard_the_first_invocation_says_what_to_set() {
     world.invoke();
     let protection = world.record_of("protection");
     assert!(protection["ringfence"]["trouble"].as_str().unwrap().contains("AWS_LAMBDA_EXEC_WRAPPER"));
-    // Nobody tells when it is over, so the agent asks for the next event at once.
+    assert_eq!(world.status(&protection, "tmp.residue"), "not_covered");
+    // Nothing tells when it is over, so the agent asks for the next event at once.
     world.wait_until_asked();
     fs::write("/tmp/left", "x").unwrap();
     world.invoke();
-    let residue = world.record_of("residue");
-    assert_eq!(residue["ringfence"]["invocation"]["number"], 1, "told when the next one begins");
+    world.wait_until_asked();
     assert!(exists("/tmp/left"), "it could be the next invocation's");
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
+    assert!(world.none(|line| line["ringfence"]["kind"] == "residue"), "not claimed, not told");
+}
+
+/// An adapter, which is an extension, asks for the events; the function's process is a web server with the library in it.
+#[test]
+fn where_another_process_asks_for_the_events_nothing_is_held_wiped_killed_or_told() {
+    if !inside("where_another_process_asks_for_the_events_nothing_is_held_wiped_killed_or_told") {
+        return;
+    }
+    let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    fs::write("/tmp/templates.cache", "x").unwrap();
+    let mut adapter = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    for _ in 0..3 {
+        let request = world.invoke();
+        world.wait_until_asked();
+        while guard.phase() != 2 {
+            std::thread::yield_now();
+        }
+        let upload = format!("/tmp/upload-{request}");
+        fs::write(&upload, "x").unwrap();
+        let mut worker = std::process::Command::new("sleep").arg("601").spawn().unwrap();
+        world.tell_done(&request, NEVER_BEFORE);
+        assert!(exists(&upload) && exists("/tmp/templates.cache"));
+        assert!(worker.try_wait().unwrap().is_none() && adapter.try_wait().unwrap().is_none());
+        worker.kill().unwrap();
+        worker.wait().unwrap();
+    }
+    let protection = world.record_of("protection");
+    assert_eq!(protection["ringfence"]["environment"]["invocationEnd"], "nothing");
+    for rule in ["tmp.residue", "process.survivors"] {
+        assert_eq!(world.status(&protection, rule), "not_covered", "{rule}");
+    }
+    // A word that comes later could be anything: it changes nothing.
+    guard.notice(Kind::InvocationOver);
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
+    assert!(exists("/tmp/templates.cache"));
+    let told = |line: &serde_json::Value| {
+        line["ringfence"]["kind"] == "residue" || line["ringfence"]["kind"] == "violation"
+    };
+    assert!(world.none(told));
+    adapter.kill().unwrap();
+    adapter.wait().unwrap();
+}
+
+/// A shell answers and asks by children; what comes between the two is the next invocation's.
+#[test]
+fn children_that_answer_and_ask_end_the_invocation_where_the_policy_lets_them() {
+    if !inside("children_that_answer_and_ask_end_the_invocation_where_the_policy_lets_them") {
+        return;
+    }
+    let policy = POLICY.replace("[egress]", "[egress]\nruntime_api = \"any\"");
+    let mut world = World::start_with(&policy, &[], Telemetry::Supported);
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.notice(Kind::RuntimeUp);
+    fs::write("/tmp/of-init", "x").unwrap();
+    let mut poller = guard.child(&[(Kind::InvocationOver, "")]);
+    let protection = world.record_of("protection");
+    assert_eq!(protection["ringfence"]["environment"]["invocationEnd"], "runtime");
+    for number in 1..=3 {
+        let request = world.invoke();
+        while guard.phase() != 2 {
+            std::thread::yield_now();
+        }
+        poller.kill().unwrap();
+        poller.wait().unwrap();
+        let (left, head) = (format!("/tmp/left-{number}"), format!("/tmp/head-{number}"));
+        fs::write(&left, "x").unwrap();
+        guard.mark();
+        guard.child(&[(Kind::Answered, &request)]).kill().unwrap();
+        fs::write(&head, "x").unwrap();
+        poller = guard.child(&[(Kind::InvocationOver, "")]);
+        world.wait_until_asked();
+        assert!(!exists(&left), "of the invocation that was answered");
+        assert!(exists(&head), "of the next one");
+        assert!(poller.try_wait().unwrap().is_none(), "it waits for the next event");
+        assert!(exists("/tmp/of-init"));
+        let residue = world.record_of("residue");
+        assert_eq!(residue["ringfence"]["invocation"]["requestId"], request.as_str());
+    }
+    assert!(world.none(|line| line["ringfence"]["kind"] == "violation"));
+    poller.kill().unwrap();
 }
 
 #[test]
@@ -98,8 +186,7 @@ fn violations_carry_invocation_hint_and_count_but_no_secret() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver); // the runtime's first request for an event: init is over
+    guard.ask_first();
     let request = world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();
@@ -169,20 +256,13 @@ fn somebody_else_cannot_end_the_invocation() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
+    guard.ask_first();
     world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();
     }
     // A child of the runtime sends what only the runtime may.
-    let script = "import socket,sys,struct,os\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
-        s.sendto(b'RF\\x01\\x04\\x01\\x04\\x00'+struct.pack('<I',int(sys.argv[2])),'\\0'+sys.argv[1])";
-    let pid = std::process::id().to_string();
-    let status = std::process::Command::new("python3")
-        .args(["-c", script, &guard.report_socket, &pid])
-        .status()
-        .unwrap();
-    assert!(status.success());
+    guard.child(&[(Kind::InvocationOver, "")]).kill().unwrap();
     world.record(|line| {
         line["ringfence"]["detail"].as_str().is_some_and(|detail| detail.contains("not the runtime"))
     });
@@ -205,8 +285,7 @@ fn residue_is_wiped_and_what_is_kept_or_of_init_stays() {
     assert!(!exists("/tmp/earlier"), "what an earlier generation left is gone");
     let guard = Guard::arrive(world.api, &[]).unwrap();
     fs::write("/tmp/of-init", "x").unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver);
+    guard.ask_first();
     world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();
@@ -242,8 +321,7 @@ fn processes_that_outlive_their_invocation_are_killed() {
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
     let mut of_init = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver);
+    guard.ask_first();
     world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();
@@ -312,46 +390,62 @@ fn a_broken_policy_is_told_and_the_function_goes_on() {
     assert_eq!(world.record_of("protection")["ringfence"]["mode"], "observe");
 }
 
+/// Without the runtime's word nothing is held: telemetry's comes when the next invocation may be at work.
 #[test]
-fn telemetry_tells_the_end_where_nothing_else_does() {
-    if !inside("telemetry_tells_the_end_where_nothing_else_does") {
+fn telemetry_tells_afterwards_what_is_surely_older() {
+    if !inside("telemetry_tells_afterwards_what_is_surely_older") {
         return;
     }
     let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
-    let request = world.invoke();
-    assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "telemetry");
-    fs::write("/tmp/left", "x").unwrap();
-    let done = format!(
-        r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
-    );
-    assert_eq!(world.telemetry(Some("guess"), &done), "", "only the platform knows the path");
-    assert!(world.telemetry(None, "garbage").contains("200"));
-    assert!(world.telemetry(None, &done).contains("200"));
+    let first = world.invoke();
+    let protection = world.record_of("protection");
+    assert_eq!(protection["ringfence"]["environment"]["invocationEnd"], "telemetry");
+    assert_eq!(world.status(&protection, "tmp.residue"), "observed");
     world.wait_until_asked();
-    assert_eq!(world.record_of("residue")["ringfence"]["invocation"]["requestId"], request.as_str());
-    assert!(!exists("/tmp/left"));
+    fs::write("/tmp/left", "x").unwrap();
+    let second = world.invoke();
+    world.wait_until_asked();
+    assert_eq!(
+        world.telemetry(Some("guess"), &World::done(&first, NEVER_BEFORE)),
+        "",
+        "only the platform knows the path"
+    );
+    assert!(world.telemetry(None, "garbage").contains("200"));
+    world.tell_done(&first, NEVER_BEFORE);
+    let residue = world.record_of("residue");
+    assert_eq!(
+        residue["ringfence"]["invocation"]["requestId"],
+        first.as_str(),
+        "though the second has begun"
+    );
+    assert_eq!(residue["ringfence"]["verdict"], "reported");
+    assert!(exists("/tmp/left"), "it could be the next invocation's");
+    // What is younger than the end is not its.
+    fs::write("/tmp/younger", "x").unwrap();
+    world.tell_done(&second, "1970-01-01T00:00:00.000Z");
+    assert!(world.shut_down() < SHUTDOWN_DEADLINE);
+    let residue = world.record_of("residue");
+    assert_eq!(residue["ringfence"]["entries"][0]["path"], "/tmp/younger");
+    assert_eq!(residue["ringfence"]["count"], 1, "told once");
 }
 
-/// A quick function is over before the agent has heard that it began; nobody says so a second time.
+/// A quick function is over before the agent has heard that it began; nothing says so a second time.
 #[test]
 fn an_end_that_is_told_before_the_beginning_is_kept() {
     if !inside("an_end_that_is_told_before_the_beginning_is_kept") {
         return;
     }
     let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
-    let done = |request: &str| {
-        format!(
-            r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
-        )
-    };
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.ask_first();
     let first = world.invoke();
-    assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "telemetry");
-    assert!(world.telemetry(None, &done(&first)).contains("200"));
+    assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "runtime");
+    world.tell_done(&first, NEVER_BEFORE);
     world.wait_until_asked();
     fs::write("/tmp/of-the-second", "x").unwrap();
     let garbage = "r".repeat(100_000);
-    assert!(world.telemetry(None, &done(&world.upcoming())).contains("200"));
-    assert!(world.telemetry(None, &done(&garbage)).contains("200"));
+    world.tell_done(&world.upcoming(), NEVER_BEFORE);
+    world.tell_done(&garbage, NEVER_BEFORE);
     let second = world.invoke_for(Duration::from_mins(10));
     world.wait_until_asked();
     assert_eq!(world.record_of("residue")["ringfence"]["invocation"]["requestId"], second.as_str());
@@ -366,17 +460,13 @@ fn the_runtimes_late_word_costs_the_next_invocation_nothing() {
     }
     let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver);
+    guard.ask_first();
     let first = world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();
     }
     fs::write("/tmp/of-the-first", "x").unwrap();
-    let done = format!(
-        r#"[{{"type":"platform.runtimeDone","record":{{"requestId":"{first}","status":"success"}}}}]"#
-    );
-    assert!(world.telemetry(None, &done).contains("200"));
+    world.tell_done(&first, NEVER_BEFORE);
     world.wait_until_asked();
     assert!(!exists("/tmp/of-the-first"));
     // The agent does not know yet that the next one has begun.
@@ -401,7 +491,7 @@ fn a_telemetry_api_that_refuses_talks_nonsense_or_is_silent_is_survived() {
     for telemetry in [Telemetry::Refused, Telemetry::Garbage, Telemetry::Silent] {
         let mut world = World::start_with(POLICY, &[], telemetry);
         world.invoke();
-        assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "nobody");
+        assert_eq!(world.record_of("protection")["ringfence"]["environment"]["invocationEnd"], "nothing");
         world.wait_until_asked();
         assert!(world.shut_down() < SHUTDOWN_DEADLINE);
     }
@@ -448,7 +538,7 @@ fn a_timeout_does_not_keep_the_agent_from_shutdown() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
+    guard.ask_first();
     world.invoke_for(Duration::from_millis(200));
     // The runtime never asks for more: the platform has stopped it. The deadline lets the agent go on.
     world.wait_until_asked();
@@ -463,8 +553,7 @@ fn an_invocation_that_is_over_before_the_agent_hears_of_it_does_not_block() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver);
+    guard.ask_first();
     for _ in 0..3 {
         guard.report(&violation(std::process::id()));
         guard.answered(&world.upcoming()); // the runtime was quicker than the agent
@@ -504,17 +593,50 @@ fn a_guard_that_stays_speaks_for_the_runtime_it_supervises() {
 
 #[test]
 fn a_static_runtime_is_not_expected_to_tell_its_end() {
-    if !inside("a_static_runtime_is_not_expected_to_tell_its_end") {
+    if !inside_a_network("a_static_runtime_is_not_expected_to_tell_its_end") {
+        return;
+    }
+    let mut world = World::start_with(POLICY, &[], Telemetry::Supported);
+    let _guard = Guard::arrive_without_preload(world.api).unwrap();
+    // It asks for events itself: the connection is its own.
+    let _asks = std::net::TcpStream::connect(world.api).unwrap();
+    fs::write("/tmp/of-init", "x").unwrap();
+    let request = world.invoke();
+    world.wait_until_asked();
+    let account = world.record_of("protection");
+    assert_eq!(account["ringfence"]["environment"]["invocationEnd"], "telemetry");
+    assert_eq!(world.status(&account, "tmp.residue"), "observed");
+    fs::write("/tmp/left", "x").unwrap();
+    world.tell_done(&request, NEVER_BEFORE);
+    let residue = world.record_of("residue");
+    assert_eq!((&residue["ringfence"]["count"], exists("/tmp/left")), (&1.into(), true), "{residue:#}");
+}
+
+#[test]
+fn an_end_that_takes_too_long_is_told_once_and_goes_on_at_the_next() {
+    if !inside("an_end_that_takes_too_long_is_told_once_and_goes_on_at_the_next") {
         return;
     }
     let mut world = World::start(POLICY);
-    let _guard = Guard::arrive_without_preload(world.api).unwrap();
-    world.invoke();
-    let account = world.record_of("protection");
-    assert_eq!(account["ringfence"]["environment"]["invocationEnd"], "nobody");
-    let rules = account["ringfence"]["rules"].as_array().unwrap();
-    let residue = rules.iter().find(|rule| rule["rule"] == "tmp.residue").unwrap();
-    assert_eq!(residue["status"], "observed");
+    let guard = Guard::arrive(world.api, &[]).unwrap();
+    guard.ask_first();
+    let request = world.invoke();
+    for number in 0..60_000 {
+        fs::File::create(format!("/tmp/{number}")).unwrap();
+    }
+    guard.answered(&request);
+    world.wait_until_asked();
+    world.record(|line| line["ringfence"]["part"] == "invocation");
+    let mut ends = 1;
+    while fs::read_dir("/tmp").unwrap().count() > 0 {
+        let request = world.invoke();
+        guard.answered(&request);
+        world.wait_until_asked();
+        ends += 1;
+        assert!(ends < 500);
+    }
+    assert!(ends > 1);
+    assert!(world.none(|line| line["ringfence"]["part"] == "invocation"), "told once");
 }
 
 #[test]
@@ -524,8 +646,7 @@ fn an_invocation_is_not_over_because_the_last_one_is() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver);
+    guard.ask_first();
     let first = world.invoke();
     guard.answered(&first);
     world.wait_until_asked();
@@ -550,8 +671,7 @@ fn what_no_plane_stopped_is_found_while_the_invocation_runs_and_killed() {
     }
     let mut world = World::start(POLICY);
     let guard = Guard::arrive(world.api, &[]).unwrap();
-    guard.notice(Kind::RuntimeUp);
-    guard.notice(Kind::InvocationOver); // the runtime's first request for an event: init is over
+    guard.ask_first();
     let request = world.invoke();
     while guard.phase() != 2 {
         std::thread::yield_now();

@@ -31,10 +31,6 @@ pub fn is_agents_name(name: &[u8]) -> bool {
     name.starts_with(CONTROL_SOCKET) || name.starts_with(REPORT_SOCKET)
 }
 
-/// A file that the preload library makes and removes again in /tmp when the runtime first asks for an event: in the order
-/// of inotify(7)'s events it parts what init made from what the first invocation made, however late they are read.
-pub const INIT_IS_OVER: &str = ".ringfence-init-is-over";
-
 /// What a message is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -45,12 +41,16 @@ pub enum Kind {
     Hint = 2,
     /// The preload library is in the runtime's own executable: the wrappers are through. From the preload library.
     RuntimeUp = 3,
-    /// The runtime asks for the next event, so its invocation is over. From the preload library.
+    /// The runtime, or a process that it has do so, asks for the next event, so its invocation is over. From the preload
+    /// library.
     InvocationOver = 4,
     /// A protection that was announced does not hold. From anyone; `detail` says what.
     Degraded = 5,
     /// A language hook is in the runtime: `name` says of which language, `detail` what it has put in place. From the hook.
     HookUp = 6,
+    /// A process that is not the runtime's answers an invocation (a shell's curl): what comes after it belongs to the next
+    /// one. From the preload library.
+    Answered = 7,
     /// Guard to agent: who I am, what I cover.
     Hello = 8,
     /// Agent to guard: where to report; carries the state page as SCM_RIGHTS.
@@ -58,13 +58,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Violation,
         Self::Hint,
         Self::RuntimeUp,
         Self::InvocationOver,
         Self::Degraded,
         Self::HookUp,
+        Self::Answered,
         Self::Hello,
         Self::Welcome,
     ];
@@ -335,7 +336,8 @@ pub struct Report<'a> {
     pub ancestors: [u32; MAX_ANCESTORS],
     /// Anything else that a person should read.
     pub detail: &'a [u8],
-    /// Request id, for `InvocationOver`: the last invocation that the runtime answered; empty before the first.
+    /// Request id, for `InvocationOver` and `Answered`: the last invocation that the process answered; empty before the
+    /// first.
     pub request: &'a [u8],
     /// Messages that this sender could not send since its last one.
     pub dropped: u32,

@@ -18,6 +18,51 @@ impl Timestamp {
     pub const fn from_clock(seconds: u64, nanoseconds: u32) -> Self {
         Self(seconds.saturating_mul(1000).saturating_add(nanoseconds as u64 / 1_000_000))
     }
+
+    /// Reads RFC 3339 in UTC, `2026-11-30T21:40:12.123Z`, with any number of digits behind the point or none; cut to
+    /// milliseconds. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let number = |at: usize, length: usize| number(text.get(at..at + length)?);
+        let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+        if !marks.iter().all(|(at, mark)| text.get(*at) == Some(mark)) {
+            return None;
+        }
+        let days = days_since_1970(number(0, 4)?, number(5, 2)?, number(8, 2)?)?;
+        let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+        let fraction = match text.get(19..)? {
+            b"Z" => 0,
+            [b'.', digits @ .., b'Z'] if !digits.is_empty() => thousandths(digits)?,
+            _ => return None,
+        };
+        let is_time = hour < 24 && minute < 60 && second < 61;
+        let seconds = hour * 3600 + minute * 60 + second;
+        is_time.then(|| Self(days * DAY + seconds * 1000 + fraction))
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |sum: u64, digit| {
+        digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    })
+}
+
+/// The first three digits behind a point.
+fn thousandths(digits: &[u8]) -> Option<u64> {
+    number(digits)?;
+    let digit = |at: usize| digits.get(at).map_or(0, |digit| u64::from(digit - b'0'));
+    Some(digit(0) * 100 + digit(1) * 10 + digit(2))
+}
+
+/// The reverse of [`civil`].
+fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
+    if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let year = year - (month <= 2) as u64;
+    let from_march = (month + 9) % 12;
+    let in_year = (153 * from_march + 2) / 5 + day - 1;
+    (year * 365 + year / 4 - year / 100 + year / 400 + in_year).checked_sub(719_468)
 }
 
 impl fmt::Display for Timestamp {
@@ -64,6 +109,33 @@ mod tests {
         ];
         for (moment, expected) in table {
             assert_eq!(Timestamp(moment).to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        for moment in [0, 951_782_400_000, 1_709_164_799_999, 1_709_251_199_000, 1_795_309_323_456] {
+            let text = Timestamp(moment).to_string();
+            assert_eq!(Timestamp::parse(text.as_bytes()), Some(Timestamp(moment)), "{text}");
+        }
+        assert_eq!(Timestamp::parse(b"1970-01-01T00:00:01Z"), Some(Timestamp(1000)));
+        assert_eq!(Timestamp::parse(b"1970-01-01T00:00:01.1234567Z"), Some(Timestamp(1123)));
+        for text in
+            ["", "t", "1970-01-01", "1969-01-01T00:00:00Z", "1970-13-01T00:00:00Z", "1970-01-01T00:00:00.Z"]
+        {
+            assert_eq!(Timestamp::parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn garbage_never_panics(text in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..40)) {
+            let _ = Timestamp::parse(&text);
+        }
+
+        #[test]
+        fn digits_anywhere_never_panic(text in "[0-9T:.Z-]{0,40}") {
+            let _ = Timestamp::parse(text.as_bytes());
         }
     }
 

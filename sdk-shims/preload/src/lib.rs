@@ -41,6 +41,7 @@ mod own_stack;
 mod passing;
 mod patch;
 mod pins;
+mod poller;
 mod procfs;
 mod remembered;
 mod report;

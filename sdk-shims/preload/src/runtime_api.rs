@@ -7,11 +7,12 @@
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
-use ringfence_records::message::{ActionKind, INIT_IS_OVER, Kind, Report};
+use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::Flow;
 use crate::client_threads::{self, SHARED};
 use crate::closing;
+use crate::poller;
 use crate::report;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
@@ -91,34 +92,55 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let socket = sys::descriptor(socket);
     let found = used().find(|known| known.descriptor.load(Ordering::Relaxed) == socket);
     let Some(known) = found.or_else(|| under_another_number(state, socket)) else {
+        poller::outgoing(state, socket, address, length);
         return Flow::Proceed;
     };
     if is_stolen(state, known, socket) {
         return Flow::Done(Errno::PERM.result());
     }
-    if length < NEXT.len() {
-        return Flow::Proceed;
-    }
-    let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
-    if begins(NEXT) {
-        if is_asked_out_of_turn(state) {
-            return Flow::Done(Errno::PERM.result());
+    match request(address, length) {
+        Some(Request::Next) => {
+            if is_asked_out_of_turn(state) {
+                return Flow::Done(Errno::PERM.result());
+            }
+            if speaks_for_all && !state::has_been_invoked() {
+                client_threads::take_stock();
+                mark(state);
+            }
+            state::note_invoked();
+            note_who_asks(state);
+            if speaks_for_all {
+                say_that_it_is_over(state);
+            }
         }
-        if speaks_for_all && !state::has_been_invoked() {
-            client_threads::take_stock();
-            mark_end_of_init();
-        }
-        state::note_invoked();
-        note_who_asks(state);
-        if speaks_for_all {
-            say_that_it_is_over(state);
-        }
-    } else if speaks_for_all && begins(ANSWER) {
-        let room = MAX_REQUEST.min(length.saturating_sub(ANSWER.len()));
-        remember_answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default());
+        Some(Request::Answer(id)) if speaks_for_all => remember_answer(id),
+        _ => {}
     }
     Flow::Proceed
+}
+
+/// What is said to the API, as far as it matters here.
+pub(crate) enum Request {
+    /// For the next event.
+    Next,
+    /// The answer to an invocation; what follows in the request's first line, from the request id on.
+    Answer(&'static [u8]),
+}
+
+/// The request that begins at `address`.
+pub(crate) fn request(address: usize, length: usize) -> Option<Request> {
+    if length < NEXT.len() {
+        return None;
+    }
+    let begins = |start: &[u8]| length >= start.len() && sys::bytes_at(address, start.len()) == Some(start);
+    if begins(NEXT) {
+        return Some(Request::Next);
+    }
+    let room = MAX_REQUEST.min(length.saturating_sub(ANSWER.len()));
+    begins(ANSWER).then(|| {
+        Request::Answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default())
+    })
 }
 
 /// Whether this process has made forks, or is one: then a write to any descriptor may be one of a fork.
@@ -218,30 +240,28 @@ fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> 
     verdict.decision == Decision::Deny
 }
 
-/// Leaves a mark in /tmp for the agent's ledger. Where it cannot, the agent parts init from the first invocation by
-/// when it hears of it.
-fn mark_end_of_init() {
-    let mut path = [0; 64];
-    for (to, from) in path.iter_mut().zip(b"/tmp/".iter().chain(INIT_IS_OVER.as_bytes())) {
-        *to = *from;
-    }
-    let Some(path) = path.get(..=5 + INIT_IS_OVER.len()) else { return };
-    let flags = sys::O_WRONLY | sys::O_CREAT | sys::O_EXCL | sys::O_NOFOLLOW | sys::O_CLOEXEC;
-    if sys::open_at(sys::CWD, path, flags).is_ok() {
-        sys::unlink(path);
-    }
+/// Leaves a mark for the agent's ledger: reads a byte of the state page's file, which inotify(7) tells the agent between
+/// what happened in /tmp before and after. No file is made, and no rule speaks of it.
+pub(crate) fn mark(state: &State) {
+    let [_, page] = state.descriptors;
+    let _ = sys::read_at(page.number, &mut [0], 0);
 }
 
-/// Keeps the request id, which ends at the next slash.
-fn remember_answer(rest: &[u8]) {
+/// The request id, which ends at the next slash.
+pub(crate) fn request_id(rest: &[u8]) -> &[u8] {
     let length = rest.iter().position(|byte| *byte == b'/').unwrap_or(0);
+    rest.get(..length).unwrap_or_default()
+}
+
+/// Keeps the request id.
+pub(crate) fn remember_answer(rest: &[u8]) {
+    let id = request_id(rest);
     for (index, place) in ANSWERED.iter().enumerate() {
-        let byte = if index < length { rest.get(index).copied().unwrap_or(0) } else { 0 };
-        place.store(byte, Ordering::Relaxed);
+        place.store(id.get(index).copied().unwrap_or(0), Ordering::Relaxed);
     }
 }
 
-fn say_that_it_is_over(state: &State) {
+pub(crate) fn say_that_it_is_over(state: &State) {
     let mut request = [0; MAX_REQUEST];
     for (byte, place) in request.iter_mut().zip(&ANSWERED) {
         *byte = place.load(Ordering::Relaxed);
@@ -254,7 +274,7 @@ fn say_that_it_is_over(state: &State) {
 
 /// The same for a vector of buffers: a request's head stands in the first one.
 pub(crate) fn outgoing_vector(state: &State, socket: usize, vector: usize, count: usize) -> Flow {
-    if count == 0 || USED.load(Ordering::Relaxed) == 0 {
+    if count == 0 || (USED.load(Ordering::Relaxed) == 0 && !poller::has_any()) {
         return Flow::Proceed;
     }
     match (sys::word_at(vector), sys::word_at(vector.wrapping_add(8))) {

@@ -4,9 +4,10 @@
 //! process of the function holds counts, since other extensions connect too. What is closed already has no owner; it
 //! counts where there is nobody else whose it could be. [`super`] asks where a counter of the kernel has moved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 
 use ringfence_policy::{Decision, Role, Transport, Verdict};
 use ringfence_records::message::ActionKind;
@@ -123,6 +124,7 @@ impl Detector {
                 && leads_out(socket)
                 && !came_in(socket, listed)
                 && !self.ends.contains(&socket.ends())
+                && !self.former.contains(&socket.ends())
         };
         for socket in listed.iter().filter(|socket| is_new(socket) && !is_look_up(socket)) {
             let by_runtime = verdict(socket, scene, Role::Runtime, false);
@@ -132,6 +134,18 @@ impl Detector {
             }
         }
     }
+}
+
+/// Whether this process itself holds a connection to this address.
+pub(crate) fn holds_connection(process: u32, to: SocketAddr) -> bool {
+    let proc = Path::new("/proc");
+    let listed = sockets::read(proc, true, false);
+    let wanted: HashSet<u64> = listed
+        .iter()
+        .filter(|socket| is_held(socket) && socket.remote == to)
+        .map(|socket| socket.inode)
+        .collect();
+    !sockets::owners(proc, std::iter::once(process), &wanted).is_empty()
 }
 
 /// How many connections a client keeps to its API. Node's has one for answers, one for answers that are streamed, and

@@ -156,6 +156,15 @@ impl Gates {
     }
 }
 
+/// Whether the kernel remembers connections that no process holds.
+pub(super) fn has_closed(proc: &Path) -> bool {
+    let mut kept = Kept { path: proc.join("net/sockstat"), file: None };
+    let mut buffer = [0; MAX_READ];
+    let text = kept.read(&mut buffer);
+    let line = text.lines().find(|line| line.starts_with("TCP:")).unwrap_or("");
+    after(line, " orphan") + after(line, " tw") > 0
+}
+
 fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -287,6 +296,20 @@ mod tests {
         let in_use = "sockets: used 7\nTCP: inuse 5 orphan 0 tw 1 alloc 6 mem 0\nUDP: inuse 2 mem 0\n";
         assert_eq!((after(in_use, "TCP: inuse"), after(in_use, "UDP: inuse")), (5, 2));
         assert_eq!(last_id("0.00 0.01 0.05 1/201 4711\n"), 4711);
+    }
+
+    #[test]
+    fn connections_of_no_process_are_known_by_the_counters() {
+        let bench = Bench::new();
+        for (line, expected) in [
+            ("TCP: inuse 5 orphan 0 tw 0 alloc 6 mem 0\n", false),
+            ("TCP: inuse 5 orphan 0 tw 3 alloc 6 mem 0\n", true),
+            ("TCP: inuse 5 orphan 1 tw 0 alloc 6 mem 0\n", true),
+            ("", false),
+        ] {
+            bench.write("sockstat", line);
+            assert_eq!(has_closed(bench.folder.path()), expected, "{line}");
+        }
     }
 
     // Other processes of the machine move the counters too: asserted is only that our own deeds do.

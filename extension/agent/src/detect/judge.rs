@@ -20,6 +20,8 @@ use crate::proc::Process;
 
 /// Name patterns of one address that are looked at, as in the process plane.
 const MAX_NAMES: usize = 16;
+/// Name patterns of a policy that are tried where an address could have any of them.
+const MAX_PATTERNS: u16 = 1024;
 /// Where programs are looked for by a bare name, besides PATH.
 const PLACES: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin";
 
@@ -32,6 +34,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) strongest: Plane,
     /// The Runtime API.
     pub(crate) api: Option<SocketAddr>,
+    /// Whether the function's look-ups came to the guarded resolver; if not, nothing is known of an address's names.
+    pub(crate) names_are_tied: bool,
     /// Whether what is found may be as old as init, whose own rules then count too.
     pub(crate) since_init: bool,
 }
@@ -99,16 +103,25 @@ impl Judge<'_> {
     ) -> Verdict {
         let mut names = [0; MAX_NAMES];
         let found = View::new(self.page).map_or(0, |view| view.names(to.ip(), &mut names));
-        let destination = Destination {
-            address: to.ip(),
-            port: to.port(),
-            transport,
-            names: names.get(..found).unwrap_or_default(),
-            runtime_api: self.is_api(to),
-            own_service: false,
-            second_connection: is_second,
+        let ask = |names: &[u16]| {
+            let destination = Destination {
+                address: to.ip(),
+                port: to.port(),
+                transport,
+                names,
+                runtime_api: self.is_api(to),
+                own_service: false,
+                second_connection: is_second,
+            };
+            self.verdict(&Action::Connect(destination), role)
         };
-        self.verdict(&Action::Connect(destination), role)
+        let by_address = ask(names.get(..found).unwrap_or_default());
+        if self.names_are_tied || by_address.decision == Decision::Allow {
+            return by_address;
+        }
+        // The address may be that of an allowed host: only a port that no host has is told.
+        let mut by_name = (0..MAX_PATTERNS).map(|pattern| ask(&[pattern]));
+        by_name.find(|verdict| verdict.decision == Decision::Allow).unwrap_or(by_address)
     }
 }
 

@@ -34,6 +34,7 @@ impl World {
 
     fn with_scene<T>(&mut self, act: impl FnOnce(&mut Detector, &Scene<'_>) -> T) -> T {
         let judge = Judge {
+            names_are_tied: true,
             rules: &self.rules,
             page: &self.page,
             phase: Phase::Invoke,

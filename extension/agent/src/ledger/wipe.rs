@@ -19,6 +19,11 @@ use nix::fcntl::{OFlag, openat, renameat};
 use nix::sys::stat::Mode;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::budget::Budget;
+
+/// The answer where there was no time to remove something.
+pub(crate) const NO_TIME: Errno = Errno::ETIME;
+
 /// Deepest directory that is entered where it is; a deeper one is moved up first. Each level takes two descriptors.
 const MAX_DEPTH: usize = 64;
 /// Most directories that are moved up for one path: some tens of thousands of levels.
@@ -28,6 +33,7 @@ const MAX_MOVED: usize = 1024;
 pub(crate) struct Wiper<'k> {
     root: OwnedFd,
     keep: &'k dyn Fn(&Path) -> bool,
+    budget: &'k Budget,
     /// Directories that were moved up: their names in the root, and where they were.
     moved: RefCell<Vec<(OsString, PathBuf)>>,
     moves: Cell<usize>,
@@ -66,24 +72,26 @@ fn clock_noise() -> u32 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.subsec_nanos())
 }
 
-fn errno(error: &io::Error) -> Errno {
+/// The kernel's word for an error.
+pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 impl<'k> Wiper<'k> {
-    /// Removes names below `root`, except those for which `keep` holds (asked with paths relative to it).
+    /// Removes names below `root`, except those for which `keep` holds (asked with paths relative to it), while there is
+    /// time.
     ///
     /// # Errors
     /// Where `root` cannot be opened.
-    pub(crate) fn new(root: &Path, keep: &'k dyn Fn(&Path) -> bool) -> io::Result<Self> {
+    pub(crate) fn new(root: &Path, keep: &'k dyn Fn(&Path) -> bool, budget: &'k Budget) -> io::Result<Self> {
         let root = open_directory(nix::fcntl::AT_FDCWD, root.as_os_str())?;
-        Ok(Self { root, keep, moved: RefCell::default(), moves: Cell::new(0) })
+        Ok(Self { root, keep, budget, moved: RefCell::default(), moves: Cell::new(0) })
     }
 
     /// Removes one path, with all that is in it if it is a directory. A directory that holds something kept stays.
     ///
     /// # Errors
-    /// Why it is still there. A path that is not there any more is no error.
+    /// Why it is still there; [`NO_TIME`] where there was none. A path that is not there any more is no error.
     pub(crate) fn remove(&self, path: &Path) -> Result<(), Errno> {
         let (Some(name), Some(parent)) = (path.file_name(), path.parent()) else { return Err(Errno::EINVAL) };
         self.moves.set(0);
@@ -133,6 +141,9 @@ impl<'k> Wiper<'k> {
         if (self.keep)(path) {
             return Ok(());
         }
+        if !self.budget.has_time() {
+            return Err(NO_TIME);
+        }
         match unlinkat(at, name, UnlinkatFlags::NoRemoveDir) {
             // Linux says EISDIR for a directory; POSIX allows EPERM.
             Err(Errno::EISDIR | Errno::EPERM) => self.remove_directory(at, name, path, depth),
@@ -165,6 +176,7 @@ impl<'k> Wiper<'k> {
         let _ = give_rights_back(directory.as_fd());
         let outcome = self.empty(directory, path, depth);
         match unlinkat(at, name, UnlinkatFlags::RemoveDir) {
+            Err(_) if outcome == Err(NO_TIME) => outcome,
             Err(Errno::ENOTEMPTY) if outcome.is_ok() => Ok(()),
             Err(error) => outcome.and(Err(error)),
             Ok(()) => Ok(()),
@@ -196,20 +208,6 @@ fn gone_is_fine(result: Result<(), Errno>) -> Result<(), Errno> {
     }
 }
 
-/// Removes paths, those further down first. Gives what is still there and why.
-pub(crate) fn wipe<'p>(
-    root: &Path,
-    paths: impl DoubleEndedIterator<Item = &'p PathBuf>,
-    keep: &dyn Fn(&Path) -> bool,
-) -> Vec<(PathBuf, Errno)> {
-    let wiper = match Wiper::new(root, keep) {
-        Ok(wiper) => wiper,
-        Err(error) => return vec![(PathBuf::new(), errno(&error))],
-    };
-    // Paths come sorted, so a directory stands before what is in it.
-    paths.rev().filter_map(|path| wiper.remove(path).err().map(|error| (path.clone(), error))).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -218,6 +216,31 @@ mod tests {
 
     fn nothing(_: &Path) -> bool {
         false
+    }
+
+    fn ample() -> Budget {
+        Budget::new(std::time::Duration::from_mins(10))
+    }
+
+    /// Removes paths, those further down first. Gives what is still there and why.
+    fn wipe<'p>(
+        root: &Path,
+        paths: impl DoubleEndedIterator<Item = &'p PathBuf>,
+        keep: &dyn Fn(&Path) -> bool,
+    ) -> Vec<(PathBuf, Errno)> {
+        let budget = ample();
+        let wiper = Wiper::new(root, keep, &budget).unwrap();
+        paths.rev().filter_map(|path| wiper.remove(path).err().map(|error| (path.clone(), error))).collect()
+    }
+
+    #[test]
+    fn a_removal_ends_with_its_time() {
+        let (_place, root, _) = place();
+        fs::create_dir(root.join("d")).unwrap();
+        fs::write(root.join("d/f"), "1").unwrap();
+        let none = Budget::new(std::time::Duration::ZERO);
+        assert_eq!(Wiper::new(&root, &nothing, &none).unwrap().remove(Path::new("d")), Err(NO_TIME));
+        assert!(root.join("d/f").exists());
     }
 
     fn place() -> (tempfile::TempDir, PathBuf, PathBuf) {
@@ -237,7 +260,8 @@ mod tests {
         let naive = root.join("d").join("precious");
         assert!(fs::remove_file(&naive).is_ok(), "a removal by path is led elsewhere");
         fs::write(elsewhere.join("precious"), "1").unwrap();
-        let wiper = Wiper::new(&root, &nothing).unwrap();
+        let budget = ample();
+        let wiper = Wiper::new(&root, &nothing, &budget).unwrap();
         assert!(wiper.remove(Path::new("d/precious")).is_err());
         assert!(elsewhere.join("precious").exists());
         assert_eq!(wiper.remove(Path::new("d")), Ok(()));
@@ -262,7 +286,8 @@ mod tests {
                 }
             })
         };
-        let wiper = Wiper::new(&root, &nothing).unwrap();
+        let budget = ample();
+        let wiper = Wiper::new(&root, &nothing, &budget).unwrap();
         for _ in 0..3000 {
             let _ = wiper.remove(Path::new("d/precious"));
             let _ = wiper.remove(Path::new("d"));
@@ -324,7 +349,8 @@ mod tests {
     #[test]
     fn paths_that_lead_out_are_refused() {
         let (_place, root, elsewhere) = place();
-        let wiper = Wiper::new(&root, &nothing).unwrap();
+        let budget = ample();
+        let wiper = Wiper::new(&root, &nothing, &budget).unwrap();
         assert!(wiper.remove(Path::new("../elsewhere/precious")).is_err());
         assert!(wiper.remove(&elsewhere.join("precious")).is_err());
         assert!(wiper.remove(Path::new("")).is_err());

@@ -6,41 +6,26 @@ use ringfence_policy::{Plane, Rule, Survivors};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::record::{Environment, Protection, Residue, RuleCount, Summary};
 
+use super::Settle;
 use crate::agent::{Agent, add};
 use crate::clock;
-use crate::hook;
+use crate::invocation::Current;
+use crate::poller::EndKnown;
 use crate::proc::resident_kib;
 use crate::protection::{self, Abilities, NO_GUARD};
 use crate::residue;
-use crate::survivors::Survivor;
+use crate::survivors::{Survivor, Wish};
 
 impl Agent {
-    /// Gives the account as soon as guard and telemetry are known.
-    pub(crate) fn give_account_when_complete(&self) {
-        let ready = self.telemetry.get().is_some() && self.guarded.borrow().hello.is_some();
-        if ready && !self.waits_for_a_hook() {
-            self.give_account();
-        }
-    }
-
-    /// Whether a language hook may still say that it is in. It does before the function's code runs, so before init is over.
-    fn waits_for_a_hook(&self) -> bool {
-        let guarded = self.guarded.borrow();
-        let expected = guarded
-            .hello
-            .as_ref()
-            .is_some_and(|hello| hello.refused.is_none() && hook::is_expected(hello.coverage()));
-        expected && guarded.hook.is_none() && self.is_in_init()
-    }
-
-    /// Gives the account, once in the agent's life.
+    /// Gives the account, once in the agent's life: when init is over, since until then the runtime's request for an event
+    /// has not shown what the planes see of it.
     pub(crate) fn give_account(&self) {
         let Some(rules) = self.rules.get().filter(|_| !self.accounted.replace(true)) else { return };
         let guarded = self.guarded.borrow();
         let hello = guarded.hello.as_ref();
         let abilities = Abilities {
             ledger: self.ledger.borrow().is_some(),
-            knows_the_end: self.can_know_the_end(),
+            end: self.end_known(),
             managed: self.managed.get(),
             resolver: self.resolver_port != 0,
             detects: self.detects(),
@@ -79,34 +64,27 @@ impl Agent {
         });
     }
 
-    fn can_know_the_end(&self) -> bool {
-        self.runtime_will_tell() || self.knows_the_end()
-    }
-
-    /// A guard means a preload library in the runtime, unless the guard says otherwise.
-    fn runtime_will_tell(&self) -> bool {
-        self.guarded.borrow().hello.as_ref().is_some_and(|hello| !hello.no_preload)
-    }
-
     fn end_is_told_by(&self) -> &'static str {
-        match () {
-            () if self.managed.get() => "nobody",
-            () if self.runtime_will_tell() => "runtime",
-            () if self.knows_the_end() => "telemetry",
-            () => "nobody",
+        match self.end_known() {
+            EndKnown::Exactly => "runtime",
+            EndKnown::Afterwards => "telemetry",
+            EndKnown::Never => "nothing",
         }
     }
 
     /// Settles what is in /tmp, and tells.
-    pub(super) fn settle_residue(&self, enforce: bool) {
+    pub(super) fn settle_residue(&self, settle: Settle<'_>, current: &Current) {
         let (Some(rules), false) = (self.rules.get(), self.managed.get()) else { return };
         let mut ledger = self.ledger.borrow_mut();
         let Some(ledger) = ledger.as_mut() else { return };
         let wanted = match rules.residue {
-            ringfence_policy::Residue::Wipe if !enforce => ringfence_policy::Residue::Report,
+            ringfence_policy::Residue::Wipe if !settle.enforce => ringfence_policy::Residue::Report,
             wanted => wanted,
         };
-        let settled = residue::settle(ledger, &self.settings.tmp, rules, wanted);
+        if let Some(upto) = settle.upto {
+            ledger.seal(upto, settle.budget);
+        }
+        let settled = residue::settle(ledger, &self.settings.tmp, rules, wanted, settle.budget);
         if let Some(trouble) = ledger.trouble() {
             self.degraded("ledger", &trouble);
         }
@@ -114,7 +92,6 @@ impl Agent {
         add(&self.totals.residue_entries, settled.count);
         add(&self.totals.residue_bytes, settled.bytes);
         let (entries, failed) = (settled.entries(), settled.failures());
-        let current = self.current.borrow();
         self.emitter.borrow_mut().print(|scene| Residue {
             scene,
             moment: current.moment(clock::now()),
@@ -123,24 +100,39 @@ impl Agent {
             count: settled.count,
             bytes: settled.bytes,
             executables: settled.executables,
+            is_partial: settled.is_partial,
             failed: &failed,
         });
     }
 
-    /// Settles processes that are still there, and tells.
-    pub(super) fn settle_survivors(&self, enforce: bool) {
-        let wanted = self.rules.get().map_or(Survivors::Allow, |rules| rules.survivors);
+    /// Settles processes that are still there, and tells, with the invocation that they belong to.
+    pub(super) fn settle_survivors(&self, settle: Settle<'_>, current: &Current) {
+        let wanted = self.end_known().survivors(self.rules.get());
         if wanted == Survivors::Allow || self.managed.get() {
             return;
         }
-        let found = self.survivors.borrow_mut().settle(enforce && wanted == Survivors::Kill, &self.ours());
-        add(&self.totals.survivors, found.len() as u64);
-        for survivor in &found {
-            self.tell_survivor(survivor);
+        let ours = self.ours();
+        let asking = self.asking.borrow().pid;
+        let mut survivors = self.survivors.borrow_mut();
+        let spared =
+            if asking == ours.runtime { Vec::new() } else { survivors.line_to_runtime(asking, &ours) };
+        let found = survivors.settle(
+            Wish {
+                kills: settle.enforce && wanted == Survivors::Kill,
+                before: settle.before(),
+                spared: &spared,
+                budget: settle.budget,
+            },
+            &ours,
+        );
+        drop(survivors);
+        add(&self.totals.survivors, found.count);
+        for survivor in &found.told {
+            self.tell_survivor(survivor, current);
         }
     }
 
-    fn tell_survivor(&self, survivor: &Survivor) {
+    fn tell_survivor(&self, survivor: &Survivor, current: &Current) {
         let process = &survivor.process;
         let mut report = Report::new(Kind::Violation, ActionKind::Survive);
         report.rule = Rule::ProcessSurvivors;
@@ -149,7 +141,7 @@ impl Agent {
         (report.pid, report.parent) = (process.id, process.parent);
         (report.path, report.exe) = (&process.exe, &process.parent_exe);
         process.arguments.iter().for_each(|argument| report.arguments.push(argument));
-        self.record(&report);
+        self.record_of(&report, current);
     }
 
     /// Writes everything that waits, and the totals.

@@ -54,6 +54,7 @@ impl Agent {
             phase: self.judged_phase(),
             strongest,
             api: self.settings.api_address(),
+            names_are_tied: self.names_are_tied(),
             since_init: false,
         };
         look(&Scene {

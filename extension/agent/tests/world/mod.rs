@@ -205,6 +205,25 @@ impl World {
         line
     }
 
+    /// A batch of telemetry: this request's runtime is done, and was at this time.
+    pub(crate) fn done(request: &str, time: &str) -> String {
+        format!(
+            r#"[{{"time":"{time}","type":"platform.runtimeDone","record":{{"requestId":"{request}","status":"success"}}}}]"#
+        )
+    }
+
+    /// Posts such a batch.
+    pub(crate) fn tell_done(&self, request: &str, time: &str) {
+        assert!(self.telemetry(None, &Self::done(request, time)).contains("200"));
+    }
+
+    /// What a `protection` record says of a rule.
+    pub(crate) fn status(&self, protection: &serde_json::Value, rule: &str) -> String {
+        let rules = protection["ringfence"]["rules"].as_array().unwrap();
+        let line = rules.iter().find(|line| line["rule"] == rule).expect("the rule is in use");
+        line["status"].as_str().unwrap().to_owned()
+    }
+
     /// Ends the environment; gives how long the agent took to leave.
     pub(crate) fn shut_down(&mut self) -> Duration {
         let start = Instant::now();
@@ -422,6 +441,35 @@ impl Guard {
 
     pub(crate) fn notice(&self, kind: Kind) {
         self.notice_of(kind, std::process::id());
+    }
+
+    /// The runtime is up and asks for its first event: init is over.
+    pub(crate) fn ask_first(&self) {
+        self.notice(Kind::RuntimeUp);
+        self.notice(Kind::InvocationOver);
+    }
+
+    /// A child of this process that says these things, and is still there.
+    pub(crate) fn child(&self, notices: &[(Kind, &str)]) -> Child {
+        let script = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
+            [s.sendto(bytes.fromhex(m),'\\0'+sys.argv[1]) for m in sys.argv[2:]]\nprint(flush=True)\ntime.sleep(600)";
+        let mut command = Command::new("python3");
+        command.args(["-c", script, &self.report_socket]).stdout(Stdio::piped());
+        for (kind, request) in notices {
+            let mut report = Report::new(*kind, ActionKind::Dangerous);
+            report.request = request.as_bytes();
+            let mut buffer = [0; MAX_MESSAGE];
+            let message = report.encode(&mut buffer).unwrap();
+            command.arg(message.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+        }
+        let mut child = command.spawn().unwrap();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        child
+    }
+
+    /// The library's mark in the order of what happens in /tmp.
+    pub(crate) fn mark(&self) {
+        self.word(0);
     }
 
     /// The runtime has answered this request and asks for the next event.

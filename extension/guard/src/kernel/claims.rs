@@ -1,8 +1,8 @@
 //! Messages to the agent that the guard sends for somebody else: they must not claim more than their sender may.
 //!
 //! What the guard sends carries the guard's credentials, so the agent has to take the message's own word for who it is
-//! from. The guard knows better, and refuses a process id that is not the sender's, and the runtime's own notices from
-//! anyone else. Every datagram between processes is looked at, whatever its destination: that cannot change meanwhile.
+//! from. The guard knows better, and refuses a process id that is not the sender's, and the notice that the runtime is up
+//! from any other process. Who may ask for events is the agent's to judge: a shell does it by its children. Every datagram between processes is looked at, whatever its destination: that cannot change meanwhile.
 //! `send` calls it.
 
 use ringfence_policy::Role;
@@ -16,8 +16,7 @@ use super::target::Caller;
 pub fn may_send(caller: &Caller, data: &[u8]) -> bool {
     // A longer datagram reaches the agent cut to this length.
     let Some(report) = Report::decode(data.get(..MAX_MESSAGE).unwrap_or(data)) else { return true };
-    let of_the_runtime = matches!(report.kind, Kind::RuntimeUp | Kind::InvocationOver);
-    report.pid == caller.process && (!of_the_runtime || caller.role == Role::Runtime)
+    report.pid == caller.process && (report.kind != Kind::RuntimeUp || caller.role == Role::Runtime)
 }
 
 #[cfg(test)]
@@ -34,12 +33,11 @@ mod tests {
     }
 
     #[test]
-    fn only_the_runtime_says_what_the_runtime_says() {
-        for kind in [Kind::RuntimeUp, Kind::InvocationOver] {
-            assert!(may(kind, 7, Role::Runtime));
-            assert!(!may(kind, 7, Role::Child));
-        }
+    fn only_the_runtime_says_that_it_is_up() {
+        assert!(may(Kind::RuntimeUp, 7, Role::Runtime));
+        assert!(!may(Kind::RuntimeUp, 7, Role::Child));
         assert!(may(Kind::Violation, 7, Role::Child) && may(Kind::Hint, 7, Role::Child));
+        assert!(may(Kind::InvocationOver, 7, Role::Child), "a shell's curl: the agent judges it");
     }
 
     #[test]

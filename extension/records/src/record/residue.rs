@@ -62,8 +62,10 @@ pub struct Residue<'a> {
     pub outcome: Outcome,
     /// The first [`MAX_LISTED`] entries.
     pub entries: &'a [Entry<'a>],
-    /// All of them.
+    /// All of them, or as many as there was time to count.
     pub count: u64,
+    /// Whether there may be more than were counted.
+    pub is_partial: bool,
     /// Bytes in regular files.
     pub bytes: u64,
     /// Regular files with an execute bit.
@@ -76,6 +78,7 @@ impl Residue<'_> {
     fn message(&self, out: &mut Text<'_>) -> fmt::Result {
         out.plain("ringfence ")?;
         out.plain(if self.outcome == Outcome::Wiped { "wiped " } else { "found " })?;
+        out.plain(if self.is_partial { "at least " } else { "" })?;
         out.number(self.count)?;
         out.plain(if self.count == 1 { " entry in /tmp (" } else { " entries in /tmp (" })?;
         out.number(self.bytes)?;

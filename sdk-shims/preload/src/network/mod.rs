@@ -63,8 +63,11 @@ fn connect_internet(
         copy.set(instead);
     }
     let result = connect_copy(state, socket, arguments, &copy);
-    if judged.runtime_api && is_connected(result) && state.role() == Role::Runtime {
-        runtime_api::remember(state, socket);
+    if judged.runtime_api && is_connected(result) {
+        match state.role() {
+            Role::Runtime => runtime_api::remember(state, socket),
+            Role::Child => poller::remember(socket),
+        }
     }
     Flow::Done(result)
 }
