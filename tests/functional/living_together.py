@@ -144,6 +144,121 @@ def web_adapter(setting):
         same(held.status_of(rule), "not_covered", held)
 
 
+@case("shell-bootstrap")
+def shell_bootstrap(setting):
+    """A shell that starts curl for each request: what asks for the next event, and its files, are never touched."""
+    need("curl")
+    place = setting.inputs("shell-bootstrap")
+    events = [{"number": number} for number in range(10)]
+    common = dict(code=place, runtime="provided", policy=place / "policy.toml", more=["--timeout", "20"])
+    run = setting.play(events, **common)
+    same(run.answers, events, run)
+    same([each for each in run.of("violation") if each["rule"] == "process.survivors"], [], run)
+    # What its first request left stays in /tmp without the layer; here it is wiped when its invocation is over.
+    same(run.status_of("tmp.residue"), "enforced", run)
+
+
+HELLO = "import os\ndef handler(event, context):\n    return sorted(os.listdir('/tmp'))\n"
+
+
+@case("own-files")
+def own_files(setting):
+    """No file of ours is made where a rule could speak of it: no record, whatever the policy."""
+    code = setting.write("code/app.py", HELLO).parent
+    denies = setting.write("policy/denies.toml", '[tmp]\nwrites = "deny"\n')
+    for policy in (denies, None):
+        for _ in range(4):
+            run = setting.play([{}, {}], code=code, runtime="python3", handler="app.handler", policy=policy)
+            same(run.answers, [[], []], run)
+            quiet(run)
+
+
+def go_function(setting, cgo):
+    if not GO:
+        raise Skipped("no go here")
+    if cgo:
+        need("gcc")
+    place = setting.inputs("go-client")
+    place.joinpath("go.mod").write_text("module x\ngo 1.20\n")
+    more = {"CGO_ENABLED": "1" if cgo else "0", "GOFLAGS": "-mod=mod", "GOPROXY": "off"}
+    subprocess.run([GO, "build", "-o", "function", "."], cwd=place, check=True, env={**os.environ, **more})
+    place.joinpath("function").chmod(0o755)
+    setting.write("go-client/bootstrap", "#!/bin/sh\nexec /opt/ringfence-exec /var/task/function\n", 0o755)
+    return place
+
+
+def go_allowed(setting, cgo):
+    place = go_function(setting, cgo)
+    policy = setting.write("allowed.toml", 'extends = "web-api"\nmode = "enforce"\n[egress]\nallow = ["api.plain.example:80"]\n')
+    more = ["--network", f"world:{place / 'world.toml'}", "--timeout", "20"]
+    run = setting.play([{}] * 4, code=place, runtime="provided", policy=policy, more=more)
+    same([answer["out"] for answer in run.answers], ['{"price": 9.5}'] * 4, run)
+    connects = [each for each in run.of("violation") if each["action"] in ("connect", "resolve")]
+    same(connects, [], run)
+    # Nothing is waited for: telemetry alone would cost its 25 ms.
+    after = sorted(run.after())
+    assert after[len(after) // 2] < 20, f"{after}\n{run.text}"
+    return run
+
+
+@case("go-static")
+def go_static(setting):
+    go_allowed(setting, cgo=False)
+
+
+@case("go-cgo")
+def go_cgo(setting):
+    go_allowed(setting, cgo=True)
+
+
+CONNECTS = """import os, time, urllib.request
+def handler(event, context):
+    urllib.request.urlopen("http://api.plain.example/v1/price/a").read()
+    if event.get("hang"):
+        time.sleep(60)
+    if event.get("crash"):
+        os._exit(3)
+    return "answered"
+"""
+
+
+@case("after-a-reset")
+def after_a_reset(setting):
+    """Connections of the generation before are remembered by the kernel and are no exfiltration of the next."""
+    code = setting.write("code/app.py", CONNECTS).parent
+    world = setting.inputs("go-client") / "world.toml"
+    policy = setting.write("policy/p.toml", 'extends = "web-api"\nmode = "enforce"\n[egress]\nallow = ["api.plain.example:80"]\n')
+    events = [{}, {"hang": True}, {}, {"crash": True}, {}]
+    more = ["--network", f"world:{world}", "--timeout", "3"]
+    run = setting.play(events, code=code, runtime="python3", handler="app.handler", policy=policy, more=more)
+    same([run.answers[at] for at in (0, 2, 4)], ["answered"] * 3, run)
+    same(run.of("violation"), [], run)
+
+
+RENAMES = """import os, threading
+def handler(event, context):
+    if not os.path.isdir("/tmp/a") and not os.path.isdir("/tmp/b"):
+        os.makedirs("/tmp/a")
+    def loop():
+        while True:
+            try: os.rename("/tmp/a", "/tmp/b"); os.rename("/tmp/b", "/tmp/a")
+            except OSError: pass
+    threading.Thread(target=loop, daemon=True).start()
+    return "answered"
+"""
+
+
+@case("an-end-within-its-budget")
+def budget(setting):
+    """A thread that renames a folder for ever does not keep the end of the invocation busy."""
+    code = setting.write("code/app.py", RENAMES).parent
+    policy = setting.write("policy/p.toml", 'version = 1\nmode = "enforce"\n[tmp]\nresidue = "wipe"\n')
+    common = dict(code=code, runtime="python3", handler="app.handler", more=["--timeout", "10"])
+    run = setting.play([{}, {}], policy=policy, **common)
+    same(run.answers, ["answered"] * 2, run)
+    assert max(run.after()) < 1000, f"{run.after()}\n{run.text}"
+
+
 def play_all(options):
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     for name, function in KNOWN.items():

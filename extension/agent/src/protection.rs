@@ -163,7 +163,7 @@ fn own_line(
             rule,
             plane: Some(Plane::Platform),
             status: if enforces { Coverage::Enforced } else { Coverage::Observed },
-            reason: "",
+            reason: if rule == Rule::TmpResidue { OTHER_CHANNELS } else { "" },
         },
     })
 }
@@ -191,6 +191,10 @@ fn names(rule: Rule, hello: Option<&Hello>, abilities: Abilities) -> CoverageLin
     }
     CoverageLine { rule, plane: Some(Plane::Platform), status: Coverage::Enforced, reason: "" }
 }
+
+/// What an invocation can leave besides files (docs/limits.md).
+const OTHER_CHANNELS: &str =
+    "files in /tmp; System V and POSIX message queues, semaphores and shared memory are not covered";
 
 /// What people should do where there is no guard.
 pub(crate) const NO_GUARD: &str = "no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec";
@@ -246,7 +250,7 @@ mod tests {
         process.uncovered not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
         process.survivors enforced 
         egress.runtime_api not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
-        tmp.residue enforced 
+        tmp.residue enforced files in /tmp; System V and POSIX message queues, semaphores and shared memory are not covered
         tmp.secrets not_covered not built yet: what is left is not searched for keys
         self_protection not_covered no guard: set AWS_LAMBDA_EXEC_WRAPPER=/opt/ringfence-exec
         ");

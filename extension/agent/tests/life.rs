@@ -621,7 +621,7 @@ fn an_end_that_takes_too_long_is_told_once_and_goes_on_at_the_next() {
     let guard = Guard::arrive(world.api, &[]).unwrap();
     guard.ask_first();
     let request = world.invoke();
-    for number in 0..60_000 {
+    for number in 0..20_000 {
         fs::File::create(format!("/tmp/{number}")).unwrap();
     }
     guard.answered(&request);

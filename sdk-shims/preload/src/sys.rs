@@ -157,13 +157,6 @@ pub(crate) fn open_raw(directory: i32, path: usize, flags: usize) -> Result<Owne
     check(pass(number::OPENAT, [argument(directory), path, flags, 0, 0, 0])).map(|fd| Owned(descriptor(fd)))
 }
 
-/// `unlink(2)` of a path that ends in NUL.
-pub(crate) fn unlink(path: &[u8]) {
-    if path.last() == Some(&0) {
-        pass(number::UNLINKAT, [argument(CWD), path.as_ptr() as usize, 0, 0, 0, 0]);
-    }
-}
-
 /// `readlinkat(2)`: the part of `buffer` that was filled. Full buffers count as too long.
 pub(crate) fn read_link<'b>(directory: i32, path: &[u8], buffer: &'b mut [u8]) -> Result<&'b [u8], Errno> {
     if path.last() != Some(&0) {

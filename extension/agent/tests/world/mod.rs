@@ -453,7 +453,7 @@ impl Guard {
     pub(crate) fn child(&self, notices: &[(Kind, &str)]) -> Child {
         let script = "import socket,sys,time\ns=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM)\n\
             [s.sendto(bytes.fromhex(m),'\\0'+sys.argv[1]) for m in sys.argv[2:]]\nprint(flush=True)\ntime.sleep(600)";
-        let mut command = Command::new("python3");
+        let mut command = Command::new("/usr/bin/python3");
         command.args(["-c", script, &self.report_socket]).stdout(Stdio::piped());
         for (kind, request) in notices {
             let mut report = Report::new(*kind, ActionKind::Dangerous);

@@ -22,7 +22,7 @@ use ringfence_records::sockets;
 use crate::arch::{Flow, number};
 use crate::state::{State, speaks};
 use crate::sys::{self, Errno};
-use crate::{files, own, report, runtime_api, scope};
+use crate::{files, own, poller, report, runtime_api, scope};
 use address::{Address, Copied};
 
 /// Name patterns of one address that are looked at; an address with more is rare and judged by these.
