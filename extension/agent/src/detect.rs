@@ -40,7 +40,7 @@ use sockets::Socket;
 /// at descriptors of all processes, so callers limit how often.
 pub(crate) fn holder_of(other_end: SocketAddr, is_stream: bool) -> Option<Process> {
     let proc = Path::new("/proc");
-    let is_it = |socket: &sockets::Socket| {
+    let is_it = |socket: &Socket| {
         let ip = socket.local.ip();
         let fits = ip == other_end.ip() || ip.is_unspecified();
         fits && socket.local.port() == other_end.port() && socket.inode != 0

@@ -162,14 +162,12 @@ async fn next_event(agent: &Rc<Agent>, platform: &mut Platform) -> Result<Event,
     let mut next = std::pin::pin!(platform.next());
     let mut pause = FIRST_LOOK;
     while agent.is_unheld() {
-        match timeout(pause, &mut next).await {
-            Ok(event) => return event,
-            Err(_) => {
-                agent.drain();
-                agent.detect();
-                pause = (pause * 2).min(LOOK_AFTER);
-            }
+        if let Ok(event) = timeout(pause, &mut next).await {
+            return event;
         }
+        agent.drain();
+        agent.detect();
+        pause = (pause * 2).min(LOOK_AFTER);
     }
     next.await
 }

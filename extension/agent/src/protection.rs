@@ -16,7 +16,6 @@ use crate::policy::Rules;
 use crate::poller::EndKnown;
 
 /// What the agent can do here.
-#[expect(clippy::struct_excessive_bools, reason = "independent facts, each named where it is set")]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Abilities {
     /// /tmp is watched.

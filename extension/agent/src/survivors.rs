@@ -236,7 +236,7 @@ impl Survivors {
 
     fn is_marked(&self, id: u32, ours: &Ours) -> bool {
         // A daemon has left its parents, and is told by the library.
-        (id == ours.runtime && id != 0) || (id == ours.guard && id != 0) || proc::has_library(&self.proc, id)
+        id != 0 && (id == ours.runtime || id == ours.guard || proc::has_library(&self.proc, id))
     }
 
     /// Whether `id` is a process of the function.

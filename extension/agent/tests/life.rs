@@ -86,7 +86,7 @@ fn without_a_guard_the_first_invocation_says_what_to_set() {
     world.invoke();
     let protection = world.record_of("protection");
     assert!(protection["ringfence"]["trouble"].as_str().unwrap().contains("AWS_LAMBDA_EXEC_WRAPPER"));
-    assert_eq!(world.status(&protection, "tmp.residue"), "not_covered");
+    assert_eq!(World::status(&protection, "tmp.residue"), "not_covered");
     // Nothing tells when it is over, so the agent asks for the next event at once.
     world.wait_until_asked();
     fs::write("/tmp/left", "x").unwrap();
@@ -126,7 +126,7 @@ fn where_another_process_asks_for_the_events_nothing_is_held_wiped_killed_or_tol
     let protection = world.record_of("protection");
     assert_eq!(protection["ringfence"]["environment"]["invocationEnd"], "nothing");
     for rule in ["tmp.residue", "process.survivors"] {
-        assert_eq!(world.status(&protection, rule), "not_covered", "{rule}");
+        assert_eq!(World::status(&protection, rule), "not_covered", "{rule}");
     }
     // A word that comes later could be anything: it changes nothing.
     guard.notice(Kind::InvocationOver);
@@ -400,7 +400,7 @@ fn telemetry_tells_afterwards_what_is_surely_older() {
     let first = world.invoke();
     let protection = world.record_of("protection");
     assert_eq!(protection["ringfence"]["environment"]["invocationEnd"], "telemetry");
-    assert_eq!(world.status(&protection, "tmp.residue"), "observed");
+    assert_eq!(World::status(&protection, "tmp.residue"), "observed");
     world.wait_until_asked();
     fs::write("/tmp/left", "x").unwrap();
     let second = world.invoke();
@@ -605,7 +605,7 @@ fn a_static_runtime_is_not_expected_to_tell_its_end() {
     world.wait_until_asked();
     let account = world.record_of("protection");
     assert_eq!(account["ringfence"]["environment"]["invocationEnd"], "telemetry");
-    assert_eq!(world.status(&account, "tmp.residue"), "observed");
+    assert_eq!(World::status(&account, "tmp.residue"), "observed");
     fs::write("/tmp/left", "x").unwrap();
     world.tell_done(&request, NEVER_BEFORE);
     let residue = world.record_of("residue");
@@ -621,6 +621,9 @@ fn an_end_that_takes_too_long_is_told_once_and_goes_on_at_the_next() {
     let guard = Guard::arrive(world.api, &[]).unwrap();
     guard.ask_first();
     let request = world.invoke();
+    while guard.phase() != 2 {
+        std::thread::yield_now();
+    }
     for number in 0..3_000 {
         fs::File::create(format!("/tmp/{number}")).unwrap();
     }

@@ -59,7 +59,7 @@ fn days_since_1970(year: u64, month: u64, day: u64) -> Option<u64> {
     if year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    let year = year - (month <= 2) as u64;
+    let year = year - u64::from(month <= 2);
     let from_march = (month + 9) % 12;
     let in_year = (153 * from_march + 2) / 5 + day - 1;
     (year * 365 + year / 4 - year / 100 + year / 400 + in_year).checked_sub(719_468)

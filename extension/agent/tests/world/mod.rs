@@ -218,7 +218,7 @@ impl World {
     }
 
     /// What a `protection` record says of a rule.
-    pub(crate) fn status(&self, protection: &serde_json::Value, rule: &str) -> String {
+    pub(crate) fn status(protection: &serde_json::Value, rule: &str) -> String {
         let rules = protection["ringfence"]["rules"].as_array().unwrap();
         let line = rules.iter().find(|line| line["rule"] == rule).expect("the rule is in use");
         line["status"].as_str().unwrap().to_owned()
@@ -460,7 +460,7 @@ impl Guard {
             report.request = request.as_bytes();
             let mut buffer = [0; MAX_MESSAGE];
             let message = report.encode(&mut buffer).unwrap();
-            command.arg(message.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            command.arg(message.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}")));
         }
         let mut child = command.spawn().unwrap();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();

@@ -169,6 +169,7 @@ mod tests {
             entries,
             count: 1,
             bytes: 5,
+            is_partial: false,
             executables: 1,
             failed,
         }
