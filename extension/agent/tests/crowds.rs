@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use world::{Guard, Telemetry, World, exists, inside, inside_a_network, look_up, name_server, query};
+use world::{Guard, Telemetry, World, inside, inside_a_network, look_up, name_server, query};
 
 const POLICY: &str = r#"
 version = 1
