@@ -290,6 +290,10 @@ impl Ledger {
         if change == Change::Deleted && self.was_accounted_for(&path) {
             return;
         }
+        if change == Change::Changed && self.sealed.get(&path) == Some(&Change::Created) {
+            // Its creation was read at one end and this at the next: it stays new.
+            return;
+        }
         let full = self.changes.len() >= MAX_PATHS;
         let known = self.changes.get(&path).copied();
         let merged = match (known, change) {
