@@ -47,15 +47,6 @@ const fn part(rule: Rule) -> Option<&'static str> {
     }
 }
 
-/// Whether the guard's account claims something that only a hook serves.
-pub(crate) fn is_expected<'a>(mut lines: impl Iterator<Item = CoverageLine<'a>>) -> bool {
-    lines.any(|line| {
-        line.status != Coverage::NotCovered
-            && part(line.rule).is_some()
-            && (line.rule != Rule::CredentialsReads || line.reason.contains("language hooks"))
-    })
-}
-
 /// The guard's line as it holds after what the hook has said, or has not.
 pub(crate) fn confirmed<'a>(mut line: CoverageLine<'a>, word: Option<&HookWord>) -> CoverageLine<'a> {
     let Some(part) = part(line.rule).filter(|_| line.status != Coverage::NotCovered) else { return line };
@@ -109,25 +100,6 @@ mod tests {
         insta::assert_snapshot!(told(Rule::CredentialsReads, both, None), @"observed process plane alone: the language hook has not said that it is in the runtime");
         let alone = "process plane; no language hook is loaded";
         assert_eq!(told(Rule::CredentialsReads, alone, None), format!("enforced {alone}"));
-    }
-
-    #[test]
-    fn a_hook_is_expected_where_the_guard_counts_on_it() {
-        let line = |rule, status, reason| CoverageLine { rule, plane: None, status, reason };
-        let expected = |line| is_expected(std::iter::once(line));
-        assert!(expected(line(Rule::CodeImports, Coverage::Observed, "Python hook")));
-        assert!(expected(line(
-            Rule::CredentialsReads,
-            Coverage::Enforced,
-            "process plane and language hooks"
-        )));
-        assert!(!expected(line(Rule::CodeImports, Coverage::NotCovered, "no hook")));
-        assert!(!expected(line(
-            Rule::CredentialsReads,
-            Coverage::Observed,
-            "process plane; no language hook is loaded"
-        )));
-        assert!(!expected(line(Rule::EgressAllow, Coverage::Enforced, "")));
     }
 
     proptest! {
