@@ -17,6 +17,8 @@ import sys
 import tempfile
 import traceback
 
+import living_together_api
+
 CASES = pathlib.Path(__file__).parent / "cases"
 PROFILES = ("strict", "nested", "open")
 GO = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
@@ -256,6 +258,9 @@ def budget(setting):
     run = setting.play([{}, {}], policy=policy, **common)
     same(run.answers, ["answered"] * 2, run)
     assert max(run.after()) < 1000, f"{run.after()}\n{run.text}"
+
+
+living_together_api.cases(sys.modules[__name__])
 
 
 def play_all(options):

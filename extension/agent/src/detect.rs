@@ -102,6 +102,8 @@ impl Checks {
 /// What a look needs to know.
 #[derive(Clone, Copy)]
 pub(crate) struct Scene<'a> {
+    /// The program that asks for events in the runtime's place; empty if there is none.
+    pub(crate) poller: &'a [u8],
     pub(crate) judge: Judge<'a>,
     pub(crate) checks: Checks,
     pub(crate) ours: Ours,
@@ -153,6 +155,8 @@ pub(crate) struct Detector {
     api_connections: usize,
     /// Inodes of the sockets that were open when init ended.
     of_init: HashSet<u64>,
+    /// Inodes of the sockets that the runtime's process held when the first invocation began.
+    of_start: HashSet<u64>,
     /// Open sockets that were looked at.
     judged: HashMap<u64, Transport>,
     /// The ends of the connections that were there at the last look.
@@ -183,6 +187,7 @@ impl Detector {
             mapped: HashSet::new(),
             api_connections: 1,
             of_init: HashSet::new(),
+            of_start: HashSet::new(),
             judged: HashMap::new(),
             ends: HashSet::new(),
             former: HashSet::new(),
@@ -217,6 +222,16 @@ impl Detector {
         for watched in &mut self.census.watched {
             watched.extent = mappings::extent(&self.proc, watched.id).unwrap_or_default();
             watched.code = mappings::code_size(&self.proc, watched.id).unwrap_or_default();
+        }
+    }
+
+    /// The first invocation begins. An extension in the runtime's process may have connected to the API after the runtime
+    /// asked for its first event.
+    pub(crate) fn begin_invocations(&mut self, scene: &Scene<'_>) {
+        if self.begun && scene.checks.egress {
+            let runtime = std::iter::once(scene.ours.runtime);
+            let held = sockets::held(&self.proc, runtime).map(|(inode, _)| inode);
+            self.of_start = held.take(MAX_REMEMBERED).collect();
         }
     }
 

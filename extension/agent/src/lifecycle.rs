@@ -183,6 +183,7 @@ impl Agent {
     /// What can wait until the register request is sent.
     fn prepare(&self) {
         self.detector.borrow_mut().forget_former();
+        self.settings.trouble.iter().for_each(|trouble| self.degraded("variables", trouble));
         let rules = Rules::find(&self.settings);
         self.emitter.borrow_mut().identity.policy.clone_from(&rules.hash);
         if let Some((refuse, message)) = &rules.failure {
@@ -217,6 +218,9 @@ impl Agent {
         // What was sent before belongs to what was before.
         self.drain();
         self.end_init_untold();
+        if self.current.borrow().phase == Phase::Init {
+            self.begin_detection_of_invocations();
+        }
         if self.current.borrow().phase == Phase::Invoke {
             // Its end was not told when it came: this one may be at work already.
             self.detect();

@@ -39,6 +39,8 @@ pub(crate) struct Asking {
     pub(crate) poller: Poller,
     /// The process that asked last.
     pub(crate) pid: u32,
+    /// The library has seen the runtime's process listen: it is a server behind an adapter.
+    pub(crate) serves: bool,
     /// The program that asked first, where that is not the runtime's process.
     pub(crate) exe: Vec<u8>,
     /// The last answer that a child of the runtime has given.
@@ -53,7 +55,24 @@ pub(crate) struct Answer {
     pub(crate) time: SystemTime,
 }
 
+/// Why nothing may be claimed for the library: its calls are not libc's.
+const MAKES_OWN_CALLS: &str =
+    "the runtime makes system calls of its own (as Go does): the library does not see them";
+/// The same where another process asks for the events, or none has.
+const SEES_NOTHING: &str =
+    "the preload library has seen nothing of the runtime: no request for an event and no listener";
+
 impl Asking {
+    /// Why the process plane cannot be claimed; `None` once the library has seen the runtime at work.
+    pub(crate) fn unseen(&self) -> Option<&'static str> {
+        match self.poller {
+            Poller::Runtime | Poller::Child => None,
+            Poller::Elsewhere | Poller::Unknown if self.serves => None,
+            Poller::Unseen => Some(MAKES_OWN_CALLS),
+            Poller::Elsewhere | Poller::Unknown => Some(SEES_NOTHING),
+        }
+    }
+
     /// A process asks; gives the request that was answered last. A shell's curl does not know what another has answered.
     pub(crate) fn asks(&mut self, pid: u32, answered: &[u8]) -> Vec<u8> {
         self.pid = pid;
@@ -117,6 +136,16 @@ mod tests {
         for (poller, telemetry, expected) in table {
             assert_eq!(EndKnown::by(poller, telemetry), expected, "{poller:?}");
         }
+    }
+
+    #[test]
+    fn the_library_is_claimed_once_it_has_seen_the_runtime_at_work() {
+        let unseen = |poller, serves| Asking { poller, serves, ..Asking::default() }.unseen();
+        assert_eq!(unseen(Poller::Runtime, false), None);
+        assert_eq!(unseen(Poller::Child, false), None);
+        assert_eq!(unseen(Poller::Elsewhere, true), None);
+        insta::assert_snapshot!(unseen(Poller::Unseen, true).unwrap(), @"the runtime makes system calls of its own (as Go does): the library does not see them");
+        insta::assert_snapshot!(unseen(Poller::Elsewhere, false).unwrap(), @"the preload library has seen nothing of the runtime: no request for an event and no listener");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Abilities {
     pub(crate) ledger: bool,
     /// How the end of an invocation comes to be known.
     pub(crate) end: EndKnown,
+    /// Why the preload library is not claimed, though the guard has loaded it; `None` where it has seen the runtime at work.
+    pub(crate) unseen: Option<&'static str>,
     /// Many invocations at once: there is no end after which everything could be cleaned.
     pub(crate) managed: bool,
     /// The resolver answers.
@@ -112,6 +114,7 @@ fn line<'a>(
     let own = own_line(rule, rules, hello, abilities);
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
     let from_guard = from_guard.map(|line| confirmed(line, hook));
+    let from_guard = from_guard.map(|line| as_seen(line, abilities.unseen));
     let best = from_guard.chain(own).min_by_key(|line| line.status as u8);
     let mut line = best.unwrap_or_else(|| not_covered(rule, missing(hello.is_some())));
     if line.plane == Some(Plane::Process) && abilities.detects.look_for(rule) {
@@ -125,6 +128,14 @@ fn line<'a>(
         }
     }
     line
+}
+
+/// What the guard says of a rule, or less: the library is claimed only where it has seen the runtime at work.
+fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> CoverageLine<'a> {
+    match unseen {
+        Some(reason) if line.plane == Some(Plane::Process) => not_covered(line.rule, reason),
+        _ => line,
+    }
 }
 
 /// What the platform plane does for a rule.
@@ -179,7 +190,7 @@ const fn looked_for(rule: Rule) -> CoverageLine<'static> {
 /// The resolver refuses names, but only the look-ups that a plane leads to it.
 fn names(rule: Rule, hello: Option<&Hello>, abilities: Abilities) -> CoverageLine<'static> {
     let Some(hello) = hello else { return not_covered(rule, NO_GUARD) };
-    let led = hello.coverage().any(|line| {
+    let led = hello.coverage().map(|line| as_seen(line, abilities.unseen)).any(|line| {
         matches!(line.rule, Rule::EgressAllow | Rule::EgressDeny) && line.status != Coverage::NotCovered
     });
     if !abilities.resolver {
@@ -215,6 +226,7 @@ mod tests {
     const ALL: Abilities = Abilities {
         ledger: true,
         end: EndKnown::Exactly,
+        unseen: None,
         managed: false,
         resolver: true,
         detects: Checks::NONE,
@@ -291,6 +303,29 @@ mod tests {
         egress.runtime_api observed nothing stops it here; what it leaves in /proc is looked for
         self_protection not_covered the guard does not speak of it
         ");
+    }
+
+    #[test]
+    fn where_the_library_sees_nothing_its_rules_are_not_claimed_and_the_kernels_are() {
+        let line =
+            |rule, plane| CoverageLine { rule, plane: Some(plane), status: Coverage::Enforced, reason: "" };
+        let lines = [line(Rule::ProcessShells, Plane::Kernel), line(Rule::FilesDenyRead, Plane::Process)];
+        let policy =
+            "version = 1\nmode = \"enforce\"\n[process]\nshells = \"deny\"\n[files]\ndeny_read = [\"/x\"]\n";
+        let account = told(policy, Some(&hello(&lines)), Abilities { unseen: Some("not seen"), ..ALL });
+        let of =
+            |rule: &str| account.lines().find(|line| line.starts_with(rule)).unwrap_or_default().to_owned();
+        assert_eq!(of("process.shells"), "process.shells enforced ");
+        assert_eq!(of("files.deny_read"), "files.deny_read not_covered not seen");
+        let process = [line(Rule::ProcessShells, Plane::Process)];
+        let detects = Checks::new(&Rules::from_text(policy), Plane::Process);
+        let found =
+            told(policy, Some(&hello(&process)), Abilities { unseen: Some("not seen"), detects, ..ALL });
+        let shells = found.lines().find(|line| line.starts_with("process.shells")).unwrap_or_default();
+        assert_eq!(
+            shells,
+            "process.shells observed nothing stops it here; what it leaves in /proc is looked for"
+        );
     }
 
     #[test]

@@ -117,6 +117,7 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option
         Kind::Hint => agent.take_hint(&report),
         Kind::RuntimeUp => agent.runtime_up(pid),
         Kind::HookUp => agent.hook_up(pid, &report),
+        Kind::AtWork => agent.runtime_serves(pid),
         Kind::InvocationOver => agent.asks_for_more(pid, report.request),
         Kind::Answered => agent.answered(pid, report.request, sent),
         _ => agent.take_report(&report),

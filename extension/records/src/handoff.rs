@@ -16,6 +16,8 @@ use crate::message::{self, List};
 pub const ENVIRONMENT: &str = "RINGFENCE_FDS";
 /// See [`ENVIRONMENT`]: what follows the descriptors once init is over.
 pub const INVOKED: &str = ",invoked";
+/// See [`ENVIRONMENT`]: what follows that if a fork of the runtime, which has executed nothing else, started the program.
+pub const DIRECT: &str = ",direct";
 /// See [`ENVIRONMENT`]: what follows that if the runtime speaks to a proxy in front of the Runtime API that only a wrapper
 /// behind the guard named, and then its port on the loopback interface.
 pub const PROXY: &str = ",proxy=";

@@ -55,10 +55,13 @@ pub enum Kind {
     Hello = 8,
     /// Agent to guard: where to report; carries the state page as SCM_RIGHTS.
     Welcome = 9,
+    /// The preload library has seen the runtime's process serve: it listens. From the preload library, in the place of a
+    /// request for an event, which a web server behind an adapter never makes.
+    AtWork = 10,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Violation,
         Self::Hint,
         Self::RuntimeUp,
@@ -66,6 +69,7 @@ impl Kind {
         Self::Degraded,
         Self::HookUp,
         Self::Answered,
+        Self::AtWork,
         Self::Hello,
         Self::Welcome,
     ];

@@ -4,7 +4,7 @@
 //! next. Each report uses a socket of its own, so that forks, closed descriptors and limits of the program leave no
 //! state behind; only the runtime, which speaks at every invocation, keeps one ([`channel`]). Everything that judges calls it.
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringfence_policy::{Decision, Rule, Verdict};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
@@ -24,6 +24,9 @@ use crate::sys::{self, Errno, Owned};
 
 /// Reports that could not be sent since the last one that was.
 static DROPPED: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a request for an event was told before.
+static HAS_ASKED: AtomicBool = AtomicBool::new(false);
 
 /// Writes down a verdict other than allow. `report` holds the action and its subject.
 pub(crate) fn violation(state: &State, verdict: Verdict, report: &Report<'_>) {
@@ -98,7 +101,8 @@ fn take_dropped() -> u32 {
 fn send(state: &State, report: &Report<'_>) {
     let sent = sys::Buffer::new(MAX_MESSAGE).and_then(|mut buffer| {
         let message = report.encode(buffer.bytes()).ok_or(Errno::INVAL)?;
-        deliver(state, message)
+        let is_first = report.kind == Kind::InvocationOver && !HAS_ASKED.swap(true, Ordering::Relaxed);
+        deliver(state, message, is_first)
     });
     if sent.is_err() {
         DROPPED.fetch_add(report.dropped.saturating_add(1), Ordering::Relaxed);
@@ -112,10 +116,11 @@ pub(crate) fn deliver_to(name: &[u8], message: &[u8]) -> Result<usize, Errno> {
     sys::send_to(sys::report_socket()?.0, message, address)
 }
 
-fn deliver(state: &State, message: &[u8]) -> Result<usize, Errno> {
+/// `openly`: by a call that the kernel plane is asked about. It learns of the end of init by that.
+fn deliver(state: &State, message: &[u8], openly: bool) -> Result<usize, Errno> {
     let mut address = [0; 110];
     let address = abstract_address(state.handoff.report_address, &mut address).ok_or(Errno::INVAL)?;
-    if state.is_runtime() && sys::process_id() == state.handoff.runtime_pid {
+    if !openly && state.is_runtime() && sys::process_id() == state.handoff.runtime_pid {
         return sys::send_to(channel::to(address)?, message, &[]);
     }
     sys::send_to(sys::report_socket()?.0, message, address)

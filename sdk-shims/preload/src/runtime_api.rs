@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
+use ringfence_policy::{Action, Context, Decision, Destination, Phase, Role, Transport, Verdict};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::Flow;
@@ -58,10 +58,34 @@ fn used() -> impl Iterator<Item = &'static Connection> {
     CONNECTIONS.iter().take(USED.load(Ordering::Relaxed))
 }
 
+/// How many were open at once while the platform waited for the start to end: an extension that is a thread of the runtime's
+/// process (`lambda-extension` beside `lambda_runtime`) has its own, and connects again when one was closed.
+static OF_INIT: AtomicUsize = AtomicUsize::new(0);
+
 /// How many the runtime's client keeps on one seat. Node's has one for answers on its main thread and one for answers
 /// that are streamed; its threads that wait for events have one each.
-const fn expected(state: &State, seat: u32) -> usize {
-    if state.handoff.concurrent || (state.is_node && seat == SHARED) { 2 } else { 1 }
+fn expected(state: &State, seat: u32) -> usize {
+    let client = if state.handoff.concurrent || (state.is_node && seat == SHARED) { 2 } else { 1 };
+    if seat == SHARED { client.max(OF_INIT.load(Ordering::Relaxed)) } else { client }
+}
+
+/// The verdict on a connection to the API. Connections of init are counted until the agent has heard of the first
+/// invocation: an extension in the process may connect after the runtime has asked for its first event.
+pub(crate) fn verdict_on(state: &State, action: &Action<'_>) -> Verdict {
+    let mut context = Context { role: state.role_at_api(), ..state.context() };
+    if state.may_be_in_init() {
+        context.phase = Phase::Init;
+    }
+    state.policy.verdict(action, &context)
+}
+
+/// The runtime's process listens: it is a server, perhaps behind a web adapter, and never asks for an event itself.
+pub(crate) fn note_server(state: &State) {
+    static TOLD: AtomicBool = AtomicBool::new(false);
+    let is_runtimes = sys::process_id() == state.handoff.runtime_pid;
+    if is_runtimes && !state::has_been_invoked() && !TOLD.swap(true, Ordering::Relaxed) {
+        report::notice(state, Kind::AtWork);
+    }
 }
 
 /// Whether `socket` would be one connection too many.
@@ -84,6 +108,11 @@ pub(crate) fn remember(state: &State, socket: i32) {
         place.seat.store(client_threads::seat(state), Ordering::Relaxed);
         place.inode.store(identity.inode, Ordering::Release);
         place.descriptor.store(socket, Ordering::Release);
+        if state.may_be_in_init() {
+            let shared =
+                |known: &&Connection| known.seat.load(Ordering::Relaxed) == SHARED && known.is_open();
+            OF_INIT.fetch_max(used().filter(shared).count(), Ordering::Relaxed);
+        }
     }
 }
 
@@ -99,7 +128,11 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
         return Flow::Done(Errno::PERM.result());
     }
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
-    match request(address, length) {
+    let request = request(address, length);
+    if request.is_some() && is_on_anothers_connection(state, known) {
+        return Flow::Done(Errno::PERM.result());
+    }
+    match request {
         Some(Request::Next) => {
             if is_asked_out_of_turn(state) {
                 return Flow::Done(Errno::PERM.result());
@@ -109,6 +142,7 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
                 mark(state);
             }
             state::note_invoked();
+            note_who_polls(known);
             note_who_asks(state);
             if speaks_for_all {
                 say_that_it_is_over(state);
@@ -141,6 +175,24 @@ pub(crate) fn request(address: usize, length: usize) -> Option<Request> {
     begins(ANSWER).then(|| {
         Request::Answer(sys::bytes_at(address.saturating_add(ANSWER.len()), room).unwrap_or_default())
     })
+}
+
+/// The connection by which events were asked for last: its place and one, or 0.
+static POLLING: AtomicUsize = AtomicUsize::new(0);
+
+fn note_who_polls(known: &'static Connection) {
+    let place = CONNECTIONS.iter().position(|each| core::ptr::eq(each, known));
+    POLLING.store(place.map_or(0, |place| place + 1), Ordering::Relaxed);
+}
+
+/// Whether somebody asks for an event, or answers one, on another connection than the client's while that one is open;
+/// writes the verdict down. Clients that keep several, and Managed Instances' workers, are not told apart so.
+fn is_on_anothers_connection(state: &State, known: &Connection) -> bool {
+    let polling = POLLING.load(Ordering::Relaxed).checked_sub(1).and_then(|place| CONNECTIONS.get(place));
+    !state.is_node
+        && !state.handoff.concurrent
+        && polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open())
+        && is_refused(state, true, b"on another connection than that of the runtime's client")
 }
 
 /// Whether this process has made forks, or is one: then a write to any descriptor may be one of a fork.
@@ -194,7 +246,7 @@ pub(crate) fn withhold(state: &State) {
 
 /// Whether a child speaks on the connection that it inherited from the runtime; writes the verdict down.
 fn is_stolen(state: &State, known: &Connection, socket: i32) -> bool {
-    state.role() == Role::Child
+    state.role_at_api() == Role::Child
         && sys::identity(socket).is_ok_and(|now| now.inode == known.inode.load(Ordering::Acquire))
         && is_refused(state, false, b"on the runtime's own connection, inherited by a fork")
 }
@@ -217,7 +269,7 @@ fn is_asked_out_of_turn(state: &State) -> bool {
 
 fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
     let api = state.handoff.runtime_api?;
-    Some(state.verdict(&Action::Connect(Destination {
+    let action = Action::Connect(Destination {
         address: api.ip(),
         port: api.port(),
         transport: Transport::Stream,
@@ -225,7 +277,9 @@ fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
         runtime_api: true,
         own_service: false,
         second_connection,
-    })))
+    });
+    let context = Context { role: state.role_at_api(), ..state.context() };
+    Some(state.policy.verdict(&action, &context))
 }
 
 /// What the policy says of words to the API that are not the client's own; writes the verdict down.

@@ -7,7 +7,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
-use ringfence_records::handoff::{ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, PROXY, SCOPE};
+use ringfence_records::handoff::{DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, PROXY, SCOPE};
 use ringfence_records::message::{Kind, address_of_proxy};
 use ringfence_records::page::{SIZE, View, WORDS};
 
@@ -34,6 +34,8 @@ struct Told {
     descriptors: Option<[i32; 2]>,
     /// Whether init was over when this process began.
     invoked: bool,
+    /// Whether a fork of the runtime started the program.
+    direct: bool,
     /// Limits of the scope in which the program was started.
     scope: u32,
     /// Port of the runtime's proxy, as the process that started this program knew it; 0 for none.
@@ -70,6 +72,7 @@ pub(crate) fn start(environment: usize) {
         return;
     };
     state.proxy = proxy(&state, &told);
+    state.is_direct = told.direct;
     let patched = patch_libc(&mut state, told.sites);
     if is_held && patched == Patched::Refused {
         passing::end(told.report, b"there is no memory for the library to work in");
@@ -153,11 +156,14 @@ fn tell(value: &str) -> Told {
     let (value, scope) =
         value.split_once(SCOPE).map_or((value, Ok(0)), |(before, limits)| (before, limits.parse()));
     let (value, proxy) = value.split_once(PROXY).unwrap_or((value, ""));
+    let direct = value.strip_suffix(DIRECT);
+    let value = direct.unwrap_or(value);
     let pages = value.strip_suffix(INVOKED);
     // Limits that cannot be read are all of them.
     Told {
         descriptors: descriptors(pages.unwrap_or(value)),
         invoked: pages.is_some(),
+        direct: direct.is_some(),
         scope: scope.unwrap_or(u32::MAX),
         proxy: proxy.parse().unwrap_or(0),
         ..Told::default()
@@ -194,7 +200,8 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         library,
         proc_device: proc_device(),
         proxy: 0,
-        is_node: runs_node(),
+        is_direct: false,
+        is_node: runs("/node"),
         compiles: memory_calls::compiles(),
         rules,
         remembered: rules.read_elsewhere().then(|| Remembered::new(page.number)).flatten(),
@@ -237,10 +244,11 @@ fn proc_device() -> u64 {
         .map_or(0, |identity| identity.device)
 }
 
-/// Whether the executable is Node, going by its name.
-fn runs_node() -> bool {
+/// Whether the executable has this name.
+fn runs(name: &str) -> bool {
     let mut path = [0; 512];
-    sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(|path| path.ends_with(b"/node"))
+    let path = sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path);
+    path.is_ok_and(|path| path.ends_with(name.as_bytes()))
 }
 
 /// Whether text may be written to here. On its own, so that the path is not on the stack with all sites of libc.
@@ -393,6 +401,9 @@ mod tests {
         let proxied = tell("961,960,invoked,proxy=9002,scope=6");
         assert_eq!(proxied, Told { proxy: 9002, scope: 6, invoked: true, ..scoped });
         assert_eq!(tell("961,960,proxy=x").proxy, 0);
+        let direct = tell("961,960,invoked,direct,proxy=9002");
+        assert!(direct.direct && direct.invoked && direct.proxy == 9002);
+        assert!(tell("961,960,direct").direct && !tell("961,960,invoked").direct);
         assert_eq!(tell("961,960,scope=x").scope, u32::MAX);
     }
 }

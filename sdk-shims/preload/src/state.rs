@@ -11,7 +11,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use ringfence_policy::{Action, CompiledPolicy, Context, Decision, Phase, Plane, Role, Verdict};
 use ringfence_records::handoff::{Handoff, covers};
-use ringfence_records::page::View;
+use ringfence_records::page::{FileId, View};
 
 use crate::children::Mark;
 use crate::remembered::{Remembered, When};
@@ -45,6 +45,8 @@ pub(crate) struct State {
     pub(crate) proc_device: u64,
     /// Loopback port of a proxy in front of the Runtime API, which a wrapper behind the guard has named; 0 for none.
     pub(crate) proxy: u16,
+    /// Whether a fork of the runtime, which has executed nothing else, started this program.
+    pub(crate) is_direct: bool,
     /// Whether this is Node, going by its name: its client keeps several connections to the API.
     pub(crate) is_node: bool,
     /// Whether the program makes code at run time, as just-in-time compilers do.
@@ -188,6 +190,39 @@ impl State {
     pub(crate) fn leads_to_api(&self, target: SocketAddr) -> bool {
         let by_proxy = target.port() == self.proxy && self.proxy != 0 && target.ip().is_loopback();
         by_proxy || self.handoff.leads_to_api(target)
+    }
+
+    /// Returns `true` if this process asks for events in the runtime's place. A runtime that is a shell starts a program for
+    /// that; a wrapper may have forked before it started the runtime. The first to ask in init is published by the agent.
+    pub(crate) fn asks_for_runtime(&self) -> bool {
+        let Some(view) = View::new(self.words).filter(|_| self.is_direct) else { return false };
+        let own = self.own_file();
+        let runtime = FileId { device: self.handoff.runtime_device, inode: self.handoff.runtime_inode };
+        match view.poller() {
+            Some(poller) => poller == own,
+            None => view.phase().0 == Phase::Init && (runtime.inode == 0 || runtime == own),
+        }
+    }
+
+    /// Returns `true` if this process runs the program that asks for events, and another program has started it. The kernel
+    /// plane cannot tell the two apart where a child of the runtime executes one program after the other.
+    pub(crate) fn runs_poller_for_another(&self) -> bool {
+        let poller = View::new(self.words).and_then(|view| view.poller());
+        !self.is_direct && self.role() == Role::Child && poller == Some(self.own_file())
+    }
+
+    const fn own_file(&self) -> FileId {
+        FileId { device: self.executable.device, inode: self.executable.inode }
+    }
+
+    /// What this process is towards the Runtime API.
+    pub(crate) fn role_at_api(&self) -> Role {
+        if self.asks_for_runtime() { Role::Runtime } else { self.role() }
+    }
+
+    /// Whether the platform may still be waiting for the start to end, as far as the agent knows.
+    pub(crate) fn may_be_in_init(&self) -> bool {
+        View::new(self.words).is_some_and(|view| view.phase().0 == Phase::Init)
     }
 
     pub(crate) fn when(&self) -> When {

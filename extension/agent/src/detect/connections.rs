@@ -62,6 +62,10 @@ impl Detector {
             .map(|(_, socket)| *socket)
             .collect();
         if !suspects.is_empty() {
+            let is_kept = |socket: &&Socket| is_ours(socket) && self.of_start.contains(&socket.inode);
+            let kept =
+                listed.iter().filter(is_kept).filter(|socket| scene.judge.is_api(socket.remote)).count();
+            self.api_connections = self.api_connections.max(kept);
             self.judge_held(&suspects, listed, scene, found);
         }
         self.judged.extend(held.into_iter().map(|(key, socket)| (key, socket.transport)));
@@ -82,7 +86,9 @@ impl Detector {
         let is_runtimes = |socket: &Socket| owners.get(&socket.inode) == Some(&scene.ours.runtime);
         // Those of the runtime's client, as far as they were there before.
         let known = |socket: &Socket| {
-            self.of_init.contains(&socket.inode) || self.judged.contains_key(&self.state.hash_one(socket))
+            self.of_init.contains(&socket.inode)
+                || self.of_start.contains(&socket.inode)
+                || self.judged.contains_key(&self.state.hash_one(socket))
         };
         let mut kept = api.iter().filter(|socket| is_runtimes(socket) && known(socket)).count();
         for socket in suspects {
@@ -93,7 +99,11 @@ impl Detector {
             let is_second = is_counted && kept >= self.api_connections;
             kept += usize::from(is_counted);
             let scene = scene.since_init(self.of_init.contains(&socket.inode));
-            let verdict = verdict(socket, &scene, role(by_runtime), is_second);
+            // The program that a shell runtime asks by is the runtime to its API.
+            let is_pollers =
+                || !scene.poller.is_empty() && proc::executable(&self.proc, *owner) == scene.poller;
+            let speaks = by_runtime || (is_api && is_pollers());
+            let verdict = verdict(socket, &scene, role(speaks), is_second);
             if verdict.decision != Decision::Allow {
                 found.push(Finding {
                     process: proc::read(&self.proc, *owner),

@@ -48,6 +48,7 @@ impl World {
             &mut self.detector,
             &Scene {
                 judge,
+                poller: &[],
                 checks,
                 ours,
                 deliveries: Deliveries::default(),

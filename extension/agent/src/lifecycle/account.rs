@@ -26,6 +26,7 @@ impl Agent {
         let abilities = Abilities {
             ledger: self.ledger.borrow().is_some(),
             end: self.end_known(),
+            unseen: self.library_sees_nothing(),
             managed: self.managed.get(),
             resolver: self.resolver_port != 0,
             detects: self.detects(),
@@ -62,6 +63,13 @@ impl Agent {
             },
             trouble: trouble.as_bytes(),
         });
+    }
+
+    /// Why the process plane cannot be claimed here. Managed Instances' workers ask for events, and the library in the
+    /// runtime's process has only said that it is there.
+    fn library_sees_nothing(&self) -> Option<&'static str> {
+        let loaded = self.managed.get() && self.current.borrow().launched;
+        self.asking.borrow().unseen().filter(|_| !loaded)
     }
 
     fn end_is_told_by(&self) -> &'static str {

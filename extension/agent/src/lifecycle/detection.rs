@@ -9,11 +9,17 @@ use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 
 use crate::agent::Agent;
 use crate::detect::{Checks, Finding, Judge, Scene};
+use crate::poller::Poller;
 
 impl Agent {
     /// What is there now may stay.
     pub(crate) fn begin_detection(&self) {
         self.with_scene(|scene| self.detector.borrow_mut().begin(scene));
+    }
+
+    /// The first invocation begins.
+    pub(super) fn begin_detection_of_invocations(&self) {
+        self.with_scene(|scene| self.detector.borrow_mut().begin_invocations(scene));
     }
 
     /// What is looked for here.
@@ -57,8 +63,11 @@ impl Agent {
             names_are_tied: self.names_are_tied(),
             since_init: false,
         };
+        let asking = self.asking.borrow();
+        let poller = if asking.poller == Poller::Child { asking.exe.as_slice() } else { &[] };
         look(&Scene {
             judge,
+            poller,
             checks,
             ours: self.ours(),
             deliveries: self.deliveries.get(),

@@ -3,11 +3,13 @@
 //! It decides which word is believed and what it ends. What belongs to an end is done by [`super`]; which process asks
 //! for events is told in [`crate::poller`]. The sockets' tasks call it.
 
+use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;
 
 use ringfence_policy::{Action, Context, Decision, Destination, Phase, Plane, Role, Transport};
 
 use ringfence_records::message::Report;
+use ringfence_records::page::FileId;
 
 use crate::agent::{Agent, NEVER, Over, add};
 use crate::budget::Budget;
@@ -42,6 +44,18 @@ impl Agent {
         let is_in_init = self.current.borrow().phase == Phase::Init && self.quiet_since.get() == NEVER;
         if self.is_runtime(pid) && is_in_init {
             self.guarded.borrow_mut().hook = Some(HookWord::of(report));
+        }
+    }
+
+    /// The runtime's process listens: it serves, and the library sees its calls.
+    pub(crate) fn runtime_serves(&self, pid: u32) {
+        if !self.is_runtime(pid) {
+            return self.impersonation(pid, "a process that is not the runtime said that it serves");
+        }
+        if self.quiet_since.get() == NEVER {
+            self.asking.borrow_mut().serves = true;
+            self.current.borrow_mut().launched = true;
+            self.publish();
         }
     }
 
@@ -103,10 +117,22 @@ impl Agent {
             self.impersonation(pid, NOT_THE_RUNTIME);
             return false;
         }
-        if is_childs {
+        if is_childs && poller == Poller::Unknown {
             self.asking.borrow_mut().poller = Poller::Child;
+            self.let_poller_through(pid);
         }
         is_childs
+    }
+
+    /// Where the runtime is a shell, or has not been started by the process that the guard has become, the planes let the
+    /// program that asks first go on asking.
+    fn let_poller_through(&self, pid: u32) {
+        let Ok(program) = std::fs::metadata(format!("/proc/{pid}/exe")) else { return };
+        let guarded = self.guarded.borrow();
+        let runtime = guarded.hello.as_ref().map(|hello| hello.runtime.as_slice()).unwrap_or_default();
+        if runtime.is_empty() || runtime == self.asking.borrow().exe {
+            self.page.editor().set_poller(FileId { device: program.dev(), inode: program.ino() });
+        }
     }
 
     /// Whether a process of the function may ask for events. Where the policy keeps that to the runtime, a program that

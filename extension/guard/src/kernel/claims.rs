@@ -11,12 +11,29 @@ use ringfence_records::wire::MAX_MESSAGE;
 
 use super::target::Caller;
 
-/// Whether `caller` may send this as a datagram on an AF_UNIX socket.
+/// What a datagram on an AF_UNIX socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// No message to the agent, or one that any process may send.
+    Free,
+    /// The runtime asks for an event, or a process in its place (a shell's curl): the agent judges that.
+    AsksForEvent,
+    /// In another process's name, or the runtime's own notice from another process.
+    Forged,
+}
+
+/// What `caller` claims by sending this.
 #[must_use]
-pub fn may_send(caller: &Caller, data: &[u8]) -> bool {
+pub fn claim(caller: &Caller, data: &[u8]) -> Claim {
     // A longer datagram reaches the agent cut to this length.
-    let Some(report) = Report::decode(data.get(..MAX_MESSAGE).unwrap_or(data)) else { return true };
-    report.pid == caller.process && (report.kind != Kind::RuntimeUp || caller.role == Role::Runtime)
+    let Some(report) = Report::decode(data.get(..MAX_MESSAGE).unwrap_or(data)) else { return Claim::Free };
+    let of_the_runtime = matches!(report.kind, Kind::RuntimeUp | Kind::AtWork);
+    match report.kind {
+        _ if report.pid != caller.process => Claim::Forged,
+        Kind::InvocationOver => Claim::AsksForEvent,
+        _ if of_the_runtime && caller.role != Role::Runtime => Claim::Forged,
+        _ => Claim::Free,
+    }
 }
 
 #[cfg(test)]
@@ -25,26 +42,32 @@ mod tests {
     use proptest::prelude::*;
     use ringfence_records::message::ActionKind;
 
-    fn may(kind: Kind, pid: u32, role: Role) -> bool {
+    fn claims(kind: Kind, pid: u32, role: Role) -> Claim {
         let mut buffer = [0; MAX_MESSAGE];
         let mut report = Report::new(kind, ActionKind::Dangerous);
         report.pid = pid;
-        may_send(&Caller { thread: 8, process: 7, role }, report.encode(&mut buffer).unwrap())
+        claim(&Caller { thread: 8, process: 7, role }, report.encode(&mut buffer).unwrap())
     }
 
     #[test]
-    fn only_the_runtime_says_that_it_is_up() {
-        assert!(may(Kind::RuntimeUp, 7, Role::Runtime));
-        assert!(!may(Kind::RuntimeUp, 7, Role::Child));
-        assert!(may(Kind::Violation, 7, Role::Child) && may(Kind::Hint, 7, Role::Child));
-        assert!(may(Kind::InvocationOver, 7, Role::Child), "a shell's curl: the agent judges it");
+    fn only_the_runtime_says_what_the_runtime_says() {
+        for kind in [Kind::RuntimeUp, Kind::AtWork] {
+            assert_eq!(claims(kind, 7, Role::Runtime), Claim::Free);
+            assert_eq!(claims(kind, 7, Role::Child), Claim::Forged);
+        }
+        for role in [Role::Runtime, Role::Child] {
+            assert_eq!(claims(Kind::InvocationOver, 7, role), Claim::AsksForEvent);
+        }
+        for kind in [Kind::Violation, Kind::Hint] {
+            assert_eq!(claims(kind, 7, Role::Child), Claim::Free);
+        }
     }
 
     #[test]
     fn nobody_speaks_for_another_process() {
         for kind in [Kind::Violation, Kind::Hint, Kind::RuntimeUp, Kind::InvocationOver, Kind::Degraded] {
-            assert!(!may(kind, 9, Role::Runtime), "{kind:?}");
-            assert!(!may(kind, 0, Role::Runtime), "{kind:?}: no process at all");
+            assert_eq!(claims(kind, 9, Role::Runtime), Claim::Forged, "{kind:?}");
+            assert_eq!(claims(kind, 0, Role::Runtime), Claim::Forged, "{kind:?}: no process at all");
         }
     }
 
@@ -52,7 +75,7 @@ mod tests {
     fn a_message_that_is_cut_on_its_way_is_judged_as_it_arrives() {
         let mut long = vec![0; MAX_MESSAGE * 2];
         long[..4].copy_from_slice(&[b'R', b'F', 1, Kind::RuntimeUp as u8]);
-        assert!(!may_send(&Caller { thread: 8, process: 7, role: Role::Child }, &long));
+        assert_eq!(claim(&Caller { thread: 8, process: 7, role: Role::Child }, &long), Claim::Forged);
     }
 
     proptest! {
@@ -60,7 +83,7 @@ mod tests {
         fn other_datagrams_are_nobody_s_business(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
             prop_assume!(!bytes.starts_with(b"RF"));
             let child = Caller { thread: 8, process: 7, role: Role::Child };
-            prop_assert!(may_send(&child, &bytes));
+            prop_assert_eq!(claim(&child, &bytes), Claim::Free);
         }
     }
 }

@@ -168,8 +168,10 @@ impl Supervisor {
                 if !self.facts.invoked() || in_init {
                     known.take_stock(caller.process);
                 }
-                // Its first request may be for an event, of which the agent hears a little later.
-                self.facts.note_invocation();
+                if !self.sees_requests {
+                    // Without the library's word: its first request may be for an event, of which the agent hears later.
+                    self.facts.note_invocation();
+                }
             }
             if socket.is_stream() {
                 known.remember(&speaker, number, socket.inode()?, in_init);

@@ -203,6 +203,8 @@ struct Supervisor {
     child_filter: bool,
     guard: u32,
     agent: u32,
+    /// Whether the preload library tells when the runtime first asks for an event.
+    sees_requests: bool,
     /// The Runtime API and the proxies in front of it that were known at the launch.
     apis: Arc<[SocketAddr]>,
     resolver: Option<SocketAddr>,
@@ -267,6 +269,7 @@ impl Supervisor {
             child_filter: !plan.child_filter.is_empty(),
             guard: process::own(),
             apis,
+            sees_requests: plan.no_preload.is_empty(),
             name_servers: plan.name_servers.as_slice().into(),
         }
     }
@@ -304,6 +307,7 @@ impl Supervisor {
             guard: self.guard,
             agent: self.agent,
             apis: Arc::clone(&self.apis),
+            sees_requests: self.sees_requests,
             resolver: self.resolver,
             name_servers: Arc::clone(&self.name_servers),
         }

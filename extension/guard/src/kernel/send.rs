@@ -7,13 +7,14 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use ringfence_policy::Role;
 use ringfence_records::message::ActionKind;
 use ringfence_records::sockets;
 
 use super::Supervisor;
 use super::address::{Internet, family, is_internet};
 use super::answer::Answer;
-use super::claims;
+use super::claims::{self, Claim};
 use super::connect::{GivenAddress, KernelAddress};
 use super::exec::low_word;
 use super::message::{HEADER, Header, long};
@@ -253,7 +254,16 @@ impl Supervisor {
     /// Refuses a message to the agent that its sender may not send.
     fn judge_claim(&mut self, caller: &Caller, socket: &Pinned, copied: Copied) -> Result<(), Errno> {
         let data = self.scratch.data.get(..copied.data).unwrap_or_default();
-        if socket.is_stream() || claims::may_send(caller, data) || socket.domain()? != libc::AF_UNIX {
+        let claim = claims::claim(caller, data);
+        if socket.is_stream() || claim == Claim::Free || socket.domain()? != libc::AF_UNIX {
+            return Ok(());
+        }
+        if claim == Claim::AsksForEvent {
+            // The library says so before the request leaves, so no code of an invocation has run yet. Which other process
+            // may ask in the runtime's place is the agent's to judge.
+            if self.role_at_api(caller) == Role::Runtime {
+                self.facts.note_invocation();
+            }
             return Ok(());
         }
         self.refuse(caller, "sendmsg", b"a message to the agent in another's name");

@@ -4,7 +4,7 @@
 //! it is long. The strings stay where they are. It runs in vfork children.
 
 use ringfence_policy::{Action, Decision};
-use ringfence_records::handoff::{ENVIRONMENT, INVOKED, PROXY, SCOPE};
+use ringfence_records::handoff::{DIRECT, ENVIRONMENT, INVOKED, PROXY, SCOPE};
 use ringfence_records::message::{ActionKind, Kind, Report};
 
 use super::hook;
@@ -220,6 +220,7 @@ impl Added {
         let first = decimal(handoff.number.unsigned_abs(), &mut first);
         let second = decimal(page.number.unsigned_abs(), &mut second);
         let invoked: &[u8] = if state::has_been_invoked() { INVOKED.as_bytes() } else { b"" };
+        let direct: &[u8] = if state.is_fork_of_runtime() { DIRECT.as_bytes() } else { b"" };
         let (limits, mut third) = (scope::limits(), [0; 12]);
         let scope: [&[u8]; 2] =
             if limits == 0 { [b"", b""] } else { [SCOPE.as_bytes(), decimal(limits, &mut third)] };
@@ -232,7 +233,19 @@ impl Added {
         let [proxied, port] = proxy;
         join(
             &mut self.descriptors,
-            &[ENVIRONMENT.as_bytes(), b"=", first, b",", second, invoked, proxied, port, name, numbers],
+            &[
+                ENVIRONMENT.as_bytes(),
+                b"=",
+                first,
+                b",",
+                second,
+                invoked,
+                direct,
+                proxied,
+                port,
+                name,
+                numbers,
+            ],
         );
         if !state.handoff.report_address.is_empty() {
             join(&mut self.report, &[REPORT, b"=", state.handoff.report_address]);

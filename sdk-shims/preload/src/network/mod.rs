@@ -132,7 +132,7 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
         // Nobody could resolve anything otherwise; the guard has said that names are not covered.
         return Some(Judged { instead, runtime_api: false });
     }
-    if state.rules.egress {
+    if state.rules.egress || (runtime_api && state.runs_poller_for_another()) {
         let verdict = verdict(state, socket, canonical, runtime_api);
         if speaks(verdict) {
             let mut report = Report::new(Kind::Violation, kind);
@@ -154,7 +154,7 @@ fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> Ver
         Ok(SOCK_STREAM) | Err(_) => Transport::Stream,
         Ok(_) => Transport::Datagram,
     };
-    state.verdict(&Action::Connect(Destination {
+    let action = Action::Connect(Destination {
         address: to.ip(),
         port: to.port(),
         transport,
@@ -162,7 +162,8 @@ fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> Ver
         runtime_api,
         own_service: state.handoff.resolver.is_some_and(|resolver| resolver == to),
         second_connection: runtime_api && runtime_api::is_second(state, socket),
-    }))
+    });
+    if runtime_api { runtime_api::verdict_on(state, &action) } else { state.verdict(&action) }
 }
 
 /// IPv4-mapped IPv6 as IPv4; the unspecified address as loopback, where the kernel sends it.
@@ -210,6 +211,7 @@ pub(crate) fn bind(state: &State, arguments: [usize; 6]) -> Flow {
 #[inline(never)]
 pub(crate) fn listen(state: &State, arguments: [usize; 6]) -> Flow {
     let [socket, ..] = arguments;
+    runtime_api::note_server(state);
     if !state.rules.bind {
         return Flow::Proceed;
     }
