@@ -17,6 +17,7 @@ const LAYER: &str = "/opt";
 const MAX_STRINGS: usize = 65_536;
 
 /// Arguments and environment.
+#[expect(clippy::struct_excessive_bools, reason = "independent switches, each a variable of its own")]
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The runtime's command: program and arguments, behind any further wrapper.
