@@ -89,7 +89,8 @@ impl Supervisor {
             return answer;
         }
         let mut copy = others::sent_by(caller.process);
-        if let (true, Err(error)) = (queues, memory::read_exactly(caller.thread, info, &mut copy)) {
+        // The third register of kill(2) is left from before, and may well point to memory.
+        if queues && let Err(error) = memory::read_exactly(caller.thread, info, &mut copy) {
             return Answer::Fail(error);
         }
         // The kernel writes it there too.
