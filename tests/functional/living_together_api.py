@@ -150,8 +150,7 @@ def cases(kit):
 def rust_binary(kit):
     """Builds the crate once for all profiles, in a folder that stays."""
     kit.need("cargo")
-    home = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "ringfence" / "cases"
-    target = home / "lambda-extension"
+    target = pathlib.Path(__file__).resolve().parents[2] / "build" / "cache" / "lambda-extension"
     build = ["cargo", "build", "--release", "--quiet", "--manifest-path"]
     with tempfile.TemporaryDirectory() as folder:
         # A crate of its own: cargo would otherwise write its lock file beside the sources.
