@@ -207,7 +207,10 @@ impl Detector {
     }
 
     /// Init is over: what is there now may stay.
-    pub(crate) fn begin(&mut self, scene: &Scene<'_>) {
+    ///
+    /// `unseen`: no plane has seen what the runtime started. The end of init is known late then, so a program of the first
+    /// invocation may be there already: what the policy denies in both phases is found by the next look.
+    pub(crate) fn begin(&mut self, scene: &Scene<'_>, unseen: bool) {
         if scene.checks.are_none() || scene.ours.runtime == 0 {
             return;
         }
@@ -222,6 +225,9 @@ impl Detector {
         for watched in &mut self.census.watched {
             watched.extent = mappings::extent(&self.proc, watched.id).unwrap_or_default();
             watched.code = mappings::code_size(&self.proc, watched.id).unwrap_or_default();
+            if unseen && watched.id != scene.ours.runtime {
+                watched.image = None;
+            }
         }
     }
 

@@ -41,6 +41,7 @@ impl Detector {
     ) {
         let Some(watched) = all.get(index) else { return };
         let (id, before) = (watched.id, watched.image);
+        let may_be_of_init = watched.is_of_init && before.is_none();
         let Some(image) = Image::of(&self.proc, id, &self.state) else {
             all.get_mut(index).into_iter().for_each(|watched| self.cannot_look_at(watched));
             return;
@@ -49,7 +50,7 @@ impl Detector {
         let is_fork = before.is_none() && all.iter().any(was_there) && !self.condemned.contains(&image.mark);
         let has_executed = !is_fork && before.is_none_or(|before| before.mark != image.mark);
         if scene.checks.exec && has_executed {
-            found.extend(self.judge_exec(id, &image, scene));
+            found.extend(self.judge_exec(id, &image, &scene.since_init(may_be_of_init)));
         }
         let Some(watched) = all.get_mut(index) else { return };
         watched.image = Some(image);

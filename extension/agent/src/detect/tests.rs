@@ -28,7 +28,7 @@ impl World {
             detector: Detector::new(),
             strongest: Plane::Process,
         };
-        world.with_scene(Detector::begin);
+        world.begin(false);
         world
     }
 
@@ -56,6 +56,10 @@ impl World {
                 name_servers: &Vec::new,
             },
         )
+    }
+
+    fn begin(&mut self, unseen: bool) {
+        self.with_scene(|detector, scene| detector.begin(scene, unseen));
     }
 
     fn look(&mut self) -> Vec<Finding> {
@@ -175,6 +179,21 @@ fn an_observed_rule_that_a_plane_has_told_of_is_not_told_again() {
     told.path = &exe;
     world.detector.note(&told);
     assert_eq!(world.about(&child), []);
+}
+
+#[test]
+fn what_runs_when_init_ends_may_stay_unless_no_plane_saw_its_start() {
+    let mut world = World::new(POLICY);
+    let child = start("sleep", &["600"]);
+    world.begin(false);
+    assert_eq!(world.about(&child), []);
+    world.begin(true);
+    assert_eq!(world.about(&child), [(ActionKind::Exec, denied(Rule::ProcessAllow), false)]);
+    assert_eq!(world.about(&child), [], "told once");
+    let rule = format!("{POLICY}[[rule]]\nwhen = {{ phase = \"init\" }}\nprocess.allow = [\"/usr/bin/*\"]\n");
+    let mut world = World::new(&rule);
+    world.begin(true);
+    assert_eq!(world.about(&child), [], "a rule for init allows it");
 }
 
 #[test]

@@ -12,9 +12,10 @@ use crate::detect::{Checks, Finding, Judge, Scene};
 use crate::poller::Poller;
 
 impl Agent {
-    /// What is there now may stay.
+    /// What is there now may stay. Of a runtime whose calls no plane sees, programs that it started in init are judged too.
     pub(crate) fn begin_detection(&self) {
-        self.with_scene(|scene| self.detector.borrow_mut().begin(scene));
+        let unseen = self.asking.borrow().poller == Poller::Unseen;
+        self.with_scene(|scene| self.detector.borrow_mut().begin(scene, unseen));
     }
 
     /// The first invocation begins.
