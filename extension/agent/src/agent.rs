@@ -4,7 +4,7 @@
 //! across an await. The sockets' tasks call in here; [`crate::lifecycle`] drives invocations through it.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::clock;
 use crate::control::{self, Connection, Hello};
-use crate::correlate::Hints;
+use crate::correlate::{Answers, Hints};
 use crate::detect::{Deliveries, Detector};
 use crate::emit::{Emitter, FOLD_FOR};
 use crate::hook::HookWord;
@@ -129,6 +129,7 @@ pub(crate) struct Agent {
     /// Whether a look-up has reached the guarded resolver.
     pub(crate) was_asked_for_names: Cell<bool>,
     hints: RefCell<Hints>,
+    answers: RefCell<Answers>,
     servers: OnceCell<Vec<SocketAddr>>,
 }
 
@@ -175,6 +176,7 @@ impl Agent {
             accounted: Cell::new(false),
             was_asked_for_names: Cell::new(false),
             hints: RefCell::default(),
+            answers: RefCell::default(),
             servers: OnceCell::new(),
         }
     }
@@ -214,12 +216,15 @@ impl Agent {
     /// Writes a violation, with the hint that explains it.
     pub(crate) fn violation(&self, report: &Report<'_>) {
         let hints = self.hints.borrow();
+        let answers = self.answers.borrow();
         let helper = [subject::BY_WAY, report.path].concat();
+        let detail;
         let mut report = *report;
         if report.code.is_empty()
             && let Some(hint) = hints.explain(&report, Instant::now())
         {
-            hint.add_to(&mut report);
+            detail = hint.detail_of(&report);
+            hint.add_to(&mut report, &detail);
             if hint.is_behind_a_helper(&report) {
                 hint.name_the_wanted(&mut report, &helper);
             }
@@ -227,7 +232,21 @@ impl Agent {
         if report.address.is_some_and(is_tracing_daemon) && report.detail.is_empty() {
             report.detail = subject::TRACING;
         }
+        let led_by = |address: SocketAddr| answers.name_of(address.ip().to_canonical(), Instant::now());
+        if matches!(report.action, ActionKind::Connect | ActionKind::Send)
+            && report.name.is_empty()
+            && let Some(name) = report.address.and_then(led_by)
+        {
+            report.name = name;
+            self.emitter.borrow_mut().take_back_lookup(name);
+        }
         self.record(&report);
+    }
+
+    /// Keeps what a look-up led to that was reported and went ahead.
+    pub(crate) fn led_to(&self, name: &[u8], addresses: impl Iterator<Item = IpAddr>) {
+        let mut answers = self.answers.borrow_mut();
+        addresses.for_each(|address| answers.add(address.to_canonical(), name, Instant::now()));
     }
 
     /// Takes a violation of a name. The resolver sees the other end of the query only, so a hint says more; without one the

@@ -4,7 +4,7 @@
 //! adds `code` and `frames` to a record and changes nothing else. Reports put hints in, the emitter asks.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use ringfence_records::message::{ActionKind, List, Report};
@@ -13,6 +13,10 @@ use ringfence_records::message::{ActionKind, List, Report};
 const MAX_HINTS: usize = 64;
 /// How long a hint can explain a violation.
 const LIFETIME: Duration = Duration::from_secs(2);
+/// Most addresses whose names are kept.
+const MAX_ANSWERS: usize = 128;
+/// How long an address has the name that led to it: longer than clients keep answers.
+const ANSWERED_FOR: Duration = Duration::from_hours(1);
 
 /// What a shim said.
 #[derive(Debug, Clone)]
@@ -34,12 +38,22 @@ pub(crate) struct Hint {
 }
 
 impl Hint {
-    /// Adds what the hint knows to the report that it explains.
-    pub(crate) fn add_to<'a>(&'a self, report: &mut Report<'a>) {
+    /// Adds what the hint knows to the report that it explains; `detail` is what [`Self::detail_of`] makes of both.
+    pub(crate) fn add_to<'a>(&'a self, report: &mut Report<'a>, detail: &'a [u8]) {
         report.code = &self.code;
         self.frames.iter().for_each(|frame| report.frames.push(frame));
-        if report.detail.is_empty() {
-            report.detail = &self.detail;
+        report.detail = detail;
+    }
+
+    /// What wants the deed, and what the report says itself. A program that is reached by a link has its path there, and
+    /// is still the one that was asked for.
+    pub(crate) fn detail_of(&self, report: &Report<'_>) -> Vec<u8> {
+        match (&*self.detail, report.detail) {
+            (own, b"") => own.to_vec(),
+            (own, path) if report.action == ActionKind::Exec && !own.is_empty() && path.starts_with(b"/") => {
+                [own, b": ", path].concat()
+            }
+            (_, theirs) => theirs.to_vec(),
         }
     }
 
@@ -110,6 +124,27 @@ impl Hints {
         self.newest.iter().find(|hint| {
             hint.action == ActionKind::Resolve && hint.name.eq_ignore_ascii_case(name) && is_fresh(hint, now)
         })
+    }
+}
+
+/// What look-ups led to that were reported and answered: their connections are the same deed.
+#[derive(Debug, Default)]
+pub(crate) struct Answers {
+    newest: VecDeque<(IpAddr, Vec<u8>, Instant)>,
+}
+
+impl Answers {
+    /// Keeps that `name` led to `address`.
+    pub(crate) fn add(&mut self, address: IpAddr, name: &[u8], at: Instant) {
+        self.newest.retain(|(known, _, _)| *known != address);
+        self.newest.truncate(MAX_ANSWERS - 1);
+        self.newest.push_front((address, name.to_vec(), at));
+    }
+
+    /// The name that led to `address` last.
+    pub(crate) fn name_of(&self, address: IpAddr, now: Instant) -> Option<&[u8]> {
+        let (_, name, at) = self.newest.iter().find(|(known, _, _)| *known == address)?;
+        (now.saturating_duration_since(*at) < ANSWERED_FOR).then_some(name)
     }
 }
 
@@ -206,11 +241,46 @@ mod tests {
         report.arguments.push(b"17.0");
         let found = hints.explain(&report, now).unwrap();
         assert!(found.is_behind_a_helper(&report));
-        found.add_to(&mut report);
+        let detail = found.detail_of(&report);
+        found.add_to(&mut report, &detail);
         found.name_the_wanted(&mut report, b"by way of /var/lang/lib/jspawnhelper");
         assert_eq!((report.path, report.code), (&b"/usr/bin/tr"[..], &b"Handler.java:12"[..]));
         assert_eq!(report.arguments.as_slice(), [&b"/usr/bin/tr"[..], b"a-z"]);
         assert!(!found.is_behind_a_helper(&report));
+    }
+
+    #[test]
+    fn what_asked_for_a_program_is_told_also_where_a_link_leads_to_it() {
+        let now = Instant::now();
+        let mut hints = Hints::default();
+        let mut wanted = hint(ActionKind::Exec, b"/sbin/ldconfig", b"app.py:4");
+        wanted.detail = b"asked for by ctypes.util.find_library";
+        hints.add(7, &wanted, now);
+        let mut report = hint(ActionKind::Exec, b"/sbin/ldconfig", b"");
+        report.parent = 7;
+        let detail = |report: &Report<'_>| {
+            String::from_utf8(hints.explain(report, now).unwrap().detail_of(report)).unwrap()
+        };
+        assert_eq!(detail(&report), "asked for by ctypes.util.find_library");
+        report.detail = b"/usr/sbin/ldconfig";
+        assert_eq!(detail(&report), "asked for by ctypes.util.find_library: /usr/sbin/ldconfig");
+        report.detail = b"the file changed between the check and the exec";
+        assert_eq!(detail(&report), "the file changed between the check and the exec");
+    }
+
+    #[test]
+    fn an_address_has_the_name_that_led_to_it_last_and_old_ones_go() {
+        let (now, mut answers) = (Instant::now(), Answers::default());
+        let address = |number: u32| IpAddr::from(number.to_be_bytes());
+        answers.add(address(1), b"one.example", now);
+        answers.add(address(1), b"other.example", now);
+        assert_eq!(answers.name_of(address(1), now), Some(&b"other.example"[..]));
+        assert_eq!(answers.name_of(address(2), now), None);
+        assert_eq!(answers.name_of(address(1), now + ANSWERED_FOR), None);
+        for number in 2..=u32::try_from(MAX_ANSWERS).unwrap() + 1 {
+            answers.add(address(number), b"many.example", now);
+        }
+        assert_eq!((answers.newest.len(), answers.name_of(address(1), now)), (MAX_ANSWERS, None));
     }
 
     #[test]

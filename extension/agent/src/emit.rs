@@ -109,6 +109,14 @@ impl Emitter {
         }
     }
 
+    /// Takes a reported look-up of `name` back, as long as it waits: its connection says more, and they are one deed.
+    pub(crate) fn take_back_lookup(&mut self, name: &[u8]) {
+        let count = self.folds.take_back_lookup(name);
+        if let Some(known) = self.by_rule.get_mut(&Rule::EgressNames) {
+            *known = known.saturating_sub(count);
+        }
+    }
+
     /// An invocation has begun, and the platform may have told the runtime sooner than the agent: what came at or
     /// after `since` belongs to it.
     pub(crate) fn begun(&mut self, since: Timestamp, current: &Current) {
@@ -188,7 +196,7 @@ impl Emitter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_records::message::{ActionKind, Kind};
+    use ringfence_records::message::{ActionKind, Kind, Outcome};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -277,6 +285,24 @@ mod tests {
         assert_eq!(lines.borrow().len(), 1, "{:?}", lines.borrow());
         assert!(lines.borrow()[0].contains("a.py:2"));
         assert_eq!(emitter.by_rule.get(&Rule::CredentialsReads), Some(&1));
+    }
+
+    #[test]
+    fn a_look_up_that_was_only_reported_is_one_deed_with_its_connection() {
+        let (mut emitter, lines) = emitter();
+        let lookup = |outcome, name| {
+            let mut report = Report::new(Kind::Violation, ActionKind::Resolve);
+            (report.rule, report.outcome, report.name) = (Rule::EgressNames, outcome, name);
+            report
+        };
+        emitter.violation(&lookup(Outcome::Reported, b"evil.example"), &Current::default());
+        emitter.violation(&lookup(Outcome::Reported, b"other.example"), &Current::default());
+        emitter.violation(&lookup(Outcome::Blocked, b"evil.example"), &Current::default());
+        emitter.take_back_lookup(b"Evil.example");
+        emitter.flush();
+        assert_eq!(lines.borrow().len(), 2, "{:?}", lines.borrow());
+        assert!(lines.borrow()[0].contains("other.example") && lines.borrow()[1].contains("blocked"));
+        assert_eq!(emitter.by_rule.get(&Rule::EgressNames), Some(&2));
     }
 
     #[test]

@@ -152,7 +152,11 @@ impl Settling<'_> {
                 break;
             }
             if self.wanted != Rule::Wipe || change != Change::Created {
-                settled.add(look_at(self.root.join(&path), change));
+                let listed = look_at(self.root.join(&path), change);
+                // What is written to a removed file by its descriptor leaves nothing; a removal has its own entry.
+                if change != Change::Changed || listed.what != GONE {
+                    settled.add(listed);
+                }
                 continue;
             }
             match &wiper {
@@ -190,9 +194,12 @@ impl Settling<'_> {
     }
 }
 
+/// What is said of a path that nothing has any more.
+const GONE: &str = "gone";
+
 fn look_at(path: PathBuf, change: Change) -> Listed {
     let Ok(metadata) = path.symlink_metadata() else {
-        return Listed { path, change, what: "gone", size: 0, executable: false };
+        return Listed { path, change, what: GONE, size: 0, executable: false };
     };
     let kind = metadata.file_type();
     let what = match kind {
@@ -216,6 +223,7 @@ mod tests {
     use super::*;
     use crate::ledger::Upto;
     use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn rules(policy: &str) -> Rules {
         Rules::from_text(policy)
@@ -302,6 +310,21 @@ mod tests {
         assert_eq!(fs::read_to_string(path("init")).unwrap(), "2");
         let again = settle(&mut ledger, root.path(), &rules("version = 1\n[tmp]\nresidue = \"wipe\"\n"));
         assert!(again.is_none(), "the agent's own removals are no residue");
+    }
+
+    #[test]
+    fn a_file_that_is_removed_and_then_written_to_and_closed_is_no_residue() {
+        let root = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::open(root.path(), &ample()).unwrap();
+        let held = fs::File::create(root.path().join("held")).unwrap();
+        fs::remove_file(root.path().join("held")).unwrap();
+        held.set_permissions(fs::Permissions::from_mode(0o600)).unwrap();
+        drop(held);
+        for policy in ["report", "wipe"] {
+            let rules = rules(&format!("version = 1\n[tmp]\nresidue = \"{policy}\"\n"));
+            let settled = settle(&mut ledger, root.path(), &rules);
+            assert_eq!(settled.map_or(0, |settled| settled.count), 0);
+        }
     }
 
     #[test]

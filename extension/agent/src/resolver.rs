@@ -168,6 +168,9 @@ impl Sockets {
             return packet::refusal(query, packet::SERVER_FAILURE);
         };
         self.keep(agent, &patterns, &answer);
+        if verdict.decision == Decision::Report {
+            agent.led_to(question.name.as_slice(), packet::addresses(&answer));
+        }
         Some(answer)
     }
 

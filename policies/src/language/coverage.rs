@@ -152,6 +152,9 @@ fn uses<S: Section>(section: &S, mode: Mode, prefix: &str) -> Vec<RuleUse> {
 
 /// Rules that make children different have nothing to record.
 fn observing(rule: Rule, mode: Mode) -> Option<Idle> {
-    let changes = matches!(rule, Rule::ProcessEnvironment | Rule::ProcessSyscalls | Rule::ProcessLimits);
+    let changes = matches!(
+        rule,
+        Rule::ProcessEnvironment | Rule::ProcessSyscalls | Rule::ProcessLimits | Rule::CredentialsExpose
+    );
     (changes && mode == Mode::Observe).then_some(Idle::Observing)
 }

@@ -8,7 +8,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::rc::Rc;
 
-use ringfence_records::message::{ActionKind, Report};
+use ringfence_records::message::{ActionKind, Outcome, Report};
 use ringfence_records::record::Moment;
 use ringfence_records::time::Timestamp;
 use ringfence_records::wire::MAX_MESSAGE;
@@ -80,13 +80,26 @@ impl Folds {
 
     /// Removes the reads of credentials by this process at this line; how many there were.
     pub(super) fn take_back(&mut self, read: &Report<'_>) -> u64 {
+        self.remove(|report| {
+            report.action == ActionKind::ReadCredential
+                && (report.pid, report.name, report.code) == (read.pid, read.name, read.code)
+        })
+    }
+
+    /// Removes the look-ups of `name` that were reported and went ahead; how many there were.
+    pub(super) fn take_back_lookup(&mut self, name: &[u8]) -> u64 {
+        self.remove(|report| {
+            report.action == ActionKind::Resolve
+                && report.outcome == Outcome::Reported
+                && report.name.eq_ignore_ascii_case(name)
+        })
+    }
+
+    fn remove(&mut self, is_meant: impl Fn(&Report<'_>) -> bool) -> u64 {
         let is_it = |folded: &Folded| {
-            let mut same = false;
-            folded.with_report(|report| {
-                same = report.action == ActionKind::ReadCredential
-                    && (report.pid, report.name, report.code) == (read.pid, read.name, read.code);
-            });
-            same
+            let mut meant = false;
+            folded.with_report(|report| meant = is_meant(report));
+            meant
         };
         let keys: Vec<u64> =
             self.waiting.iter().filter(|(_, folded)| is_it(folded)).map(|(key, _)| *key).collect();

@@ -21,6 +21,9 @@ pub const TRACING: &[u8] = b"the X-Ray daemon, which takes traces";
 /// Begins the detail of a read of all variables by a package.
 pub const PACKAGE: &[u8] = b"in a copy of the whole environment, by the package ";
 
+/// Where helpers are installed. What bears such a name in a writable place is none.
+const INSTALLED: [&[u8]; 5] = [b"/usr/", b"/bin/", b"/sbin/", b"/opt/", b"/var/lang/"];
+
 /// Programs that packages start to find out where they are: libraries, machine, version of the code.
 const HELPERS: [&[u8]; 20] = [
     b"ldconfig",
@@ -57,6 +60,7 @@ pub fn is_helper(report: &Report<'_>) -> bool {
     };
     report.action == ActionKind::Exec
         && report.detail.starts_with(ASKED)
+        && INSTALLED.iter().any(|folder| report.path.starts_with(folder))
         && HELPERS.iter().any(|helper| is_named(helper))
 }
 
@@ -181,8 +185,10 @@ mod tests {
         assert_eq!(severity_of(&exec), Severity::Low);
         exec.path = b"/usr/bin/x86_64-linux-gnu-gcc-12";
         assert_eq!(severity_of(&exec), Severity::Low);
-        exec.path = b"/usr/bin/curl";
-        assert_eq!(severity_of(&exec), Severity::High);
+        for other in [&b"/usr/bin/curl"[..], b"/tmp/ldconfig", b"ldconfig"] {
+            exec.path = other;
+            assert_eq!(severity_of(&exec), Severity::High);
+        }
         let mut read = report(ActionKind::ReadCredential, Rule::CredentialsReads);
         read.detail = b"in a copy of the whole environment, by the package ddtrace";
         assert_eq!(severity_of(&read), Severity::Low);

@@ -15,7 +15,7 @@ use crate::own_stack;
 use crate::passing;
 use crate::report;
 use crate::scope;
-use crate::state::{self, Descriptor, State, speaks};
+use crate::state::{self, Descriptor, State};
 use crate::sys::{self, Errno};
 use crate::table;
 
@@ -167,15 +167,17 @@ pub(super) struct Passed {
     pub(super) is_held: bool,
 }
 
-/// Whether a child may not have the credential `variable`; writes the verdict down.
+/// Whether a child may not have the credential `variable`; writes a refusal down. A section that observes tells nothing:
+/// enforcing would take the variable away without a word, and the child that is allowed does nothing wrong.
 fn inherit_denied(state: &State, variable: &[u8]) -> bool {
     let verdict = state.verdict(&Action::InheritCredentials { variable });
-    if speaks(verdict) {
+    let is_denied = verdict.decision == Decision::Deny;
+    if is_denied {
         let mut report = Report::new(Kind::Violation, ActionKind::InheritCredentials);
         report.name = variable;
         report::violation(state, verdict, &report);
     }
-    verdict.decision == Decision::Deny
+    is_denied
 }
 
 /// The strings that are added, each ending in NUL; empty ones are left out.
