@@ -27,6 +27,7 @@ pub(crate) struct Descriptor {
 
 /// Everything that stays the same after the constructor.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about this process")]
 pub(crate) struct State {
     pub(crate) handoff: Handoff<'static>,
     /// The handoff as mapped, for passing on.
