@@ -292,6 +292,33 @@ def budget(setting):
     assert max(run.after()) < 1000, f"{run.after()}\n{run.text}"
 
 
+# Instrumentation is started so: a program in the runtime's language, by the runtime's own executable.
+INSTRUMENT = "import os, sys\nos.environ['INSTRUMENTED'] = 'yes'\nos.execv(sys.argv[1], sys.argv[1:])\n"
+REPLACES = """import os, sys
+command = open("/proc/self/cmdline", "rb").read().split(b"\\0")[:-1]
+def replaced():
+    try: os.execv(command[0], [command[0], "/opt/instrument.py", *command])
+    except PermissionError: return "refused"
+in_init = replaced()
+def handler(event, context):
+    return [os.environ.get("INSTRUMENTED"), in_init, replaced()]
+"""
+
+
+@case("a-wrapper-in-the-runtimes-language")
+def wrapper_in_the_runtimes_language(setting):
+    """The runtime's executable starts itself again before the function is loaded: that is launch, and the same later is not."""
+    code = setting.write("code/app.py", REPLACES).parent
+    layer = setting.write("layer/wrapper", '#!/bin/sh\nexec python3 /opt/instrument.py "$@"\n', 0o755).parent
+    setting.write("layer/instrument.py", INSTRUMENT)
+    policy = setting.write("policy/p.toml", 'extends = "web-api"\nmode = "enforce"\n')
+    common = dict(code=code, runtime="python3", handler="app.handler", policy=policy, more=["--opt", layer])
+    run = setting.play([{}, {}], env=["RINGFENCE_EXEC_WRAPPER=/opt/wrapper"], **common)
+    same(run.answers, [["yes", "refused", "refused"]] * 2, run)
+    found = [(each["rule"], each["verdict"]) for each in run.of("violation") for _ in range(each["count"])]
+    same(found, [("process.allow", "blocked")] * 3, run)
+
+
 living_together_api.cases(sys.modules[__name__])
 
 

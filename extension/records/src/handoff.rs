@@ -24,6 +24,10 @@ pub const PROXY: &str = ",proxy=";
 /// See [`ENVIRONMENT`]: what follows all that where the program was started in a scope of the function, and then the
 /// scope's limits in decimal.
 pub const SCOPE: &str = ",scope=";
+/// Longest command of a runtime that is handed down, and longest command line that is looked at, in bytes.
+pub const MAX_COMMAND: usize = 4096;
+/// See [`MAX_COMMAND`].
+pub const MAX_COMMAND_LINE: usize = 16 * 1024;
 /// Largest handoff in bytes.
 pub const MAX_SIZE: usize = 160 * 1024;
 const MAGIC: &[u8; 8] = b"RFHAND01";
@@ -74,6 +78,8 @@ pub struct Handoff<'a> {
     pub runtime_device: u64,
     /// Inode of the same.
     pub runtime_inode: u64,
+    /// The runtime's own command as `/proc/<pid>/cmdline` shows it, from its executable on; empty where it is not known.
+    pub command: &'a [u8],
     /// Abstract name of the report socket; empty where there is no agent, and violations go to standard error.
     pub report_address: &'a [u8],
     /// Whether the runtime's client runs workers that serve events too (Managed Instances).
@@ -119,6 +125,7 @@ mod tag {
     pub(super) const AGENT_PID: u8 = 6;
     pub(super) const RUNTIME_DEVICE: u8 = 7;
     pub(super) const RUNTIME_INODE: u8 = 8;
+    pub(super) const COMMAND: u8 = 41;
     pub(super) const REPORT_ADDRESS: u8 = 9;
     pub(super) const RUNTIME_API: u8 = 10;
     pub(super) const RESOLVER: u8 = 11;
@@ -150,6 +157,7 @@ impl<'a> Handoff<'a> {
         field(tag::AGENT_PID, &self.agent_pid.to_le_bytes());
         field(tag::RUNTIME_DEVICE, &self.runtime_device.to_le_bytes());
         field(tag::RUNTIME_INODE, &self.runtime_inode.to_le_bytes());
+        field(tag::COMMAND, self.command);
         field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
         field(tag::READS_HOOK, &[self.reads_hook]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
@@ -206,6 +214,7 @@ impl<'a> Handoff<'a> {
             agent_pid: 0,
             runtime_device: 0,
             runtime_inode: 0,
+            command: &[],
             concurrent: false,
             reads_hook: hooks::NONE,
             report_address: &[],
@@ -237,6 +246,7 @@ impl<'a> Handoff<'a> {
             tag::AGENT_PID => self.agent_pid = number(value)?,
             tag::RUNTIME_DEVICE => self.runtime_device = crate::wire::long(value)?,
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
+            tag::COMMAND => self.command = value,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
             tag::READS_HOOK => self.reads_hook = *value.first()?,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
@@ -257,6 +267,13 @@ impl<'a> Handoff<'a> {
         }
         Some(())
     }
+}
+
+/// Returns `true` if a program with this command line is a wrapper that is still to start the runtime: the runtime's
+/// `command` stands behind words of its own. Instrumentation in the runtime's language is started so.
+#[must_use]
+pub fn is_wrapper(line: &[u8], command: &[u8]) -> bool {
+    !command.is_empty() && line.strip_suffix(command).is_some_and(|own| own.ends_with(b"\0"))
 }
 
 fn number(value: &[u8]) -> Option<u32> {
@@ -305,7 +322,24 @@ mod tests {
         handoff.proxies[0] = Some("127.0.0.1:9002".parse().unwrap());
         handoff.report_address = b"ringfence-report-x";
         handoff.hook = b"PPYTHONPATH=/x\0";
+        handoff.command = b"/bin/python\0app.py\0";
         assert_eq!(Handoff::decode(&encoded(&handoff)), Some(handoff));
+    }
+
+    #[test]
+    fn a_wrapper_is_told_by_the_command_behind_its_own() {
+        let command = b"/bin/python\0app.py\0";
+        assert!(is_wrapper(b"python\0/opt/instrument\0/bin/python\0app.py\0", command));
+        for line in [
+            &b"/bin/python\0app.py\0"[..],
+            b"/usr/bin/python\0app.py\0",
+            b"/bin/python\0-X\0dev\0app.py\0",
+            b"python\0/opt/instrument\0/bin/python\0app.py",
+            b"",
+        ] {
+            assert!(!is_wrapper(line, command), "{}", String::from_utf8_lossy(line));
+        }
+        assert!(!is_wrapper(b"python\0", b""));
     }
 
     proptest! {

@@ -7,7 +7,9 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
-use ringfence_records::handoff::{DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_SIZE, PROXY, SCOPE};
+use ringfence_records::handoff::{
+    self, DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_COMMAND_LINE, MAX_SIZE, PROXY, SCOPE,
+};
 use ringfence_records::message::{Kind, address_of_proxy};
 use ringfence_records::page::{SIZE, View, WORDS};
 
@@ -73,6 +75,7 @@ pub(crate) fn start(environment: usize) {
     };
     state.proxy = proxy(&state, &told);
     state.is_direct = told.direct;
+    state.wraps = state.runs_runtimes_file() && is_wrapper(state.handoff.command).unwrap_or(false);
     let patched = patch_libc(&mut state, told.sites);
     if is_held && patched == Patched::Refused {
         passing::end(told.report, b"there is no memory for the library to work in");
@@ -200,6 +203,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         library,
         proc_device: proc_device(),
         proxy: 0,
+        wraps: false,
         is_direct: false,
         is_node: runs("/node"),
         compiles: memory_calls::compiles(),
@@ -236,6 +240,22 @@ fn library(handoff: &Handoff<'_>) -> Option<sys::Identity> {
 fn executable() -> Option<sys::Identity> {
     let file = sys::open_at(sys::CWD, b"/proc/self/exe\0", sys::O_PATH | sys::O_CLOEXEC).ok()?;
     sys::identity(file.0).ok()
+}
+
+/// Whether this process's command line is that of a wrapper before `command`. A line that is too long is not taken for one.
+#[inline(never)]
+fn is_wrapper(command: &[u8]) -> Result<bool, Errno> {
+    let file = sys::open_at(sys::CWD, b"/proc/self/cmdline\0", sys::O_CLOEXEC)?;
+    let mut room = sys::Buffer::new(MAX_COMMAND_LINE)?;
+    let room = room.bytes();
+    let mut length = 0;
+    while let Some(rest) = room.get_mut(length..).filter(|rest| !rest.is_empty()) {
+        match sys::read(file.0, rest)? {
+            0 => return Ok(handoff::is_wrapper(room.get(..length).unwrap_or_default(), command)),
+            count => length += count,
+        }
+    }
+    Ok(false)
 }
 
 fn proc_device() -> u64 {

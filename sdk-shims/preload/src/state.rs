@@ -27,6 +27,7 @@ pub(crate) struct Descriptor {
 
 /// Everything that stays the same after the constructor.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own about this process")]
 pub(crate) struct State {
     pub(crate) handoff: Handoff<'static>,
     /// The handoff as mapped, for passing on.
@@ -45,6 +46,8 @@ pub(crate) struct State {
     pub(crate) proc_device: u64,
     /// Loopback port of a proxy in front of the Runtime API, which a wrapper behind the guard has named; 0 for none.
     pub(crate) proxy: u16,
+    /// Whether this program is a wrapper that is still to start the runtime, though it runs the runtime's executable.
+    pub(crate) wraps: bool,
     /// Whether a fork of the runtime, which has executed nothing else, started this program.
     pub(crate) is_direct: bool,
     /// Whether this is Node, going by its name: its client keeps several connections to the API.
@@ -170,6 +173,11 @@ impl State {
     /// Whether this is the runtime's own executable in the runtime's process, or a fork of it: the wrappers are
     /// through, whether the agent has heard of it or not.
     pub(crate) fn is_runtime(&self) -> bool {
+        !self.wraps && self.runs_runtimes_file()
+    }
+
+    /// The same of a wrapper, too, that the runtime's executable runs.
+    pub(crate) fn runs_runtimes_file(&self) -> bool {
         self.started_as == self.handoff.runtime_pid
             && self.executable.inode == self.handoff.runtime_inode
             && self.executable.device == self.handoff.runtime_device

@@ -195,9 +195,12 @@ impl Supervisor {
         numbers::end(pinned, caller.process, ours);
     }
 
-    /// The wrappers are through as soon as the runtime's process runs the runtime's file.
+    /// The wrappers are through as soon as the runtime's process runs the runtime's file, and not for one of them.
     fn note_launch(&self) {
-        if !self.facts.launched() && target::executable(self.runtime) == Ok(self.runtime_file) {
+        if !self.facts.launched()
+            && target::executable(self.runtime) == Ok(self.runtime_file)
+            && target::is_past_wrappers(self.runtime, &self.command)
+        {
             self.facts.note_launch();
             self.state.publish(true);
         }

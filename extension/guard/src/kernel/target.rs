@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 
 use ringfence_policy::Role;
+use ringfence_records::handoff::{self, MAX_COMMAND_LINE};
 
 use crate::sys::descriptor::{self, Identity};
 use crate::sys::{Errno, memory, process};
@@ -104,6 +105,23 @@ pub fn executable(process: u32) -> Result<Identity, Errno> {
         return leader;
     }
     thread_with_memory(process).map_or(leader, executable_of)
+}
+
+/// Whether a process runs no wrapper that is still to start the runtime by `command`. In the middle of an exec its command
+/// line is empty, and nothing can be said yet.
+#[must_use]
+pub fn is_past_wrappers(process: u32, command: &[u8]) -> bool {
+    if command.is_empty() {
+        return true;
+    }
+    let mut path = ProcPath::new();
+    let _ = write!(path, "/proc/{process}/cmdline");
+    let mut line = Vec::new();
+    let limit = u64::try_from(MAX_COMMAND_LINE).unwrap_or(0);
+    let read = File::open(path.as_str()).and_then(|file| file.take(limit).read_to_end(&mut line));
+    // A line that fills the room may go on.
+    let is_whole = line.len() < MAX_COMMAND_LINE;
+    read.is_ok() && !line.is_empty() && !(is_whole && handoff::is_wrapper(&line, command))
 }
 
 fn executable_of(thread: u32) -> Result<Identity, Errno> {

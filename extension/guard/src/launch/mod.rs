@@ -254,6 +254,8 @@ impl Plan {
             None => State::own(launched)?,
         };
         let mut handoff = self.handoff(runtime, kernel, agent);
+        let command = self.own_command();
+        handoff.command = &command;
         let loading = Loading::new(&self.settings, self.hook, &self.policy.hooks, agent);
         handoff.hook = &loading.list;
         let preload = self.settings.preload_library();
@@ -294,6 +296,13 @@ impl Plan {
             *slot = Some(*server);
         }
         handoff
+    }
+
+    /// The runtime's own command, without the wrappers before it.
+    #[must_use]
+    pub fn own_command(&self) -> Vec<u8> {
+        let search = self.settings.variable("PATH").unwrap_or_default();
+        self.runtime.own_command(&self.settings.command, search)
     }
 
     /// The platform's own API: the agent knows it, and the guard's variable may be a wrapper's.

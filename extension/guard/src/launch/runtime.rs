@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Linkage, SHELLS};
+use ringfence_records::handoff::MAX_COMMAND;
 
 use crate::program::Program;
 use crate::sys::descriptor::Identity;
@@ -111,6 +112,21 @@ impl Runtime {
         command.iter().take(MAX_WORDS).position(is_it)
     }
 
+    /// Its own command within the whole one, as `/proc/<pid>/cmdline` would show it; empty where no word of the command starts
+    /// it. Instrumentation may be run by the same executable: what the last of these words starts is the runtime.
+    #[must_use]
+    pub fn own_command(&self, command: &[CString], search: &[u8]) -> Vec<u8> {
+        let words = command.get(..MAX_WORDS).unwrap_or(command);
+        let starts =
+            |index: &usize| self.word(words.get(*index..=*index).unwrap_or_default(), search).is_some();
+        // A last word is an argument rather than a program.
+        let last = (0..words.len().saturating_sub(1)).rev().find(starts);
+        let Some(first) = last.or_else(|| self.word(words, search)) else { return Vec::new() };
+        let own: Vec<u8> =
+            command.iter().skip(first).flat_map(|word| word.to_bytes_with_nul()).copied().collect();
+        if own.len() > MAX_COMMAND { Vec::new() } else { own }
+    }
+
     /// Whether it is Node, going by its name.
     #[must_use]
     pub fn is_node(&self) -> bool {
@@ -186,6 +202,23 @@ mod tests {
         assert_eq!(name(&[alone.to_str().unwrap()]), "cat");
         let shell = script("#!/bin/sh\n");
         assert_eq!(name(&[shell.to_str().unwrap()]), "");
+    }
+
+    #[test]
+    fn the_runtimes_own_command_is_the_last_that_starts_it() {
+        let own = |command: &[&str]| {
+            let command: Vec<_> = command.iter().map(|word| CString::new(*word).unwrap()).collect();
+            let own = Runtime::find(&command, PATH).own_command(&command, PATH);
+            String::from_utf8(own).unwrap().replace('\0', " ")
+        };
+        assert_eq!(own(&["cat", "-m", "x"]), "cat -m x ");
+        assert_eq!(own(&["/usr/bin/env", "A=b", "/bin/cat", "x"]), "/bin/cat x ");
+        assert_eq!(own(&["/bin/cat", "/opt/instrument", "cat", "x"]), "cat x ");
+        assert_eq!(own(&["cat", "x", "/bin/cat"]), "cat x /bin/cat ");
+        assert_eq!(own(&["cat"]), "cat ");
+        assert_eq!(own(&["/nowhere/x"]), "");
+        let long = "x".repeat(MAX_COMMAND);
+        assert_eq!(own(&["cat", &long]), "");
     }
 
     #[test]
