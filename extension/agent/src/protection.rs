@@ -16,6 +16,7 @@ use crate::policy::Rules;
 use crate::poller::EndKnown;
 
 /// What the agent can do here.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each found out by itself")]
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Abilities {
     /// /tmp is watched.
@@ -24,6 +25,8 @@ pub(crate) struct Abilities {
     pub(crate) end: EndKnown,
     /// Why the preload library is not claimed, though the guard has loaded it; `None` where it has seen the runtime at work.
     pub(crate) unseen: Option<&'static str>,
+    /// Another process than the runtime's asks for the events: an adapter, or a proxy that is not seen.
+    pub(crate) elsewhere: bool,
     /// Many invocations at once: there is no end after which everything could be cleaned.
     pub(crate) managed: bool,
     /// The resolver answers.
@@ -111,6 +114,9 @@ fn line<'a>(
     if let Wish::Missing(reason, _) | Wish::Nothing(reason) = wish {
         return not_covered(rule, reason);
     }
+    if let Some(reason) = lost_elsewhere(rule).filter(|_| abilities.elsewhere) {
+        return not_covered(rule, reason);
+    }
     let own = own_line(rule, rules, hello, abilities);
     let from_guard = hello.into_iter().flat_map(Hello::coverage).filter(|line| line.rule == rule);
     let from_guard = from_guard.map(|line| confirmed(line, hook));
@@ -135,6 +141,21 @@ fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> Coverage
     match unseen {
         Some(reason) if line.plane == Some(Plane::Process) => not_covered(line.rule, reason),
         _ => line,
+    }
+}
+
+/// Why a rule does not hold where another process asks for the events; `None` for rules that do not depend on it.
+const fn lost_elsewhere(rule: Rule) -> Option<&'static str> {
+    match rule {
+        // A runtime has its own connection, and a second one is refused. A server has none, so its first one passes.
+        Rule::EgressRuntimeApi => Some(
+            "another process asks for the events: the function's own process may connect once, its children may not",
+        ),
+        // The hook learns an event from the runtime's client, which is not at work here.
+        Rule::CodeEvaluate => {
+            Some("another process asks for the events: the language hook does not know their text")
+        }
+        _ => None,
     }
 }
 
@@ -227,6 +248,7 @@ mod tests {
         ledger: true,
         end: EndKnown::Exactly,
         unseen: None,
+        elsewhere: false,
         managed: false,
         resolver: true,
         detects: Checks::NONE,
@@ -302,6 +324,23 @@ mod tests {
         process.uncovered observed nothing stops it here; what it leaves in /proc is looked for
         egress.runtime_api observed nothing stops it here; what it leaves in /proc is looked for
         self_protection not_covered the guard does not speak of it
+        ");
+    }
+
+    #[test]
+    fn where_another_process_asks_for_the_events_what_depends_on_it_is_not_claimed() {
+        let enforced =
+            |rule| CoverageLine { rule, plane: Some(Plane::Kernel), status: Coverage::Enforced, reason: "" };
+        let rules =
+            [Rule::EgressRuntimeApi, Rule::CodeEvaluate, Rule::ProcessUncovered, Rule::SelfProtection];
+        let policy = "version = 1\nmode = \"enforce\"\n[code]\nevaluate = \"deny\"\n";
+        let detects = Checks::new(&Rules::from_text(policy), Plane::Process);
+        let abilities = Abilities { elsewhere: true, detects, ..ALL };
+        insta::assert_snapshot!(told(policy, Some(&hello(&rules.map(enforced))), abilities), @r"
+        process.uncovered enforced 
+        egress.runtime_api not_covered another process asks for the events: the function's own process may connect once, its children may not
+        self_protection enforced 
+        code.evaluate not_covered another process asks for the events: the language hook does not know their text
         ");
     }
 

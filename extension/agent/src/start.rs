@@ -75,7 +75,6 @@ async fn serve(settings: Settings, parts: Parts, connection: Option<TcpStream>, 
     let port = parts.resolver.as_ref().ok().and_then(|sockets| sockets.port().ok()).unwrap_or(0);
     let agent = Rc::new(Agent::new(settings, parts.page, parts.reports, port, emitter));
     agent.publish();
-    agent.settings.trouble.iter().for_each(|trouble| agent.degraded("variables", trouble));
     if !agent.page.sealed {
         agent.degraded(
             "page",

@@ -224,7 +224,7 @@ fn each_thread_of_nodes_client_has_a_connection_and_a_later_thread_none() {
     assert!(Command::new("cp").args(["-fL", PYTHON]).arg(&node).status().unwrap().success());
     let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| {
         world.runtime_api = Some(api);
-        world.phase = Phase::Init;
+        world.phase = Phase::Invoke;
         world.variables.push(("PYTHONHOME".into(), "/usr".into()));
     });
     let arguments = ["-c", NODES_CLIENT, &port];

@@ -10,7 +10,7 @@ use super::Settle;
 use crate::agent::{Agent, add};
 use crate::clock;
 use crate::invocation::Current;
-use crate::poller::EndKnown;
+use crate::poller::{EndKnown, Poller};
 use crate::proc::resident_kib;
 use crate::protection::{self, Abilities, NO_GUARD};
 use crate::residue;
@@ -27,6 +27,7 @@ impl Agent {
             ledger: self.ledger.borrow().is_some(),
             end: self.end_known(),
             unseen: self.library_sees_nothing(),
+            elsewhere: self.asking.borrow().poller == Poller::Elsewhere,
             managed: self.managed.get(),
             resolver: self.resolver_port != 0,
             detects: self.detects(),
