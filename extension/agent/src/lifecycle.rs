@@ -217,6 +217,7 @@ impl Agent {
     fn begin(&self, request: &str, trace: &str) {
         // What was sent before belongs to what was before.
         self.drain();
+        self.end_launch();
         self.end_init_untold();
         if self.current.borrow().phase == Phase::Init {
             self.begin_detection_of_invocations();
@@ -237,6 +238,14 @@ impl Agent {
         if let Some(Over::Telemetry(time)) = self.over.get() {
             let current = self.current.borrow().clone();
             self.settle_afterwards(time, &current);
+        }
+    }
+
+    /// An event is there, so the runtime runs. Its children learn that first: the rest of a beginning takes milliseconds, in which
+    /// the program that a static runtime starts at once would count as a wrapper.
+    fn end_launch(&self) {
+        if !std::mem::replace(&mut self.current.borrow_mut().launched, true) {
+            self.publish();
         }
     }
 
