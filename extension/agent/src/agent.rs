@@ -370,6 +370,24 @@ impl Agent {
         if guarded.connection.as_ref().is_some_and(|known| Rc::ptr_eq(known, connection)) {
             guarded.connection = None;
         }
+        drop(guarded);
+        self.note_static_runtime();
+    }
+
+    /// The guard has become the next program. Where that is a static runtime, no library says that it runs: its children
+    /// would count as wrappers until the first event.
+    fn note_static_runtime(&self) {
+        let guarded = self.guarded.borrow();
+        let hello = guarded.hello.as_ref().filter(|hello| hello.no_preload && hello.guard_pid == 0);
+        let runs = hello.is_some_and(|hello| {
+            !hello.runtime.is_empty()
+                && crate::proc::executable(std::path::Path::new("/proc"), hello.runtime_pid) == hello.runtime
+        });
+        drop(guarded);
+        if runs {
+            self.current.borrow_mut().launched = true;
+            self.publish();
+        }
     }
 
     /// How the end of an invocation comes to be known.
