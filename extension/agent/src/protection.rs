@@ -127,6 +127,9 @@ fn line<'a>(
         line.reason =
             "process plane: raw system calls are not stopped; what they leave in /proc is looked for";
     }
+    if rule == Rule::EgressAllow && abilities.unseen.is_some() && line.plane == Some(Plane::Platform) {
+        return not_covered(rule, NAMES_UNTIED);
+    }
     if wish == Wish::Observe && line.status == Coverage::Enforced {
         line.status = Coverage::Observed;
         if line.reason.is_empty() {
@@ -135,6 +138,9 @@ fn line<'a>(
     }
     line
 }
+
+/// Why connections are not judged where the runtime asks the name servers itself.
+const NAMES_UNTIED: &str = "the runtime's look-ups do not reach the guarded resolver: an address cannot be told from an allowed name's";
 
 /// What the guard says of a rule, or less: the library is claimed only where it has seen the runtime at work.
 fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> CoverageLine<'a> {
