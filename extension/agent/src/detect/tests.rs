@@ -212,7 +212,9 @@ fn the_process_at_the_other_end_is_known() {
     for (address, is_stream) in
         [(datagrams.local_addr().unwrap(), false), (stream.local_addr().unwrap(), true)]
     {
-        assert_eq!(holder_of(address, is_stream).unwrap().id, std::process::id());
+        // A read of the table can miss a line where other sockets of the machine come and go meanwhile.
+        let holder = (0..100).find_map(|_| holder_of(address, is_stream)).unwrap();
+        assert_eq!(holder.id, std::process::id());
     }
 }
 
