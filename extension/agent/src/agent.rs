@@ -122,6 +122,8 @@ pub(crate) struct Agent {
     pub(crate) listener: OnceCell<Rc<Listener>>,
     /// Connections to the telemetry listener.
     pub(crate) deliveries: Cell<Deliveries>,
+    /// How many extensions have registered that are no file of a layer: they are in the function's own process.
+    pub(crate) internal_extensions: Cell<usize>,
     /// Whether it was told that a process cannot be looked at.
     pub(crate) told_unreadable: Cell<bool>,
     /// Whether the account of the start has been given.
@@ -172,6 +174,7 @@ impl Agent {
             telemetry: OnceCell::new(),
             listener: OnceCell::new(),
             deliveries: Cell::default(),
+            internal_extensions: Cell::new(0),
             told_unreadable: Cell::new(false),
             accounted: Cell::new(false),
             was_asked_for_names: Cell::new(false),

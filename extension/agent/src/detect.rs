@@ -152,7 +152,13 @@ pub(crate) struct Detector {
     /// Mapped files that were looked at, by image.
     mapped: HashSet<u64>,
     /// Connections that the runtime's client keeps to its API.
+    client_connections: usize,
+    /// The same with those of extensions inside the function's process.
     api_connections: usize,
+    /// Extensions inside the function's own process; none until telemetry has told all that registered.
+    internal_extensions: Option<usize>,
+    /// Whether a connection to the API waits for that word.
+    awaits_extensions: bool,
     /// Inodes of the sockets that were open when init ended.
     of_init: HashSet<u64>,
     /// Inodes of the sockets that the runtime's process held when the first invocation began.
@@ -185,7 +191,10 @@ impl Detector {
             begun: false,
             condemned: HashSet::new(),
             mapped: HashSet::new(),
+            client_connections: 1,
             api_connections: 1,
+            internal_extensions: None,
+            awaits_extensions: false,
             of_init: HashSet::new(),
             of_start: HashSet::new(),
             judged: HashMap::new(),
@@ -216,7 +225,8 @@ impl Detector {
         }
         self.begun = true;
         let runtime = proc::executable(&self.proc, scene.ours.runtime);
-        self.api_connections = connections::kept_to_api(&runtime);
+        self.client_connections = connections::kept_to_api(&runtime);
+        self.api_connections = self.client_connections;
         self.gates.begin(scene.checks.egress, scene.deliveries, scene.delivery_waits);
         self.census.begin(&self.proc, &scene.ours, &self.state);
         if scene.checks.egress {
@@ -241,6 +251,13 @@ impl Detector {
         }
     }
 
+    /// All extensions have registered, so many of them inside the function's own process. Returns whether a look was put off
+    /// until that was known.
+    pub(crate) fn extensions_are_known(&mut self, internal: usize) -> bool {
+        self.internal_extensions.get_or_insert(internal);
+        self.awaits_extensions
+    }
+
     /// Another plane has written down something that went ahead.
     pub(crate) fn note(&mut self, report: &Report<'_>) {
         if report.outcome != Outcome::Reported
@@ -261,7 +278,8 @@ impl Detector {
         if !self.begun || scene.checks.are_none() {
             return Vec::new();
         }
-        let news = self.gates.news(scene.checks.egress, scene.deliveries, scene.delivery_waits);
+        let mut news = self.gates.news(scene.checks.egress, scene.deliveries, scene.delivery_waits);
+        news.streams |= self.awaits_extensions && self.internal_extensions.is_some();
         if news.started {
             self.census.renew(&self.proc, &scene.ours);
         }

@@ -81,6 +81,8 @@ pub(crate) struct Record {
     pub(crate) request: String,
     /// The X-Ray header.
     pub(crate) trace: String,
+    /// The extension's name.
+    pub(crate) name: String,
 }
 
 impl<'de> Deserialize<'de> for Record {
@@ -89,7 +91,7 @@ impl<'de> Deserialize<'de> for Record {
         let text = |pointer: &str| {
             value.pointer(pointer).and_then(|found| found.as_str()).unwrap_or_default().to_owned()
         };
-        Ok(Self { request: text("/requestId"), trace: text("/tracing/value") })
+        Ok(Self { request: text("/requestId"), trace: text("/tracing/value"), name: text("/name") })
     }
 }
 
@@ -280,7 +282,10 @@ mod tests {
             {"time":"1970-01-01T00:00:01.5Z","type":"platform.runtimeDone","record":{"requestId":"r1","status":"success"}},
             {"time":"t","type":"function","record":"a line"}]"#;
         let events = parse(batch);
-        assert_eq!(events[0].record, Record { request: "r1".to_owned(), trace: "Root=1-2".to_owned() });
+        assert_eq!(
+            events[0].record,
+            Record { request: "r1".to_owned(), trace: "Root=1-2".to_owned(), ..Record::default() }
+        );
         assert_eq!((&*events[1].kind, &*events[1].record.request), ("platform.runtimeDone", "r1"));
         assert_eq!(events[1].time, Some(UNIX_EPOCH + Duration::from_millis(1500)));
         assert_eq!((&events[2].record, events[2].time), (&Record::default(), None));

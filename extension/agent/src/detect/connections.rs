@@ -26,6 +26,8 @@ const FOUND_LISTENING: &[u8] = b"found listening: no plane stopped it";
 const POOL_SIZE: &str = "UV_THREADPOOL_SIZE";
 const DEFAULT_POOL: usize = 4;
 const LARGEST_POOL: usize = 1024;
+/// How many connections an extension inside the function's process keeps: one asks for events, one may subscribe.
+const CONNECTIONS_OF_AN_EXTENSION: usize = 2;
 /// Where names are looked up.
 const DNS: u16 = 53;
 
@@ -56,19 +58,41 @@ impl Detector {
             .collect();
         let was_read = |transport| if transport == Transport::Stream { news.streams } else { news.datagrams };
         self.judged.retain(|key, transport| held.contains_key(key) || !was_read(*transport));
+        let awaited = self.awaited(listed, scene);
         let suspects: Vec<&Socket> = held
             .iter()
             .filter(|(key, socket)| !self.judged.contains_key(key) && is_suspect(socket, listed, scene))
             .map(|(_, socket)| *socket)
+            .filter(|socket| !awaited.contains(&socket.inode))
             .collect();
         if !suspects.is_empty() {
-            let is_kept = |socket: &&Socket| is_ours(socket) && self.of_start.contains(&socket.inode);
-            let kept =
-                listed.iter().filter(is_kept).filter(|socket| scene.judge.is_api(socket.remote)).count();
-            self.api_connections = self.api_connections.max(kept);
             self.judge_held(&suspects, listed, scene, found);
         }
-        self.judged.extend(held.into_iter().map(|(key, socket)| (key, socket.transport)));
+        let looked_at = held.into_iter().filter(|(_, socket)| !awaited.contains(&socket.inode));
+        self.judged.extend(looked_at.map(|(key, socket)| (key, socket.transport)));
+    }
+
+    /// Connections to the API that were made between the end of init and the first look: an extension inside the function's
+    /// process connects then, and so can code of the first invocation. How many such extensions there are, telemetry tells a
+    /// little later; so long these wait.
+    fn awaited(&mut self, listed: &[Socket], scene: &Scene<'_>) -> HashSet<u64> {
+        let is_awaited = |socket: &&Socket| {
+            is_ours(socket)
+                && scene.judge.is_api(socket.remote)
+                && self.of_start.contains(&socket.inode)
+                && !self.of_init.contains(&socket.inode)
+        };
+        let awaited: HashSet<u64> = listed.iter().filter(is_awaited).map(|socket| socket.inode).collect();
+        self.awaits_extensions = self.internal_extensions.is_none() && !awaited.is_empty();
+        if let (Some(extensions), false) = (self.internal_extensions, awaited.is_empty()) {
+            let is_kept = |socket: &&Socket| {
+                is_ours(socket) && scene.judge.is_api(socket.remote) && self.of_start.contains(&socket.inode)
+            };
+            let kept = listed.iter().filter(is_kept).count();
+            let expected = self.client_connections + extensions * CONNECTIONS_OF_AN_EXTENSION;
+            self.api_connections = self.api_connections.max(kept.min(expected));
+        }
+        if self.awaits_extensions { awaited } else { HashSet::new() }
     }
 
     fn judge_held(
@@ -86,9 +110,7 @@ impl Detector {
         let is_runtimes = |socket: &Socket| owners.get(&socket.inode) == Some(&scene.ours.runtime);
         // Those of the runtime's client, as far as they were there before.
         let known = |socket: &Socket| {
-            self.of_init.contains(&socket.inode)
-                || self.of_start.contains(&socket.inode)
-                || self.judged.contains_key(&self.state.hash_one(socket))
+            self.of_init.contains(&socket.inode) || self.judged.contains_key(&self.state.hash_one(socket))
         };
         let mut kept = api.iter().filter(|socket| is_runtimes(socket) && known(socket)).count();
         for socket in suspects {

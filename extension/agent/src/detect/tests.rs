@@ -16,6 +16,7 @@ struct World {
     page: StatePage,
     detector: Detector,
     strongest: Plane,
+    api: Option<SocketAddr>,
 }
 
 impl World {
@@ -27,6 +28,7 @@ impl World {
             page: StatePage::new().unwrap(),
             detector: Detector::new(),
             strongest: Plane::Process,
+            api: None,
         };
         world.begin(false);
         world
@@ -39,7 +41,7 @@ impl World {
             page: &self.page,
             phase: Phase::Invoke,
             strongest: self.strongest,
-            api: None,
+            api: self.api,
             since_init: false,
         };
         let checks = Checks::new(&self.rules, self.strongest);
@@ -241,6 +243,40 @@ fn sockets_that_the_policy_does_not_allow_are_found_with_their_owner() {
     let again = UdpSocket::bind("127.0.0.1:0").unwrap();
     assert!(!world.look().iter().any(|found| found.address == connection.address), "told once");
     drop(again);
+}
+
+/// Connections to the Runtime API that are made between the end of init and the first look, and what is told of them where
+/// so many extensions are in the runtime's process.
+fn told_of_second_connections(internal: usize) -> usize {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect(api).unwrap();
+    let _clients = connect();
+    let mut world = World::new(POLICY);
+    world.api = Some(api);
+    world.begin(false);
+    let _early = connect();
+    world.with_scene(Detector::begin_invocations);
+    let told = |world: &mut World| {
+        let of_api = |found: &Finding| found.address == Some(api) && found.action == ActionKind::Connect;
+        // Another connection of this process, so that the kernel's counters have moved.
+        let _moved = UdpSocket::bind("127.0.0.1:0").unwrap();
+        world.look().iter().filter(|found| of_api(found)).inspect(|found| assert!(found.by_runtime)).count()
+    };
+    assert_eq!(told(&mut world), 0, "it is not known yet whose it is");
+    assert!(world.detector.extensions_are_known(internal), "a look waits for it");
+    let first = told(&mut world);
+    assert!(!world.detector.extensions_are_known(internal), "nothing waits any more");
+    assert_eq!(told(&mut world), 0, "told once");
+    let _late = connect();
+    assert_eq!(told(&mut world), 1, "one that is made during an invocation is a second one");
+    first
+}
+
+#[test]
+fn an_early_second_connection_to_the_runtime_api_is_told_once_telemetry_has_told_of_no_extension() {
+    assert_eq!(told_of_second_connections(0), 1);
+    assert_eq!(told_of_second_connections(1), 0);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! for events is told in [`crate::poller`]. The sockets' tasks call it.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::time::SystemTime;
 
 use ringfence_policy::{Action, Context, Decision, Destination, Phase, Plane, Role, Transport};
@@ -22,6 +23,10 @@ use crate::telemetry::Event;
 
 /// For what init has left to be looked at, once.
 const END_OF_INIT: std::time::Duration = std::time::Duration::from_millis(100);
+/// Where layers have their extensions.
+const EXTENSIONS: &str = "/opt/extensions";
+/// How many extensions Lambda lets register (quotas of AWS Lambda).
+const MAX_EXTENSIONS: usize = 10;
 /// Longest request id in bytes that is kept; Lambda's have 36.
 const MAX_REQUEST: usize = 64;
 const NOT_THE_RUNTIME: &str = "a process that is not the runtime said that the invocation is over";
@@ -141,7 +146,7 @@ impl Agent {
         if !self.survivors.borrow().is_of_the_function(pid, &self.ours()) {
             return false;
         }
-        let exe = crate::proc::executable(std::path::Path::new("/proc"), pid);
+        let exe = crate::proc::executable(Path::new("/proc"), pid);
         let mut asking = self.asking.borrow_mut();
         if asking.exe.is_empty() && self.quiet_since.get() == NEVER {
             asking.exe.clone_from(&exe);
@@ -223,6 +228,7 @@ impl Agent {
         for event in events {
             match &*event.kind {
                 "platform.initRuntimeDone" => self.telemetry_init_done(),
+                "platform.extension" => self.telemetry_extension(&event.record.name),
                 "platform.start" => self.telemetry_start(event),
                 "platform.runtimeDone" => self.telemetry_done(&event.record.request, event.time),
                 _ => {}
@@ -253,7 +259,21 @@ impl Agent {
         }
     }
 
+    /// One whose name is no file of a layer has registered from inside the function's process.
+    fn telemetry_extension(&self, name: &str) {
+        let is_name = !name.is_empty() && !name.contains('/');
+        if is_name && !Path::new(EXTENSIONS).join(name).exists() {
+            self.internal_extensions
+                .set(self.internal_extensions.get().saturating_add(1).min(MAX_EXTENSIONS));
+        }
+    }
+
+    /// The platform begins no invocation before it has told of all extensions.
     fn telemetry_start(&self, event: &Event) {
+        let is_awaited = self.detector.borrow_mut().extensions_are_known(self.internal_extensions.get());
+        if is_awaited {
+            self.detect();
+        }
         if self.managed.get() {
             add(&self.totals.invocations, 1);
         }
