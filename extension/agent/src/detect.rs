@@ -23,6 +23,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Decision, Mode, Plane, Rule, Transport, Verdict};
+use ringfence_records::clients::may_keep_pool;
 use ringfence_records::message::{ActionKind, Outcome, Report};
 
 pub(crate) use connections::holds_connection;
@@ -225,7 +226,8 @@ impl Detector {
         }
         self.begun = true;
         let runtime = proc::executable(&self.proc, scene.ours.runtime);
-        self.client_connections = connections::kept_to_api(&runtime);
+        let is_go = image::is_go(&self.proc, scene.ours.runtime);
+        self.client_connections = connections::kept_to_api(&runtime, is_go);
         self.api_connections = self.client_connections;
         self.gates.begin(scene.checks.egress, scene.deliveries, scene.delivery_waits);
         self.census.begin(&self.proc, &scene.ours, &self.state);
@@ -254,8 +256,18 @@ impl Detector {
     /// All extensions have registered, so many of them inside the function's own process. Returns whether a look was put off
     /// until that was known.
     pub(crate) fn extensions_are_known(&mut self, internal: usize) -> bool {
-        self.internal_extensions.get_or_insert(internal);
+        let known = *self.internal_extensions.get_or_insert(internal);
+        if self.client_connections > 1 {
+            // Where the runtime's client may keep a pool, so may those of extensions.
+            let expected = self.client_connections + known * connections::OF_AN_EXTENSION;
+            self.api_connections = self.api_connections.max(expected);
+        }
         self.awaits_extensions
+    }
+
+    /// Whether the runtime's client may keep connections that it does not use, so that a second one is no finding.
+    pub(crate) fn tells_no_second(&self, runtime: u32) -> bool {
+        may_keep_pool(&proc::executable(&self.proc, runtime)) && !image::is_go(&self.proc, runtime)
     }
 
     /// Another plane has written down something that went ahead.

@@ -27,6 +27,8 @@ pub(crate) struct Abilities {
     pub(crate) unseen: Option<&'static str>,
     /// Another process than the runtime's asks for the events: an adapter, or a proxy that is not seen.
     pub(crate) elsewhere: bool,
+    /// The runtime's client may keep connections to its API that it does not use: one more is no finding.
+    pub(crate) pooled: bool,
     /// Many invocations at once: there is no end after which everything could be cleaned.
     pub(crate) managed: bool,
     /// The resolver answers.
@@ -130,6 +132,9 @@ fn line<'a>(
     if rule == Rule::EgressAllow && abilities.unseen.is_some() && line.plane == Some(Plane::Platform) {
         return not_covered(rule, NAMES_UNTIED);
     }
+    if rule == Rule::EgressRuntimeApi && abilities.pooled && line.plane == Some(Plane::Platform) {
+        return not_covered(rule, POOLED);
+    }
     if wish == Wish::Observe && line.status == Coverage::Enforced {
         line.status = Coverage::Observed;
         if line.reason.is_empty() {
@@ -141,6 +146,9 @@ fn line<'a>(
 
 /// Why connections are not judged where the runtime asks the name servers itself.
 const NAMES_UNTIED: &str = "the runtime's look-ups do not reach the guarded resolver: an address cannot be told from an allowed name's";
+
+/// Why a second connection to the Runtime API is not looked for.
+const POOLED: &str = "the runtime's calls are not seen, and its HTTP client may keep several connections to the Runtime API: one more cannot be told";
 
 /// What the guard says of a rule, or less: the library is claimed only where it has seen the runtime at work.
 fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> CoverageLine<'a> {
@@ -255,6 +263,7 @@ mod tests {
         end: EndKnown::Exactly,
         unseen: None,
         elsewhere: false,
+        pooled: false,
         managed: false,
         resolver: true,
         detects: Checks::NONE,

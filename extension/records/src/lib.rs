@@ -14,6 +14,7 @@
 
 mod address;
 pub mod calls;
+pub mod clients;
 mod coverage;
 pub mod handoff;
 pub mod hook;

@@ -42,6 +42,7 @@ mod passing;
 mod patch;
 mod pins;
 mod poller;
+mod pool;
 mod procfs;
 mod remembered;
 mod report;

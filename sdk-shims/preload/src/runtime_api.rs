@@ -13,6 +13,7 @@ use crate::arch::Flow;
 use crate::client_threads::{self, SHARED};
 use crate::closing;
 use crate::poller;
+use crate::pool;
 use crate::report;
 use crate::state::{self, State};
 use crate::sys::{self, Errno};
@@ -35,11 +36,18 @@ struct Connection {
     inode: AtomicU64,
     /// See [`client_threads::seat`].
     seat: AtomicU32,
+    /// Whether it is one more than the client uses, and nothing was said on it yet.
+    is_spare: AtomicBool,
 }
 
 impl Connection {
     const fn none() -> Self {
-        Self { descriptor: AtomicI32::new(-1), inode: AtomicU64::new(0), seat: AtomicU32::new(SHARED) }
+        Self {
+            descriptor: AtomicI32::new(-1),
+            inode: AtomicU64::new(0),
+            seat: AtomicU32::new(SHARED),
+            is_spare: AtomicBool::new(false),
+        }
     }
 
     /// Whether it is still the socket that was connected.
@@ -91,10 +99,16 @@ pub(crate) fn note_server(state: &State) {
 /// Whether `socket` would be one connection too many.
 pub(crate) fn is_second(state: &State, socket: i32) -> bool {
     let seat = client_threads::seat(state);
+    let others = others(seat, socket);
+    others >= expected(state, seat) && others >= expected(state, seat) + pool::spare(socket)
+}
+
+/// How many connections are open on this seat, besides this one.
+fn others(seat: u32, socket: i32) -> usize {
     let others = used().filter(|known| {
         known.seat.load(Ordering::Relaxed) == seat && known.descriptor.load(Ordering::Relaxed) != socket
     });
-    others.filter(|known| known.is_open()).count() >= expected(state, seat)
+    others.filter(|known| known.is_open()).count()
 }
 
 /// Remembers a connection of the runtime.
@@ -105,7 +119,10 @@ pub(crate) fn remember(state: &State, socket: i32) {
         .or_else(|| CONNECTIONS.iter().position(|known| !known.is_open()));
     if let Some((index, place)) = place.and_then(|index| Some((index, CONNECTIONS.get(index)?))) {
         USED.fetch_max(index + 1, Ordering::Relaxed);
-        place.seat.store(client_threads::seat(state), Ordering::Relaxed);
+        let seat = client_threads::seat(state);
+        let is_spare = pool::is_kept() && others(seat, socket) >= expected(state, seat);
+        place.is_spare.store(is_spare, Ordering::Relaxed);
+        place.seat.store(seat, Ordering::Relaxed);
         place.inode.store(identity.inode, Ordering::Release);
         place.descriptor.store(socket, Ordering::Release);
         if state.may_be_in_init() {
@@ -129,8 +146,16 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     }
     let speaks_for_all = sys::process_id() == state.handoff.runtime_pid;
     let request = request(address, length);
-    if request.is_some() && is_on_anothers_connection(state, known) {
+    let is_anothers = if pool::is_kept() && speaks_for_all {
+        is_out_of_turn(state, (known, socket), request.as_ref(), (address, length))
+    } else {
+        request.is_some() && is_on_anothers_connection(state, known)
+    };
+    if is_anothers {
         return Flow::Done(Errno::PERM.result());
+    }
+    if let Some(request) = request.as_ref().filter(|_| speaks_for_all) {
+        pool::note_request(request);
     }
     match request {
         Some(Request::Next) => {
@@ -139,6 +164,7 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
             }
             if speaks_for_all && !state::has_been_invoked() {
                 client_threads::take_stock();
+                pool::note_first_request(state, socket);
                 mark(state);
             }
             state::note_invoked();
@@ -193,6 +219,28 @@ fn is_on_anothers_connection(state: &State, known: &Connection) -> bool {
         && !state.handoff.concurrent
         && polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open())
         && is_refused(state, true, b"on another connection than that of the runtime's client")
+}
+
+/// Where the client keeps a pool: whether this is said on another connection than the one on which it asked last, and is not
+/// what it says next; writes the verdict down. A spare connection begins with words of the client too, and no socket of its
+/// own waits.
+fn is_out_of_turn(
+    state: &State,
+    (known, socket): (&'static Connection, i32),
+    request: Option<&Request>,
+    (address, length): (usize, usize),
+) -> bool {
+    let is_fresh = known.is_spare.load(Ordering::Relaxed);
+    let polling = POLLING.load(Ordering::Relaxed).checked_sub(1).and_then(|place| CONNECTIONS.get(place));
+    let is_apart = polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open());
+    let is_checked = is_fresh || (request.is_some() && is_apart);
+    let is_of_extension = || request.is_none() && pool::is_of_extension(address, length);
+    let is_next = || !pool::blocks(socket) && (pool::is_in_turn(request) || is_of_extension());
+    if !is_checked || is_next() {
+        known.is_spare.store(false, Ordering::Relaxed);
+        return false;
+    }
+    is_refused(state, true, b"out of turn, on another connection than that of the runtime's client")
 }
 
 /// Whether this process has made forks, or is one: then a write to any descriptor may be one of a fork.

@@ -7,6 +7,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
+use ringfence_records::clients::may_keep_pool;
 use ringfence_records::handoff::{
     self, DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_COMMAND_LINE, MAX_SIZE, PROXY, SCOPE,
 };
@@ -205,7 +206,8 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         proxy: 0,
         wraps: false,
         is_direct: false,
-        is_node: runs("/node"),
+        is_node: runs(|path| path.ends_with(b"/node")),
+        may_keep_pool: runs(may_keep_pool),
         compiles: memory_calls::compiles(),
         rules,
         remembered: rules.read_elsewhere().then(|| Remembered::new(page.number)).flatten(),
@@ -264,11 +266,10 @@ fn proc_device() -> u64 {
         .map_or(0, |identity| identity.device)
 }
 
-/// Whether the executable has this name.
-fn runs(name: &str) -> bool {
+/// Whether the executable's path is one of these.
+fn runs(is_one: fn(&[u8]) -> bool) -> bool {
     let mut path = [0; 512];
-    let path = sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path);
-    path.is_ok_and(|path| path.ends_with(name.as_bytes()))
+    sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(is_one)
 }
 
 /// Whether text may be written to here. On its own, so that the path is not on the stack with all sites of libc.

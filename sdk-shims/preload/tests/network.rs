@@ -187,6 +187,74 @@ fn the_runtime_api_is_for_the_runtimes_first_connection_only() {
     );
 }
 
+/// A client with a pool, as hyper's: it does not wait for a connection, and makes one more where the first is not free.
+/// Each line is what came of a connection or of words on one: 0 or the error.
+const POOLED: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+static int port, waits;
+static int made(const char *what) {
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int number = socket(AF_INET, SOCK_STREAM | (waits ? 0 : SOCK_NONBLOCK), 0);
+    int failed = connect(number, (struct sockaddr *)&to, sizeof to) && errno != EINPROGRESS ? errno : 0;
+    struct pollfd ready = {.fd = number, .events = POLLOUT};
+    if (!failed) poll(&ready, 1, 10000);
+    printf("%s %d\n", what, failed);
+    return number;
+}
+static void say(int number, const char *what, const char *words) {
+    ssize_t sent = write(number, words, strlen(words));
+    printf("%s %d\n", what, sent < 0 ? errno : 0);
+}
+#define NEXT "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n"
+#define ANSWER "POST /2018-06-01/runtime/invocation/one/response HTTP/1.1\r\n\r\n"
+int main(int count, char **words) {
+    setvbuf(stdout, NULL, _IONBF, 0);
+    port = atoi(words[1]);
+    int first = made("first");
+    say(first, "asks", NEXT);
+    int spare = made("spare");
+    say(spare, "steals", NEXT);
+    say(spare, "anything", "GET /truth HTTP/1.1\r\n\r\n");
+    say(spare, "answers on the spare one", ANSWER);
+    say(spare, "answers twice", ANSWER);
+    say(first, "asks on the first", NEXT);
+    int other = made("other");
+    say(other, "extension", "GET /2020-01-01/extension/event/next HTTP/1.1\r\n\r\n");
+    made("too many");
+    close(other);
+    waits = 1;
+    made("one that waits");
+    return 0;
+}
+"#;
+
+#[test]
+fn a_client_with_a_pool_may_have_spare_connections_on_which_nothing_is_said_out_of_turn() {
+    let program = harness::compiled("pooled", POOLED, &[]);
+    let program = program.to_str().unwrap();
+    let (_listener, api) = runtime_api();
+    let port = api.port().to_string();
+    let free = "first 0\nasks 0\nspare 0\nsteals 0\nanything 0\nanswers on the spare one 0\nanswers twice 0\nasks on the first 0\nother 0\nextension 0\ntoo many 0\none that waits 0";
+    let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.runtime_api = Some(api));
+    assert_eq!(world.bare(program, &[&port]).stdout, free);
+    let held = free
+        .replace("steals 0", "steals 1")
+        .replace("anything 0", "anything 1")
+        .replace("answers twice 0", "answers twice 1")
+        .replace("too many 0", "too many 13")
+        .replace("waits 0", "waits 13");
+    let ran = world.run(program, &[&port]);
+    assert_eq!(ran.stdout, held, "{}", ran.whole());
+}
+
 /// As Node's client since version 4 does, by the name of its program: two threads of a pool wait for events, each with a
 /// connection of its own, and the main thread answers. Then function code tries: on the main thread, where one more is
 /// kept for answers that are streamed, and on a thread that it starts.

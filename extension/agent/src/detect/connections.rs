@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use ringfence_policy::{Decision, Role, Transport, Verdict};
+use ringfence_records::clients::{SPARE_CONNECTIONS, may_keep_pool};
 use ringfence_records::message::ActionKind;
 
 use super::gates::News;
@@ -26,8 +27,9 @@ const FOUND_LISTENING: &[u8] = b"found listening: no plane stopped it";
 const POOL_SIZE: &str = "UV_THREADPOOL_SIZE";
 const DEFAULT_POOL: usize = 4;
 const LARGEST_POOL: usize = 1024;
-/// How many connections an extension inside the function's process keeps: one asks for events, one may subscribe.
-const CONNECTIONS_OF_AN_EXTENSION: usize = 2;
+/// How many connections an extension inside the function's process keeps: one asks for events, and its client may have spare
+/// ones.
+pub(super) const OF_AN_EXTENSION: usize = 1 + SPARE_CONNECTIONS;
 /// Where names are looked up.
 const DNS: u16 = 53;
 
@@ -89,7 +91,7 @@ impl Detector {
                 is_ours(socket) && scene.judge.is_api(socket.remote) && self.of_start.contains(&socket.inode)
             };
             let kept = listed.iter().filter(is_kept).count();
-            let expected = self.client_connections + extensions * CONNECTIONS_OF_AN_EXTENSION;
+            let expected = self.client_connections + extensions * OF_AN_EXTENSION;
             self.api_connections = self.api_connections.max(kept.min(expected));
         }
         if self.awaits_extensions { awaited } else { HashSet::new() }
@@ -181,9 +183,13 @@ pub(crate) fn holds_connection(process: u32, to: SocketAddr) -> bool {
 }
 
 /// How many connections a client keeps to its API. Node's has one for answers, one for answers that are streamed, and
-/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one.
-pub(super) fn kept_to_api(runtime: &[u8]) -> usize {
-    if runtime.ends_with(b"/node") { 2 + pool_size(std::env::var(POOL_SIZE).ok().as_deref()) } else { 1 }
+/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one. A client with a
+/// pool makes some that it does not use; Go's is known to make none.
+pub(super) fn kept_to_api(runtime: &[u8], is_go: bool) -> usize {
+    if runtime.ends_with(b"/node") {
+        return 2 + pool_size(std::env::var(POOL_SIZE).ok().as_deref());
+    }
+    if may_keep_pool(runtime) && !is_go { 1 + SPARE_CONNECTIONS } else { 1 }
 }
 
 /// As libuv takes it.
@@ -254,7 +260,9 @@ mod tests {
 
     #[test]
     fn only_nodes_client_keeps_more_than_one() {
-        assert_eq!(kept_to_api(b"/var/lang/bin/python3.13"), 1);
-        assert!(kept_to_api(b"/var/lang/bin/node") >= 3);
+        assert_eq!(kept_to_api(b"/var/lang/bin/python3.13", false), 1);
+        assert!(kept_to_api(b"/var/lang/bin/node", false) >= 3);
+        assert_eq!(kept_to_api(b"/var/task/bootstrap", false), 3);
+        assert_eq!(kept_to_api(b"/var/task/bootstrap", true), 1);
     }
 }

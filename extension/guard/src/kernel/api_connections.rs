@@ -2,11 +2,13 @@
 //!
 //! Node's client waits for events on the threads of the interpreter's pool, and since version 4 each of them keeps a
 //! connection. They are all there when the first event is asked for, so a thread that function code starts later is none
-//! of them. It must not know policy; `connect` calls it.
+//! of them. A client with a pool (`hyper`) opens one more where the one it has is not free yet, on a socket that does not
+//! block. It must not know policy; `connect` calls it.
 
 use std::fs;
 
 use ringfence_policy::Role;
+use ringfence_records::clients::SPARE_CONNECTIONS;
 
 use super::registry::socket_inode;
 use super::target::{self, Caller};
@@ -47,6 +49,25 @@ impl Connection {
     }
 }
 
+/// What is known of the client's pool of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pool {
+    /// The runtime's client is one that keeps none.
+    None,
+    /// It may keep one, as far as its program's name tells.
+    Possible,
+    /// So it does for all that is known: in init it connected without waiting.
+    Kept,
+}
+
+/// A socket that is about to be connected.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) inode: u64,
+    /// Whether a call on it waits (no `O_NONBLOCK`).
+    pub(super) blocks: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct ApiConnections {
     known: Vec<Connection>,
@@ -54,14 +75,16 @@ pub(super) struct ApiConnections {
     threads: Vec<u32>,
     is_node: bool,
     concurrent: bool,
+    pool: Pool,
     /// How many were open at once in init, besides those on threads of a client's own: an extension that is a thread of the
     /// runtime's process has its own, and connects again when one was closed.
     of_init: usize,
 }
 
 impl ApiConnections {
-    pub(super) fn new(is_node: bool, concurrent: bool) -> Self {
-        Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, of_init: 0 }
+    pub(super) fn new(is_node: bool, may_keep_pool: bool, concurrent: bool) -> Self {
+        let pool = if may_keep_pool && !concurrent { Pool::Possible } else { Pool::None };
+        Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, pool, of_init: 0 }
     }
 
     /// The process asks for its first event: who is there may be the client.
@@ -74,22 +97,28 @@ impl ApiConnections {
     }
 
     /// Whether the caller still has all the connections that the client keeps, not counting this one.
-    pub(super) fn are_there(&self, caller: &Caller, inode: u64, answers_apart: bool) -> bool {
+    pub(super) fn are_there(&self, caller: &Caller, socket: Candidate, answers_apart: bool) -> bool {
+        let Candidate { inode, blocks } = socket;
         let seat = self.seat(caller);
+        let spare = if self.pool == Pool::Kept && !blocks { SPARE_CONNECTIONS } else { 0 };
         let others = |known: &&Connection| {
             known.process == caller.process && known.seat == seat && known.inode != inode
         };
         self.known.iter().filter(others).filter(|known| known.is_open()).count()
-            >= self.expected(seat, answers_apart)
+            >= self.expected(seat, answers_apart) + spare
     }
 
-    pub(super) fn remember(&mut self, caller: &Caller, number: i32, inode: u64, in_init: bool) {
+    pub(super) fn remember(&mut self, caller: &Caller, number: i32, socket: Candidate, in_init: bool) {
+        let Candidate { inode, blocks } = socket;
         if caller.role != Role::Runtime {
             return;
         }
         self.known.retain(|known| known.inode != inode && known.is_open());
         if self.known.len() >= MAX_CONNECTIONS {
             self.known.swap_remove(0);
+        }
+        if in_init && !blocks && self.pool == Pool::Possible {
+            self.pool = Pool::Kept;
         }
         let seat = self.seat(caller);
         self.known.push(Connection { process: caller.process, seat, number, inode });
@@ -123,13 +152,19 @@ mod tests {
     use super::*;
     use crate::sys::descriptor;
 
+    fn candidate(socket: &TcpStream) -> Candidate {
+        let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
+        let flags = descriptor::status_flags(socket.as_fd()).unwrap();
+        Candidate { inode, blocks: flags & libc::O_NONBLOCK == 0 }
+    }
+
     /// A connection of this process as made by `thread`; whether it was one too many.
     fn connects(known: &mut ApiConnections, thread: u32, socket: &TcpStream) -> bool {
         let caller = Caller { thread, process: std::process::id(), role: Role::Runtime };
-        let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
-        let is_second = known.are_there(&caller, inode, false);
+        let candidate = candidate(socket);
+        let is_second = known.are_there(&caller, candidate, false);
         if !is_second {
-            known.remember(&caller, socket.as_raw_fd(), inode, false);
+            known.remember(&caller, socket.as_raw_fd(), candidate, false);
         }
         is_second
     }
@@ -144,7 +179,7 @@ mod tests {
     fn a_thread_of_nodes_client_has_its_own_and_a_later_one_shares_the_main_ones() {
         let (_listener, sockets) = sockets(7);
         let main = std::process::id();
-        let mut known = ApiConnections::new(true, false);
+        let mut known = ApiConnections::new(true, false, false);
         known.threads = vec![1, 2];
         let later = 9;
         let by = [1, 1, 2, main, later, later, main];
@@ -156,7 +191,7 @@ mod tests {
     #[test]
     fn whoever_else_has_one_and_a_new_one_when_that_is_closed() {
         let (_listener, mut sockets) = sockets(3);
-        let mut known = ApiConnections::new(false, false);
+        let mut known = ApiConnections::new(false, true, false);
         known.take_stock(std::process::id());
         assert!(!connects(&mut known, 5, &sockets[0]));
         assert!(connects(&mut known, 6, &sockets[1]));
@@ -167,11 +202,10 @@ mod tests {
     #[test]
     fn what_was_connected_in_init_may_be_connected_again_and_no_more() {
         let (_listener, mut sockets) = sockets(4);
-        let mut known = ApiConnections::new(false, false);
+        let mut known = ApiConnections::new(false, true, false);
         let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
         for socket in sockets.iter().take(2) {
-            let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
-            known.remember(&caller, socket.as_raw_fd(), inode, true);
+            known.remember(&caller, socket.as_raw_fd(), candidate(socket), true);
         }
         assert!(connects(&mut known, 5, &sockets[2]));
         drop(sockets.remove(0));
@@ -180,9 +214,28 @@ mod tests {
     }
 
     #[test]
+    fn a_client_with_a_pool_may_make_two_more_on_sockets_that_do_not_block() {
+        let (_listener, sockets) = sockets(6);
+        sockets.iter().take(5).for_each(|socket| socket.set_nonblocking(true).unwrap());
+        let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
+        for (may_keep_pool, expected) in
+            [(true, [false, false, true, true, true]), (false, [true, true, true, true, true])]
+        {
+            let mut known = ApiConnections::new(false, may_keep_pool, false);
+            known.remember(&caller, sockets[0].as_raw_fd(), candidate(&sockets[0]), true);
+            let seconds: Vec<bool> =
+                sockets.iter().skip(1).map(|socket| connects(&mut known, 5, socket)).collect();
+            assert_eq!(seconds, expected);
+        }
+        let mut blocking = ApiConnections::new(false, true, false);
+        blocking.remember(&caller, sockets[5].as_raw_fd(), candidate(&sockets[5]), true);
+        assert!(connects(&mut blocking, 5, &sockets[0]), "a client that waits keeps no pool");
+    }
+
+    #[test]
     fn one_that_was_moved_out_of_the_way_is_still_there() {
         let (_listener, mut sockets) = sockets(2);
-        let mut known = ApiConnections::new(false, false);
+        let mut known = ApiConnections::new(false, true, false);
         assert!(!connects(&mut known, 5, &sockets[0]));
         let moved = sockets[0].try_clone().unwrap();
         drop(sockets.remove(0));
@@ -194,7 +247,7 @@ mod tests {
     #[test]
     fn who_is_there_is_listed_for_node_only() {
         let here = std::thread::spawn(|| {
-            let mut node = ApiConnections::new(true, false);
+            let mut node = ApiConnections::new(true, false, false);
             node.take_stock(std::process::id());
             (
                 node.threads.contains(&crate::sys::process::thread_id()),
@@ -202,7 +255,7 @@ mod tests {
             )
         });
         assert_eq!(here.join().unwrap(), (true, false));
-        let mut other = ApiConnections::new(false, false);
+        let mut other = ApiConnections::new(false, true, false);
         other.take_stock(std::process::id());
         assert_eq!(other.threads, [0; 0]);
     }

@@ -14,6 +14,7 @@ use ringfence_records::page;
 use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
 use super::answer::Answer;
+use super::api_connections::Candidate;
 use super::exec::{as_seen_by, low_word};
 use super::local_bind;
 use super::rights;
@@ -22,13 +23,19 @@ use super::target::Caller;
 use super::workers::{Task, lock};
 use crate::sys::limit::Limit;
 use crate::sys::seccomp::Notification;
-use crate::sys::{Errno, memory, socket};
+use crate::sys::{Errno, descriptor, memory, socket};
 use crate::text::Text;
 
 /// Names that one address can have.
 const MAX_NAMES: usize = 32;
 /// Where a path stands in a `struct sockaddr_un`.
 const UNIX_PATH: usize = 2;
+
+/// What [`super::api_connections`] asks of a socket.
+fn candidate(socket: &Pinned) -> Result<Candidate, Errno> {
+    let blocks = descriptor::status_flags(socket.file.as_fd())? & libc::O_NONBLOCK == 0;
+    Ok(Candidate { inode: socket.inode()?, blocks })
+}
 
 /// An address copied from the target.
 #[derive(Debug, Clone, Copy)]
@@ -141,7 +148,7 @@ impl Supervisor {
         let api_connections = Arc::clone(&self.api_connections);
         let mut api_connections = runtime_api.then(|| lock(&api_connections));
         let second_connection = match &api_connections {
-            Some(known) => known.are_there(caller, socket.inode()?, Self::answers_apart(caller.process)),
+            Some(known) => known.are_there(caller, candidate(socket)?, Self::answers_apart(caller.process)),
             None => false,
         };
         let destination = Destination {
@@ -174,7 +181,7 @@ impl Supervisor {
                 }
             }
             if socket.is_stream() {
-                known.remember(&speaker, number, socket.inode()?, in_init);
+                known.remember(&speaker, number, candidate(socket)?, in_init);
             }
         }
         // A report asks for who the caller is, and may be written.

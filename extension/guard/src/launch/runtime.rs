@@ -6,11 +6,13 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Linkage, SHELLS};
+use ringfence_records::clients::{MAX_NOTES, has_go_note, may_keep_pool};
 use ringfence_records::handoff::MAX_COMMAND;
 
 use crate::program::Program;
@@ -125,6 +127,14 @@ impl Runtime {
         let own: Vec<u8> =
             command.iter().skip(first).flat_map(|word| word.to_bytes_with_nul()).copied().collect();
         if own.len() > MAX_COMMAND { Vec::new() } else { own }
+    }
+
+    /// Whether its client may keep a pool of connections, going by its name and by the notes of its linker.
+    #[must_use]
+    pub fn may_keep_pool(&self) -> bool {
+        let mut beginning = Vec::new();
+        let mut read = || File::open(&self.path)?.take(MAX_NOTES).read_to_end(&mut beginning);
+        may_keep_pool(self.path.as_os_str().as_bytes()) && (read().is_err() || !has_go_note(&beginning))
     }
 
     /// Whether it is Node, going by its name.

@@ -1,0 +1,56 @@
+//! What is known of a runtime's HTTP client by the name of its program.
+//!
+//! Guard, library and agent count the runtime's connections to its API, and must count alike. It decides nothing.
+
+/// How many connections a client that keeps a pool may open beside the one that it uses. Such a client (hyper's, .NET's)
+/// begins one where the other is not free again yet, and goes on with whichever is ready first.
+pub const SPARE_CONNECTIONS: usize = 2;
+
+/// Interpreters whose clients open no connection beside those that they use.
+const WITHOUT_POOL: [&[u8]; 6] = [b"python", b"node", b"java", b"ruby", b"php", b"pypy"];
+
+/// Whether the client of this program may keep a pool: that of any program but the interpreters known not to.
+#[must_use]
+pub fn may_keep_pool(executable: &[u8]) -> bool {
+    let name = executable.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    !WITHOUT_POOL.iter().any(|known| name.starts_with(known))
+}
+
+/// How many bytes of a program are looked at for its notes: linkers put them first.
+pub const MAX_NOTES: u64 = 8192;
+
+/// The note that Go's linker writes: the length of its name, that of a build's id, its type, its name.
+const GO_NOTE: ([u8; 4], [u8; 8]) = ([4, 0, 0, 0], [4, 0, 0, 0, b'G', b'o', 0, 0]);
+
+/// Whether a program that begins so was built by Go. Its client frees a connection before it says that an answer is read, so it
+/// keeps none to spare.
+#[must_use]
+pub fn has_go_note(beginning: &[u8]) -> bool {
+    let (length, rest) = GO_NOTE;
+    beginning.windows(16).any(|window| window.starts_with(&length) && window.ends_with(&rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_of_go_is_known_by_its_note() {
+        let mut beginning = [0; 100].to_vec();
+        beginning.extend(b"\x04\0\0\0\x53\0\0\0\x04\0\0\0Go\0\0");
+        assert!(has_go_note(&beginning));
+        assert!(!has_go_note(&beginning[..115]));
+        assert!(!has_go_note(b""));
+    }
+
+    #[test]
+    fn interpreters_are_known_by_name_and_anything_else_may_keep_a_pool() {
+        for known in ["/var/lang/bin/python3.12", "/usr/bin/node", "nodejs", "/var/lang/bin/java", "ruby3.3"]
+        {
+            assert!(!may_keep_pool(known.as_bytes()), "{known}");
+        }
+        for other in ["/var/task/bootstrap", "/var/lang/bin/dotnet", "", "/opt/python/run"] {
+            assert!(may_keep_pool(other.as_bytes()), "{other}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! A runtime whose HTTP client keeps a pool of connections to the API, as hyper's and .NET's do.
+//!
+//! Such a client opens a connection beside the one it has where that is not free again yet, and speaks on whichever is ready
+//! first. So a second connection is no sign of another speaker there. What is said, and in which order, is: one event is asked
+//! for, then answered. `runtime_api` asks. It keeps that order, and judges nothing.
+
+use core::sync::atomic::{AtomicBool, Ordering};
+
+use ringfence_records::clients::SPARE_CONNECTIONS;
+
+use crate::runtime_api::Request;
+use crate::state::State;
+use crate::sys;
+
+/// Whether the runtime's client keeps a pool, as far as can be told: it asked for its first event on a socket that does not
+/// block, and its program is no interpreter whose client is known.
+static IS_KEPT: AtomicBool = AtomicBool::new(false);
+/// Whether an event was asked for and not answered yet.
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// The words of an extension inside the runtime's process, whose client may keep a pool as well.
+const OF_EXTENSIONS: [&[u8]; 3] =
+    [b"GET /2020-01-01/extension/", b"POST /2020-01-01/extension/", b"PUT /2022-07-01/telemetry"];
+
+/// The runtime is about to ask for its first event on this socket.
+pub(crate) fn note_first_request(state: &State, socket: i32) {
+    if state.may_keep_pool && !state.handoff.concurrent && !blocks(socket) {
+        IS_KEPT.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Keeps the order.
+pub(crate) fn note_request(request: &Request) {
+    IS_ASKED.store(matches!(request, Request::Next), Ordering::Relaxed);
+}
+
+pub(crate) fn is_kept() -> bool {
+    IS_KEPT.load(Ordering::Relaxed)
+}
+
+/// How many connections may be made beside those that the client uses, if one of them is this socket.
+pub(crate) fn spare(socket: i32) -> usize {
+    if is_kept() && !blocks(socket) { SPARE_CONNECTIONS } else { 0 }
+}
+
+/// Whether these first words of a request are what the client says next.
+pub(crate) fn is_in_turn(request: Option<&Request>) -> bool {
+    match request {
+        Some(Request::Next) => !IS_ASKED.load(Ordering::Relaxed),
+        Some(Request::Answer(_)) => IS_ASKED.load(Ordering::Relaxed),
+        None => false,
+    }
+}
+
+/// Whether an extension says this.
+pub(crate) fn is_of_extension(address: usize, length: usize) -> bool {
+    OF_EXTENSIONS
+        .iter()
+        .any(|words| length >= words.len() && sys::bytes_at(address, words.len()) == Some(words))
+}
+
+/// Whether calls on the socket wait.
+pub(crate) fn blocks(socket: i32) -> bool {
+    const F_GETFL: usize = 3;
+    const O_NONBLOCK: usize = 0o4000;
+    sys::control(socket, F_GETFL, 0).is_ok_and(|flags| flags & O_NONBLOCK == 0)
+}
