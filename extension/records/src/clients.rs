@@ -2,12 +2,12 @@
 //!
 //! Guard, library and agent count the runtime's connections to its API, and must count alike. It decides nothing.
 
-/// How many connections a client that keeps a pool may open beside the one that it uses. Such a client (hyper's, .NET's)
-/// begins one where the other is not free again yet, and goes on with whichever is ready first.
+/// How many connections a client may open beside the one that it uses. A pool (hyper's, .NET's) begins one where the other is
+/// not free again yet, and goes on with whichever is ready first. Other clients (PHP's) have one for answers.
 pub const SPARE_CONNECTIONS: usize = 2;
 
 /// Interpreters whose clients open no connection beside those that they use.
-const WITHOUT_POOL: [&[u8]; 6] = [b"python", b"node", b"java", b"ruby", b"php", b"pypy"];
+const WITHOUT_POOL: [&[u8]; 5] = [b"python", b"node", b"java", b"ruby", b"pypy"];
 
 /// Whether the client of this program may keep a pool: that of any program but the interpreters known not to.
 #[must_use]
@@ -49,7 +49,7 @@ mod tests {
         {
             assert!(!may_keep_pool(known.as_bytes()), "{known}");
         }
-        for other in ["/var/task/bootstrap", "/var/lang/bin/dotnet", "", "/opt/python/run"] {
+        for other in ["/var/task/bootstrap", "/var/lang/bin/dotnet", "/opt/bin/php", "", "/opt/python/run"] {
             assert!(may_keep_pool(other.as_bytes()), "{other}");
         }
     }

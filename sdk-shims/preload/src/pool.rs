@@ -1,7 +1,7 @@
-//! A runtime whose HTTP client keeps a pool of connections to the API, as hyper's and .NET's do.
+//! A runtime whose HTTP client may keep several connections to the API: a pool, as hyper's and .NET's do, or one for answers.
 //!
-//! Such a client opens a connection beside the one it has where that is not free again yet, and speaks on whichever is ready
-//! first. So a second connection is no sign of another speaker there. What is said, and in which order, is: one event is asked
+//! A pool opens a connection beside the one it has where that is not free again yet, and speaks on whichever is ready first.
+//! Others answer while the connection by which the event came is still read from. So a second connection is no sign of another speaker there. What is said, and in which order, is: one event is asked
 //! for, then answered. `runtime_api` asks. It keeps that order, and judges nothing.
 
 use core::sync::atomic::{AtomicBool, Ordering};
@@ -12,9 +12,10 @@ use crate::runtime_api::Request;
 use crate::state::State;
 use crate::sys;
 
-/// Whether the runtime's client keeps a pool, as far as can be told: it asked for its first event on a socket that does not
-/// block, and its program is no interpreter whose client is known.
+/// Whether the runtime's client may keep several, as far as can be told: its program is no interpreter whose client is known.
 static IS_KEPT: AtomicBool = AtomicBool::new(false);
+/// Whether it waits on its sockets: on that by which it asked for its first event it did.
+static WAITS: AtomicBool = AtomicBool::new(false);
 /// Whether an event was asked for and not answered yet.
 static IS_ASKED: AtomicBool = AtomicBool::new(false);
 
@@ -24,7 +25,8 @@ const OF_EXTENSIONS: [&[u8]; 3] =
 
 /// The runtime is about to ask for its first event on this socket.
 pub(crate) fn note_first_request(state: &State, socket: i32) {
-    if state.may_keep_pool && !state.handoff.concurrent && !blocks(socket) {
+    if state.may_keep_pool && !state.handoff.concurrent {
+        WAITS.store(blocks(socket), Ordering::Relaxed);
         IS_KEPT.store(true, Ordering::Relaxed);
     }
 }
@@ -40,7 +42,12 @@ pub(crate) fn is_kept() -> bool {
 
 /// How many connections may be made beside those that the client uses, if one of them is this socket.
 pub(crate) fn spare(socket: i32) -> usize {
-    if is_kept() && !blocks(socket) { SPARE_CONNECTIONS } else { 0 }
+    if is_kept() && is_alike(socket) { SPARE_CONNECTIONS } else { 0 }
+}
+
+/// Whether the socket is of the client's kind: it waits as the client does, or does not.
+pub(crate) fn is_alike(socket: i32) -> bool {
+    blocks(socket) == WAITS.load(Ordering::Relaxed)
 }
 
 /// Whether these first words of a request are what the client says next.
@@ -59,8 +66,7 @@ pub(crate) fn is_of_extension(address: usize, length: usize) -> bool {
         .any(|words| length >= words.len() && sys::bytes_at(address, words.len()) == Some(words))
 }
 
-/// Whether calls on the socket wait.
-pub(crate) fn blocks(socket: i32) -> bool {
+fn blocks(socket: i32) -> bool {
     const F_GETFL: usize = 3;
     const O_NONBLOCK: usize = 0o4000;
     sys::control(socket, F_GETFL, 0).is_ok_and(|flags| flags & O_NONBLOCK == 0)

@@ -221,9 +221,9 @@ fn is_on_anothers_connection(state: &State, known: &Connection) -> bool {
         && is_refused(state, true, b"on another connection than that of the runtime's client")
 }
 
-/// Where the client keeps a pool: whether this is said on another connection than the one on which it asked last, and is not
-/// what it says next; writes the verdict down. A spare connection begins with words of the client too, and no socket of its
-/// own waits.
+/// Where the client may keep several: whether this is said on another connection than the one on which it asked last, and is not
+/// what it says next; writes the verdict down. A spare connection begins with words of the client too, and its sockets are of
+/// one kind.
 fn is_out_of_turn(
     state: &State,
     (known, socket): (&'static Connection, i32),
@@ -235,7 +235,7 @@ fn is_out_of_turn(
     let is_apart = polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open());
     let is_checked = is_fresh || (request.is_some() && is_apart);
     let is_of_extension = || request.is_none() && pool::is_of_extension(address, length);
-    let is_next = || !pool::blocks(socket) && (pool::is_in_turn(request) || is_of_extension());
+    let is_next = || pool::is_alike(socket) && (pool::is_in_turn(request) || is_of_extension());
     if !is_checked || is_next() {
         known.is_spare.store(false, Ordering::Relaxed);
         return false;

@@ -2,8 +2,8 @@
 //!
 //! Node's client waits for events on the threads of the interpreter's pool, and since version 4 each of them keeps a
 //! connection. They are all there when the first event is asked for, so a thread that function code starts later is none
-//! of them. A client with a pool (`hyper`) opens one more where the one it has is not free yet, on a socket that does not
-//! block. It must not know policy; `connect` calls it.
+//! of them. A client with a pool (hyper's) opens one more where the one it has is not free yet, on a socket that does not
+//! wait. It must not know policy; `connect` calls it.
 
 use std::fs;
 
@@ -56,8 +56,8 @@ enum Pool {
     None,
     /// It may keep one, as far as its program's name tells.
     Possible,
-    /// So it does for all that is known: in init it connected without waiting.
-    Kept,
+    /// So it does for all that is known. Its sockets are of one kind: that of init, which waits or does not.
+    Kept { waits: bool },
 }
 
 /// A socket that is about to be connected.
@@ -66,6 +66,8 @@ pub(super) struct Candidate {
     pub(super) inode: u64,
     /// Whether a call on it waits (no `O_NONBLOCK`).
     pub(super) blocks: bool,
+    /// Whether the library sees what is said on it.
+    pub(super) is_heard: bool,
 }
 
 #[derive(Debug)]
@@ -98,9 +100,11 @@ impl ApiConnections {
 
     /// Whether the caller still has all the connections that the client keeps, not counting this one.
     pub(super) fn are_there(&self, caller: &Caller, socket: Candidate, answers_apart: bool) -> bool {
-        let Candidate { inode, blocks } = socket;
+        let Candidate { inode, blocks, is_heard } = socket;
         let seat = self.seat(caller);
-        let spare = if self.pool == Pool::Kept && !blocks { SPARE_CONNECTIONS } else { 0 };
+        // One that waits is no pool's: it may be had where what is said on it is judged.
+        let is_spare = self.pool == (Pool::Kept { waits: blocks }) && (!blocks || is_heard);
+        let spare = if is_spare { SPARE_CONNECTIONS } else { 0 };
         let others = |known: &&Connection| {
             known.process == caller.process && known.seat == seat && known.inode != inode
         };
@@ -109,7 +113,7 @@ impl ApiConnections {
     }
 
     pub(super) fn remember(&mut self, caller: &Caller, number: i32, socket: Candidate, in_init: bool) {
-        let Candidate { inode, blocks } = socket;
+        let Candidate { inode, blocks, .. } = socket;
         if caller.role != Role::Runtime {
             return;
         }
@@ -117,8 +121,8 @@ impl ApiConnections {
         if self.known.len() >= MAX_CONNECTIONS {
             self.known.swap_remove(0);
         }
-        if in_init && !blocks && self.pool == Pool::Possible {
-            self.pool = Pool::Kept;
+        if in_init && self.pool == Pool::Possible {
+            self.pool = Pool::Kept { waits: blocks };
         }
         let seat = self.seat(caller);
         self.known.push(Connection { process: caller.process, seat, number, inode });
@@ -155,7 +159,7 @@ mod tests {
     fn candidate(socket: &TcpStream) -> Candidate {
         let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
         let flags = descriptor::status_flags(socket.as_fd()).unwrap();
-        Candidate { inode, blocks: flags & libc::O_NONBLOCK == 0 }
+        Candidate { inode, blocks: flags & libc::O_NONBLOCK == 0, is_heard: false }
     }
 
     /// A connection of this process as made by `thread`; whether it was one too many.
@@ -229,7 +233,11 @@ mod tests {
         }
         let mut blocking = ApiConnections::new(false, true, false);
         blocking.remember(&caller, sockets[5].as_raw_fd(), candidate(&sockets[5]), true);
-        assert!(connects(&mut blocking, 5, &sockets[0]), "a client that waits keeps no pool");
+        assert!(connects(&mut blocking, 5, &sockets[0]), "not of the kind that the client has");
+        sockets[0].set_nonblocking(false).unwrap();
+        assert!(connects(&mut blocking, 5, &sockets[0]), "nothing hears what is said on it");
+        let heard = Candidate { is_heard: true, ..candidate(&sockets[0]) };
+        assert!(!blocking.are_there(&caller, heard, false));
     }
 
     #[test]

@@ -32,9 +32,9 @@ const MAX_NAMES: usize = 32;
 const UNIX_PATH: usize = 2;
 
 /// What [`super::api_connections`] asks of a socket.
-fn candidate(socket: &Pinned) -> Result<Candidate, Errno> {
+fn candidate(socket: &Pinned, is_heard: bool) -> Result<Candidate, Errno> {
     let blocks = descriptor::status_flags(socket.file.as_fd())? & libc::O_NONBLOCK == 0;
-    Ok(Candidate { inode: socket.inode()?, blocks })
+    Ok(Candidate { inode: socket.inode()?, blocks, is_heard })
 }
 
 /// An address copied from the target.
@@ -148,7 +148,11 @@ impl Supervisor {
         let api_connections = Arc::clone(&self.api_connections);
         let mut api_connections = runtime_api.then(|| lock(&api_connections));
         let second_connection = match &api_connections {
-            Some(known) => known.are_there(caller, candidate(socket)?, Self::answers_apart(caller.process)),
+            Some(known) => known.are_there(
+                caller,
+                candidate(socket, self.sees_requests)?,
+                Self::answers_apart(caller.process),
+            ),
             None => false,
         };
         let destination = Destination {
@@ -181,7 +185,7 @@ impl Supervisor {
                 }
             }
             if socket.is_stream() {
-                known.remember(&speaker, number, candidate(socket)?, in_init);
+                known.remember(&speaker, number, candidate(socket, self.sees_requests)?, in_init);
             }
         }
         // A report asks for who the caller is, and may be written.
