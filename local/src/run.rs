@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 
 use crate::clock::uuid;
 use crate::error::LocalError;
@@ -352,10 +352,7 @@ fn has_log(options: &Options, runtime: &RuntimeSetup) -> bool {
 
 /// Interrupts are taken by one thread; every process that is started has them unblocked again.
 fn block_interrupts() -> Result<SigSet, LocalError> {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
+    let signals: SigSet = runtime::INTERRUPTS.into_iter().collect();
     signals.thread_block().map_err(|e| LocalError::environment("block signals", e))?;
     Ok(signals)
 }

