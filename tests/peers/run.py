@@ -1,9 +1,10 @@
 """Real software of other makers beside the layer: the same answers as without it, and no record of a violation.
 
 `run.py --cli RINGFENCE --layer ZIP --cache FOLDER [--quick] [PEER…]`. Each folder of functions/ is one peer: what is
-installed from a package registry, a small function that uses it, and peer.toml, which says how it is run. A peer runs
-without the layer, then with it: in each profile of the local Lambda, once with the `baseline` pack observing and once with
-the `web-api` pack enforcing. What comes after the answer is printed and not judged: it depends on the machine.
+installed from a package registry, a small function that uses it, and peer.toml, which says how it is run. Its `like` names
+the peer whose function it has too. A peer runs without the layer, then with it: in each profile of the local Lambda, once
+with the `baseline` pack observing and once with the `web-api` pack enforcing. Times are printed and not judged: they depend
+on the machine.
 """
 
 import argparse
@@ -32,9 +33,9 @@ class Peer:
 
     def __init__(self, folder, cache):
         self.name = folder.name
-        self.folder = folder
         self.place = cache / folder.name
         self.settings = tomllib.loads((folder / "peer.toml").read_text())
+        self.folder = folder.parent / self.settings.get("like", folder.name)
 
     def install(self):
         """Installs what the peer needs, once. A marker says that it is complete."""
@@ -155,7 +156,8 @@ def judge(options, peer):
             wrong = faults(peer, plain, run)
             count += len(wrong)
             word = "FAILED" if wrong else "passed"
-            times = f"{run.took():.1f} ms ({plain.took():.1f} without), after it {run.after():.1f} ms ({plain.after():.1f})"
+            times = (f"{run.took():.2f} ms ({run.took() / max(plain.took(), 0.001):.2f} times {plain.took():.2f} without), "
+                     f"after it {run.after():.2f} ms ({plain.after():.2f})")
             print(f"{word} {peer.name} {profile} {name}: {len(run.responses)} events, {times}", flush=True)
             for line in wrong:
                 print(f"    {line}", flush=True)
