@@ -25,7 +25,10 @@ PROFILES = ("strict", "nested", "open")
 GO = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
 # Seconds that one environment may take, on a machine that is very busy.
 LONGEST_RUN = 300
-KNOWN, QUICK = {}, ("web-adapter", "shell-bootstrap", "own-files", "held-proxy", "runtime-api-proxy", "internal-extension", "after-a-reset")
+KNOWN, QUICK = {}, (
+    "web-adapter", "shell-bootstrap", "own-files", "held-proxy", "runtime-api-proxy", "internal-extension", "after-a-reset",
+    "shell-runtime", "forking-wrapper",
+)
 
 
 class Skipped(Exception):

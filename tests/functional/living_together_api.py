@@ -114,14 +114,17 @@ def cases(kit):
     def forking_wrapper(setting):
         """A wrapper that waits for the runtime: what asks for events is its child."""
         code = setting.write("code/app.py", "def handler(event, context):\n    return event\n").parent
-        setting.write("layer/forks", '#!/bin/sh\n"$@"\nexit $?\n', 0o755)
-        policy = setting.write("policy.toml", 'extends = "baseline"\nmode = "enforce"\n')
-        run = setting.play(
-            [{"n": 1}, {"n": 2}], code=code, runtime="python3", handler="app.handler", policy=policy,
-            env=["RINGFENCE_EXEC_WRAPPER=/opt/forks"], more=["--opt", setting.folder / "layer"],
-        )
-        same(run.answers, [{"n": 1}, {"n": 2}], run)
-        quiet(run)
+        # A shell that waits, one whose job it is, and a program that stays to limit its time.
+        for script in ('"$@"\nexit $?\n', '"$@" &\nwait $!\n', 'exec timeout 600 "$@"\n'):
+            setting.write("layer/forks", f"#!/bin/sh\n{script}", 0o755)
+            for pack in ("baseline", "web-api"):
+                policy = setting.write("policy.toml", f'extends = "{pack}"\nmode = "enforce"\n')
+                run = setting.play(
+                    [{"n": 1}, {"n": 2}], code=code, runtime="python3", handler="app.handler", policy=policy,
+                    env=["RINGFENCE_EXEC_WRAPPER=/opt/forks"], more=["--opt", setting.folder / "layer"],
+                )
+                same(run.answers, [{"n": 1}, {"n": 2}], run)
+                quiet(run)
 
     @case("sampler")
     def sampler(setting):

@@ -121,8 +121,8 @@ fn told(environment: usize) -> Told {
         if let Some(value) = value_of(variable, ENVIRONMENT.as_bytes(), LONGEST)
             && let Ok(value) = core::str::from_utf8(value)
         {
-            let Told { descriptors, invoked, scope, proxy, .. } = tell(value);
-            told = Told { descriptors, invoked, scope, proxy, ..told };
+            let Told { descriptors, invoked, direct, scope, proxy, .. } = tell(value);
+            told = Told { descriptors, invoked, direct, scope, proxy, ..told };
         } else if let Some(value) = value_of(variable, API, LONGEST) {
             let proxy = core::str::from_utf8(value).ok().and_then(address_of_proxy);
             told.api = proxy.map_or(0, |proxy| proxy.port());
