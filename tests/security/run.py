@@ -33,6 +33,7 @@ DEADLINE_SECONDS = 240
 class Result:
     """What one case came to in one environment."""
 
+    name: str
     won: bool = False
     said: object = None
     errors: list = field(default_factory=list)
@@ -129,7 +130,7 @@ def invoke(options, code, profile, policy, files, group):
 
 def sort(events, lines):
     """Results by case, from the lines of one environment."""
-    results = {case.name: Result() for case, _ in events}
+    results = {case.name: Result(case.name) for case, _ in events}
     responses = [line for line in lines if line["type"] == "response"]
     owner = {}
     for (case, _), response in zip(events, responses):
@@ -159,11 +160,22 @@ def take_answer(result, response):
 
 def take_record(owner, body):
     result = owner.get(body.get("invocation", {}).get("requestId"))
-    if result is None or body.get("kind") not in ("violation", "residue"):
+    if result is None:
+        return
+    result.won = result.won or repeats_forgery(result, body)
+    if body.get("kind") not in ("violation", "residue"):
         return
     result.rules.add(body.get("rule"))
     if body["kind"] == "violation":
         result.violations.append(body)
+
+
+def repeats_forgery(result, body):
+    """Whether a record says in Ringfence's name what a case said (its name is among the words), or counts with it."""
+    marked = result.name.startswith("forged-") and result.name in json.dumps(body)
+    actor = body.get("actor", {}).get("pid")
+    in_anothers_name = body.get("plane") != "process" or (result.said is not None and actor != result.said)
+    return marked and (in_anothers_name or body.get("messagesDropped", 0) > 1_000_000)
 
 
 def arrived(results, sink):

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use ringfence_policy::{Decision, Rule, Verdict};
 use ringfence_records::message::{ActionKind, Kind, Report};
-use ringfence_records::record::subject;
+use ringfence_records::record::{Moment, subject};
 use ringfence_records::time::Timestamp;
 use tokio::sync::Notify;
 
@@ -32,7 +32,7 @@ use crate::settings::Settings;
 use crate::survivors::{Ours, Survivors};
 use crate::telemetry::Listener;
 
-/// Most `degraded` records in the agent's life, of its own and from inside the function each.
+/// Most `degraded` records in the agent's life: of its own, of the guard, and of the function's processes each.
 const DEGRADED_TELLINGS: u32 = 64;
 
 /// Later than any moment.
@@ -66,6 +66,7 @@ pub(crate) struct Totals {
     pub(crate) survivors: Cell<u64>,
     garbage: Cell<u64>,
     degraded: Cell<u32>,
+    degraded_guard: Cell<u32>,
     degraded_inside: Cell<u32>,
 }
 
@@ -186,21 +187,28 @@ impl Agent {
 
     /// Tells that something does not work as announced. Bounded: a fault that repeats cannot fill the log.
     pub(crate) fn degraded(&self, part: &'static str, detail: &str) {
-        self.totals.degraded.set(self.totals.degraded.get().saturating_add(1));
-        if self.totals.degraded.get() <= DEGRADED_TELLINGS {
-            let current = self.current.borrow();
-            self.emitter.borrow_mut().degraded(part, detail, current.moment(clock::now()));
-        }
+        self.tell_fault(&self.totals.degraded, |emitter, moment| emitter.degraded(part, detail, moment));
     }
 
-    /// The same, told from inside the function. Counted apart: whoever forges these must not silence the agent's own.
-    fn degraded_inside(&self, detail: &str) {
-        let told = &self.totals.degraded_inside;
+    /// Tells of a fault where this counter has room. What others cause is counted apart: it must not silence the agent's own.
+    fn tell_fault(&self, told: &Cell<u32>, tell: impl FnOnce(&mut Emitter, Moment<'_>)) {
         told.set(told.get().saturating_add(1));
         if told.get() <= DEGRADED_TELLINGS {
             let current = self.current.borrow();
-            self.emitter.borrow_mut().degraded("process", detail, current.moment(clock::now()));
+            tell(&mut self.emitter.borrow_mut(), current.moment(clock::now()));
         }
+    }
+
+    /// Takes what a process of the function says of itself.
+    pub(crate) fn take_claim(&self, report: &Report<'_>) {
+        if report.kind != Kind::Degraded {
+            return self.take_report(report);
+        }
+        add(&self.totals.messages_dropped, u64::from(report.dropped));
+        let detail = format!("process {} says: {}", report.pid, String::from_utf8_lossy(report.detail));
+        self.tell_fault(&self.totals.degraded_inside, |emitter, moment| {
+            emitter.degraded_inside(&detail, moment);
+        });
     }
 
     /// Takes a report as it is, with the hint that explains it.
@@ -211,7 +219,12 @@ impl Agent {
                 self.detector.borrow_mut().note(report);
                 self.violation(report);
             }
-            Kind::Degraded => self.degraded_inside(&String::from_utf8_lossy(report.detail)),
+            Kind::Degraded => {
+                let detail = String::from_utf8_lossy(report.detail);
+                self.tell_fault(&self.totals.degraded_guard, |emitter, moment| {
+                    emitter.degraded("guard", &detail, moment);
+                });
+            }
             _ => self.count_garbage(),
         }
     }

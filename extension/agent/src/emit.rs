@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use ringfence_policy::Rule;
+use ringfence_policy::{Plane, Rule};
 use ringfence_records::message::Report;
 use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation, subject};
 use ringfence_records::redact::Redactor;
@@ -47,7 +47,9 @@ pub(crate) struct Emitter {
     buffer: Vec<u8>,
     /// Made with the first record: until then the agent has no time for it.
     seal: Option<Seal>,
+    /// For what guard and agent tell, and apart for what processes of the function say: those may send any number.
     bucket: Bucket,
+    claims: Bucket,
     folds: Folds,
     /// Helpers of packages that were told.
     helpers: Vec<(Vec<u8>, Rule, u8)>,
@@ -79,6 +81,7 @@ impl Emitter {
             buffer: Vec::new(),
             seal: None,
             bucket: Bucket::new(Instant::now()),
+            claims: Bucket::new(Instant::now()),
             folds: Folds::default(),
             helpers: Vec::new(),
             by_rule: BTreeMap::new(),
@@ -147,7 +150,9 @@ impl Emitter {
     }
 
     fn print_folded(&mut self, folded: &Folded) {
-        if !self.admit() {
+        let mut is_claim = false;
+        folded.with_report(|report| is_claim = report.plane == Plane::Process);
+        if !self.admit(is_claim) {
             return;
         }
         let lines_dropped = std::mem::take(&mut self.untold);
@@ -157,8 +162,9 @@ impl Emitter {
         });
     }
 
-    fn admit(&mut self) -> bool {
-        let admitted = self.bucket.take(Instant::now());
+    fn admit(&mut self, is_claim: bool) -> bool {
+        let bucket = if is_claim { &mut self.claims } else { &mut self.bucket };
+        let admitted = bucket.take(Instant::now());
         if !admitted {
             self.lines_dropped += 1;
             self.untold += 1;
@@ -168,7 +174,16 @@ impl Emitter {
 
     /// Writes a `degraded` record, if the bucket lets it through.
     pub(crate) fn degraded(&mut self, part: &'static str, detail: &str, moment: Moment<'_>) {
-        if self.admit() {
+        self.print_degraded(part, detail, moment, false);
+    }
+
+    /// The same, as a process of the function says it.
+    pub(crate) fn degraded_inside(&mut self, detail: &str, moment: Moment<'_>) {
+        self.print_degraded("process", detail, moment, true);
+    }
+
+    fn print_degraded(&mut self, part: &'static str, detail: &str, moment: Moment<'_>, is_claim: bool) {
+        if self.admit(is_claim) {
             self.print(|scene| Degraded { scene, moment, part, detail: detail.as_bytes(), count: 1 });
         }
     }
@@ -244,6 +259,21 @@ mod tests {
         let written = lines.borrow().len() as u64;
         assert!((100..=150).contains(&written), "{written}");
         assert_eq!(emitter.lines_dropped + written, 5000);
+    }
+
+    #[test]
+    fn processes_that_say_much_leave_the_guards_lines_alone() {
+        let (mut emitter, lines) = emitter();
+        let current = Current::default();
+        for number in 0..5000 {
+            emitter.violation(&report(format!("/tmp/{number}").as_bytes()), &current);
+        }
+        emitter.flush();
+        let before = lines.borrow().len();
+        emitter.violation(&Report { plane: Plane::Kernel, ..report(b"/bin/sh") }, &current);
+        emitter.flush();
+        emitter.degraded("ledger", "a fault", current.moment(crate::clock::now()));
+        assert_eq!(lines.borrow().len(), before + 2);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The report socket: what preload library and language shims say.
 //!
-//! Anybody inside the function can write to it, so the kernel's word for the sender (`SCM_CREDENTIALS`) replaces the
-//! message's own, and what a message claims is evidence, never a verdict. The agent drains it whenever order matters.
+//! Any process inside the function can write to it, so the kernel's word for the sender (`SCM_CREDENTIALS`) replaces the
+//! message's own. What neither library nor hook can say is refused ([`claim`]); the rest is evidence, never a verdict.
+//! The agent drains it whenever order matters.
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd};
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::socket::sockopt::{PassCred, ReceiveTimestampns};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt};
+use ringfence_records::claim;
 use ringfence_records::message::{Kind, REPORT_SOCKET, Report};
 use ringfence_records::wire::MAX_MESSAGE;
 use tokio::io::Interest;
@@ -104,8 +106,8 @@ fn receive(socket: i32, buffer: &mut [u8]) -> io::Result<Received> {
 }
 
 fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option<SystemTime>) {
-    // In the kernel plane the guard sends on behalf of those it supervises: then the kernel names the guard, and the
-    // message's own word has to do.
+    // In the kernel plane the guard sends on behalf of those it supervises: then the kernel names the guard, which has
+    // compared the message's own word with the sender.
     let guard = agent.ours().guard;
     let pid = sender.filter(|pid| *pid != guard).unwrap_or(report.pid);
     let forged = report.pid != 0 && report.pid != pid;
@@ -113,6 +115,11 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option
         report.detail = b"the sender gave another process id than its own";
     }
     report.pid = pid;
+    // Lost messages are the sender's own count: it may say less, but not any number.
+    report.dropped = report.dropped.min(claim::MAX_DROPPED);
+    if let Some(why) = claim::forgery(&report) {
+        return agent.impersonation(pid, why);
+    }
     match report.kind {
         Kind::Hint => agent.take_hint(&report),
         Kind::RuntimeUp => agent.runtime_up(pid),
@@ -120,6 +127,6 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option
         Kind::AtWork => agent.runtime_serves(pid),
         Kind::InvocationOver => agent.asks_for_more(pid, report.request),
         Kind::Answered => agent.answered(pid, report.request, sent),
-        _ => agent.take_report(&report),
+        _ => agent.take_claim(&report),
     }
 }

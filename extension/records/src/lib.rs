@@ -7,6 +7,7 @@
 //! - [`hook`]: what brings a language hook into a program.
 //! - [`record`]: the lines that users read, written with [`json`], [`time`] and, for all that may hold a secret,
 //!   [`redact`].
+//! - [`claim`]: which of the messages a process of the function may send.
 //! - [`sockets`] and [`calls`]: what both planes know of socket options, control messages and system calls.
 //!
 //! The crate is `no_std` and allocates nothing: the preload library links it.
@@ -14,6 +15,7 @@
 
 mod address;
 pub mod calls;
+pub mod claim;
 pub mod clients;
 mod coverage;
 pub mod handoff;

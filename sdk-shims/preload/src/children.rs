@@ -10,6 +10,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ringfence_policy::CompiledPolicy;
+use ringfence_records::claim;
 
 use crate::arch::number;
 use crate::state::State;
@@ -83,7 +84,7 @@ fn set(state: &State, limits: &[(usize, Option<u64>)]) {
         refused |= value.is_some_and(|value| lower_limit(*resource, value).is_err());
     }
     if refused {
-        tell(state, b"process.limits: prlimit(2) is refused, a child runs without a limit");
+        tell(state, claim::NO_LIMITS);
     }
 }
 
@@ -92,7 +93,7 @@ pub(crate) fn prepare(state: &State) {
     set(state, &limits(&state.policy));
     let filter = state.handoff.child_filter;
     if !filter.is_empty() && install_filter(filter).is_err() {
-        tell(state, b"process.syscalls: seccomp(2) is refused, a child runs without its profile");
+        tell(state, claim::NO_PROFILE);
     }
 }
 

@@ -6,6 +6,7 @@
 //! this applies, nor in observe mode. `exec` asks before a program starts, `start` in the constructor.
 
 use ringfence_policy::{Action, Decision, Rule};
+use ringfence_records::claim::{NO_HANDOFF, NO_LIBRARY, NO_PAGE};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::wire::MAX_MESSAGE;
 
@@ -32,9 +33,6 @@ pub(crate) fn is_enforced(state: &State) -> bool {
 /// # Errors
 /// The reason for the record.
 pub(crate) fn prepare(state: &State) -> Result<[Descriptor; 2], &'static [u8]> {
-    const NO_PAGE: &[u8] = b"the state page's descriptor is gone: a program would start without it";
-    const NO_HANDOFF: &[u8] = b"the handoff's descriptor is gone: a program would start without it";
-    const NO_LIBRARY: &[u8] = b"the library is not where it was: a program would start without it";
     if !has_library(state) {
         return Err(NO_LIBRARY);
     }

@@ -7,6 +7,7 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
+use ringfence_records::claim;
 use ringfence_records::clients::may_keep_pool;
 use ringfence_records::handoff::{
     self, DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_COMMAND_LINE, MAX_SIZE, PROXY, SCOPE,
@@ -87,7 +88,7 @@ pub(crate) fn start(environment: usize) {
     }
     scope::limit_all(told.scope);
     if patched != Patched::All {
-        report::degraded(state, b"process plane: libc's system-call sites could not be patched");
+        report::degraded(state, claim::UNPATCHED);
     }
     if state.is_runtime() {
         report::notice(state, Kind::RuntimeUp);

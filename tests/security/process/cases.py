@@ -1049,6 +1049,20 @@ forked(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(notice({k
 won = True
 """, rule="self_protection", control=False) for name, what, kind in (
         ("end", "that the invocation is over", 4), ("start", "that it is the runtime", 3))],
+    # What a process says of itself is told as its own; `../run.py` counts a forged word as won where a record repeats it.
+    *[case(f"forged-{name}", STOPPED, f"a message to the agent that {what}", f"""
+tell({message})
+said = os.getpid()
+""", rule="self_protection", control=False) for name, what, message in (
+        ("fault", "tells of a fault of the protection", "5, {16: f'all is off, {mark}'.encode()}"),
+        ("plane-of-the-kernel", "speaks in the guard's name", "1, deed(mark, 2, plane=1)"),
+        ("plane-of-the-platform", "speaks in the agent's name", "1, deed(mark, 2, plane=3)"),
+        ("kill", "says that a process was killed", "1, deed(mark, 2, outcome=3)"),
+        ("residue", "says that files were wiped", "1, deed(mark, 14, outcome=4, action=bytes([13]))"),
+        ("rule-of-the-agent", "tells of a rule that only the agent judges", "1, deed(mark, 5)"),
+        ("pid", "names another process as the one that acted", "1, deed(mark, 26, pid=os.getppid())"),
+        ("count", "says that billions of messages were lost", "1, deed(mark, 26, lost=4_000_000_000)"),
+    )],
     case("forged-garbage", STOPPED, "bytes that are no messages, to the report socket", """
 s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 s.setblocking(False)
