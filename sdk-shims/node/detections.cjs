@@ -1,8 +1,8 @@
 // Decides what `[code]` of the policy says of a call, and writes it down.
 //
 // `ringfence.cjs` calls it before native add-ons, Node's own bindings and the debugger are opened, `evaluate.cjs` before
-// text becomes code, and both only where the guard has said so (RINGFENCE_CODE). Code that is hostile already can take
-// it apart.
+// text becomes code, `imports.cjs` before a file becomes a module, and only where the guard has said so (RINGFENCE_CODE).
+// Code that is hostile already can take it apart.
 'use strict';
 
 const { performance } = require('perf_hooks');
@@ -15,6 +15,7 @@ const { action, tag } = wire;
 const KEYS = {
   evaluate: { action: action.EVALUATE, rule: wire.RULE_CODE_EVALUATE },
   native: { action: action.NATIVE, rule: wire.RULE_CODE_NATIVE },
+  imports: { action: action.IMPORT, rule: wire.RULE_CODE_IMPORTS, subject: tag.PATH },
 };
 /** Milliseconds in which the same finding is not reported again within one invocation. */
 const QUIET = 1000;
@@ -35,6 +36,12 @@ function refuses(key, name, says, variables, detail = '') {
 function refusesText(name, texts, says, variables) {
   if (!texts.some((text) => typeof text === 'string' && event.holds(text))) return false;
   return judged('evaluate', name, says, variables, 'the text stands in the event', origin.sites(refusesText));
+}
+
+/** Whether the import of a file that the function can write is to be refused, whatever asks for it and whenever: such a
+ * file is none that was deployed. */
+function refusesImport(path, says, variables) {
+  return judged('imports', path, says, variables, '', origin.sites(refusesImport));
 }
 
 function judged(key, name, says, variables, detail, found) {
@@ -68,14 +75,14 @@ function isNew(finding) {
   return true;
 }
 
-function tell({ action: which, rule }, name, detail, where, denies) {
+function tell({ action: which, rule, subject = tag.NAME }, name, detail, where, denies) {
   begin(wire.kind.VIOLATION, which);
   wire.byte(tag.OUTCOME, denies ? wire.OUTCOME_BLOCKED : wire.OUTCOME_REPORTED);
   wire.byte(tag.RULE, rule);
   wire.byte(tag.PLANE, wire.PLANE_PROCESS);
-  wire.field(tag.NAME, name);
+  wire.field(subject, name);
   if (detail) wire.field(tag.DETAIL, detail);
   end(where);
 }
 
-module.exports = { refuses, refusesText };
+module.exports = { refuses, refusesText, refusesImport };

@@ -34,6 +34,7 @@ function start() {
   const served = [
     ['native', below],
     ['evaluate', evaluations],
+    ['imports', imports],
   ].filter(([key, watch]) => installed(watch) && word(key)).map(([key]) => key);
   // Scopes build on these: they must not seem to hold where one is missing.
   const complete = [children, streams, datagrams, names, files].map(installed).every(Boolean);
@@ -269,6 +270,12 @@ function word(key) {
 function evaluations() {
   const says = word('evaluate');
   if (says) require('./evaluate.cjs').watch(says, process.env, installed);
+}
+
+/** What `code.imports` of the policy speaks of: modules from where the function can write. */
+function imports() {
+  const says = word('imports');
+  if (says) require('./imports.cjs').watch(says, { variables: process.env, binding, precede, installed });
 }
 
 /** What `code.native` of the policy speaks of: the ways out of the language. */

@@ -24,6 +24,7 @@ const action = {
   DANGEROUS: 11,
   EVALUATE: 14,
   NATIVE: 16,
+  IMPORT: 17,
 };
 const tag = {
   PID: 1,
@@ -51,6 +52,7 @@ const RULE_FILES_DENY_READ = 18;
 const RULE_CREDENTIALS_READS = 21;
 const RULE_CODE_EVALUATE = 27;
 const RULE_CODE_NATIVE = 29;
+const RULE_CODE_IMPORTS = 30;
 const PLANE_PROCESS = 2;
 
 const MAX_ARGUMENTS = 8;
@@ -157,6 +159,7 @@ module.exports = {
   RULE_CREDENTIALS_READS,
   RULE_CODE_EVALUATE,
   RULE_CODE_NATIVE,
+  RULE_CODE_IMPORTS,
   PLANE_PROCESS,
   MAX_ARGUMENTS,
   begin,

@@ -253,7 +253,7 @@ class TheSame(unittest.TestCase):
         code = "new (require('worker_threads').Worker)('1', { eval: true });\n"
         outcome = run(code, name="index.cjs", environment={"RINGFENCE_CODE": "evaluate=report,native=deny,imports=deny"})
         (word,) = outcome.started
-        self.assertEqual((word["name"], word["detail"]), ("Node", "reads,native,evaluate"))
+        self.assertEqual((word["name"], word["detail"]), ("Node", "reads,native,evaluate,imports"))
 
     def test_the_options_of_node_are_given_back_and_what_is_ours_is_hidden(self):
         own = f"--require {SHIM}/ringfence.cjs"

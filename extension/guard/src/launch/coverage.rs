@@ -172,6 +172,10 @@ impl<'a> Means<'a> {
                 Some(Plane::Process),
                 "Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen",
             ),
+            (Hook::Node, Rule::CodeImports) => (
+                Some(Plane::Process),
+                "Node hook: what Node's loaders read in /tmp and /dev/shm; threads that are started without the hook, and what loader hooks of the function read, are not seen",
+            ),
             (Hook::Node, _) => (None, "the Node hook does not judge this"),
             (Hook::Java, Rule::CodeDeserialize) => {
                 (Some(Plane::Process), "Java hook: classes by their names")
@@ -280,7 +284,7 @@ mod tests {
         };
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
         insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen");
-        insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports not_covered -: the Node hook does not judge this");
+        insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports enforced process: Node hook: what Node's loaders read in /tmp and /dev/shm; threads that are started without the hook, and what loader hooks of the function read, are not seen");
         insta::assert_snapshot!(with(Hook::Java), @r"
         credentials.reads observed process: Java hook, getenv(3) and /proc: native code that walks its environment is not seen
         code.evaluate enforced process: Java hook: script engines but JRuby's, the compiler, classes made of bytes; data is known again as it stands in the event, in base64 and in hex
