@@ -43,12 +43,20 @@ function judge(variables, key, { denies, packages }) {
   if (key === 'names') {
     // { ...process.env } goes through the names, then reads each value from the same line: that is one read.
     walked = where;
-  } else if (key === 'all' || walked === where) {
+  } else if (key === 'all') {
     copied(variables, found, site, denies);
+  } else if (walker(found)) {
+    const walk = found.slice(found.indexOf(walker(found)));
+    copied(variables, walk, walk[0], denies);
   } else if (isNew(`${key} ${where} ${variables._X_AMZN_TRACE_ID}`)) {
     report(key, origin.locate(found), denies, '');
   }
   return !denies;
+}
+
+/** The call site that goes through the names at this moment, if the reader is it or is called by it. */
+function walker(found) {
+  return walked && found.find((one) => origin.kindOf(one) !== origin.HOOK && origin.place(one) === walked);
 }
 
 /** The first values are read by the code that asked for the names. */

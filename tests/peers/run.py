@@ -125,11 +125,15 @@ def faults(peer, plain, run):
         pairs = list(zip(plain.answers(), run.answers()))
         first = next((pair for pair in pairs if pair[0] != pair[1]), (len(plain.responses), len(run.responses)))
         found.append(f"answer: without {str(first[0])[:200]}, with {str(first[1])[:600]}")
-    expected = peer.settings.get("records", {})
+    # What the peer really does: told once, in these words, with low severity.
+    expected = list(peer.settings.get("told", []))
     seen = {}
     for body in run.records():
         rule = body["ringfence"].get("rule", body["ringfence"]["kind"])
-        if rule not in expected:
+        told = next((words for words in expected if words in body["message"]), None)
+        if told and body["ringfence"].get("severity") == "low":
+            expected.remove(told)
+        else:
             seen.setdefault(f"{rule}: {body['message']}", []).append(body)
     return found + [f"record ({len(bodies)} times) {message}" for message, bodies in seen.items()]
 

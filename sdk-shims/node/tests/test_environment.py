@@ -78,6 +78,14 @@ class Reads(unittest.TestCase):
         (told,) = outcome.of("violation", READ)
         self.assertEqual(told["detail"], "in a copy of the whole environment, by the package settings")
 
+    def test_values_that_a_getter_reads_while_the_names_are_gone_through_are_one_read(self):
+        code = """
+            const get = (name) => process.env[name];
+            const names = Object.keys(process.env).filter((name) => get(name) !== undefined);
+            const token = get('AWS_SESSION_TOKEN');
+            """
+        self.assertEqual(reads(code), [("AWS_SESSION_TOKEN", "index.mjs:1"), ("AWS_SECRET_ACCESS_KEY", "index.mjs:2")])
+
     def test_without_a_word_of_the_policy_nothing_is_put_in_place(self):
         outcome = run("console.log(process.env.AWS_SECRET_ACCESS_KEY);\n", environment={"RINGFENCE_CODE": ""})
         self.assertEqual((outcome.stdout, outcome.messages), ("the-secret\n", []))

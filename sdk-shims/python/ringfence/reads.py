@@ -19,12 +19,16 @@ COPY = "in a copy of the whole environment"
 # Seconds in which the same read is not reported again within one invocation.
 QUIET = 1.0
 MAX_REMEMBERED = 256
+# How many calls below the code that goes through the names a value may be read: settings classes have getters of getters.
+MAX_CALLS = 16
 # Copies that may still turn out to be for a child.
 MAX_COPIES = 8
 
 # Modules through which every read of os.environ goes.
 _PLUMBING = ("os", "collections.abc", "_collections_abc", "ringfence.start", "ringfence.variables")
 _PRESENCE = (("collections.abc", "__contains__"), ("_collections_abc", "__contains__"))
+# The methods of a mapping that `dict(mapping)`, `{**mapping}` and its views call.
+_MAPPING = frozenset(("__iter__", "__getitem__", "keys", "values", "items", "<genexpr>"))
 
 # Modules of the standard library that go through the environment for reasons of their own: the lookup of proxies, the
 # start of a child, whose environment is judged at its exec, and the copies of wsgiref, cgi and mock. With the function
@@ -63,12 +67,45 @@ def judge(key, frame):
     if key is None:
         # dict(os.environ) goes through the names, then reads each value from the same line: that is one read.
         _walked.clear()
-        _walked[events.get_native_id()] = place(frame)
-    elif key is all or _walked.get(events.get_native_id()) == place(frame):
-        copied(frame)
+        _walked[events.get_native_id()] = (place(frame), _user(frame))
+        return not denies
+    walker = frame if key is all else _walker(frame)
+    if walker is not None:
+        copied(walker)
     elif _is_new((key, place(frame))):
         _report(key, frame, "")
     return not denies
+
+
+def _walker(reader):
+    """The frame that goes through the names at this moment, if the reader is it or is called by it.
+
+    A mapping over the environment goes through the names in one method and reads values in another: the line that calls
+    both for all of them, as `dict(mapping)` does, is one read.
+    """
+    begun, user = _walked.get(events.get_native_id(), (None, None))
+    if user is not None and _user(reader) == user:
+        return reader
+    frame = reader
+    for _ in range(MAX_CALLS if begun else 0):
+        if frame is None or place(frame) == begun:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _user(frame):
+    """The file of the mapping that `frame` is in, and the line that uses it. None where it is no mapping that is used."""
+    name, method = frame.f_code.co_filename, None
+    for _ in range(MAX_CALLS):
+        if frame is None:
+            return None
+        if frame.f_code.co_filename == name:
+            method = frame.f_code.co_name
+        elif origin.kind_of(frame.f_code.co_filename) != origin.STANDARD:
+            return (name, place(frame)) if method in _MAPPING else None
+        frame = frame.f_back
+    return None
 
 
 def walked(begun, frame):

@@ -119,6 +119,31 @@ class Reads(unittest.TestCase):
         self.assertLessEqual(asked, {"asked for by platform.architecture", "asked for by ctypes.util.find_library"})
         self.assertIn("asked for by platform.architecture", asked)
 
+    def test_values_that_a_getter_reads_while_the_names_are_gone_through_are_one_read(self):
+        package = """
+import collections.abc, os
+class Settings(collections.abc.Mapping):
+    def __init__(self):
+        self.found = list(self)
+    def __iter__(self):
+        return (name for name in os.environ if self[name] is not None)
+    def __len__(self):
+        return sum(1 for _ in self)
+    def __getitem__(self, name):
+        return self.get_one(name)
+    def get_one(self, name):
+        return os.environ.get(name)
+"""
+        files = {"settings_reader/__init__.py": package, "settings_reader-1.0.dist-info/top_level.txt": "settings_reader\n"}
+        code = "import settings_reader\nfor number in range(3): dict(settings_reader.Settings()).items()\n"
+        (told,) = run(code, files=files).of("violation", READ)
+        self.assertEqual((told["name"], told["detail"]), (SECRET, "in a copy of the whole environment, by the package settings_reader"))
+        code += "names = list(settings_reader.Settings())\nsettings_reader.Settings()['AWS_SESSION_TOKEN']\n"
+        self.assertEqual([m["name"] for m in run(code, files=files).of("violation", READ)], [SECRET, TOKEN])
+        # Afterwards a getter reads one value, and that is told as what it is.
+        code = "import os\ndef get(name):\n    return os.environ.get(name)\nnames = [name for name in os.environ if get(name)]\nget('AWS_SESSION_TOKEN')\n"
+        self.assertEqual(self.reads(code), [(SECRET, "handler.py:4"), (TOKEN, "handler.py:3")])
+
     def test_a_package_that_goes_through_everything_is_told_once(self):
         package = "import os\ndef settings():\n    return {k: v for k, v in os.environ.items() if k.startswith('APP_')}\n"
         code = """
