@@ -74,6 +74,23 @@ def cases(kit):
         same([answer["stolen"] for answer in run.answers], ["permission denied", None], run)
         same(deeds(run), BLOCKED, run)
 
+    @case("own-runtimes")
+    def own_runtimes(setting):
+        """Runtimes that are not AWS's: their clients may have more than one connection to the Runtime API."""
+        code = setting.inputs("own-runtimes")
+        starts = {"python3": ("python3 /var/task/boot.py", {"n": 1}), "node": ("node /var/task/boot.mjs", {"n": 1})}
+        starts["javac"] = ("java -cp /var/task Boot", {"first": ord("{")})
+        policy = setting.write("policy.toml", 'extends = "web-api"\nmode = "enforce"\n')
+        for program, (command, answer) in starts.items():
+            kit.need(program)
+            if program == "javac":
+                subprocess.run(["javac", "-d", str(code), str(code / "Boot.java")], check=True)
+            (code / "bootstrap").write_text(f"#!/bin/sh\nexec /opt/ringfence-exec {command}\n")
+            (code / "bootstrap").chmod(0o755)
+            run = setting.play([{"n": 1}] * 20, code=code, runtime="provided", policy=policy)
+            same(run.answers, [answer] * 20, run)
+            quiet(run)
+
     @case("go-dynamic")
     def go_dynamic(setting):
         """Go makes its own system calls, linked dynamically or not: no rule of the library is claimed for it."""

@@ -23,7 +23,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Decision, Mode, Plane, Rule, Transport, Verdict};
-use ringfence_records::clients::may_keep_pool;
 use ringfence_records::message::{ActionKind, Outcome, Report};
 
 pub(crate) use connections::holds_connection;
@@ -108,6 +107,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) judge: Judge<'a>,
     pub(crate) checks: Checks,
     pub(crate) ours: Ours,
+    /// Whether the runtime's client may have connections to its API that it does not use.
+    pub(crate) spare: bool,
     /// The platform's connections to the agent.
     pub(crate) deliveries: Deliveries,
     /// Whether one more waits to be accepted.
@@ -160,6 +161,8 @@ pub(crate) struct Detector {
     internal_extensions: Option<usize>,
     /// Whether a connection to the API waits for that word.
     awaits_extensions: bool,
+    /// What is told of it where no extension has made it. The process may be gone by then.
+    put_off: Vec<Finding>,
     /// Inodes of the sockets that were open when init ended.
     of_init: HashSet<u64>,
     /// Inodes of the sockets that the runtime's process held when the first invocation began.
@@ -196,6 +199,7 @@ impl Detector {
             api_connections: 1,
             internal_extensions: None,
             awaits_extensions: false,
+            put_off: Vec::new(),
             of_init: HashSet::new(),
             of_start: HashSet::new(),
             judged: HashMap::new(),
@@ -226,8 +230,7 @@ impl Detector {
         }
         self.begun = true;
         let runtime = proc::executable(&self.proc, scene.ours.runtime);
-        let is_go = image::is_go(&self.proc, scene.ours.runtime);
-        self.client_connections = connections::kept_to_api(&runtime, is_go);
+        self.client_connections = connections::kept_to_api(&runtime, scene.spare);
         self.api_connections = self.client_connections;
         self.gates.begin(scene.checks.egress, scene.deliveries, scene.delivery_waits);
         self.census.begin(&self.proc, &scene.ours, &self.state);
@@ -262,12 +265,20 @@ impl Detector {
             let expected = self.client_connections + known * connections::OF_AN_EXTENSION;
             self.api_connections = self.api_connections.max(expected);
         }
+        if known > 0 {
+            self.put_off.clear();
+        }
         self.awaits_extensions
     }
 
-    /// Whether the runtime's client may keep connections that it does not use, so that a second one is no finding.
-    pub(crate) fn tells_no_second(&self, runtime: u32) -> bool {
-        may_keep_pool(&proc::executable(&self.proc, runtime)) && !image::is_go(&self.proc, runtime)
+    /// What was put off and is due. It is not looked at again.
+    fn due(&mut self) -> Vec<Finding> {
+        if self.internal_extensions.is_none() || self.put_off.is_empty() {
+            return Vec::new();
+        }
+        self.awaits_extensions = false;
+        self.of_init.extend(self.of_start.drain());
+        std::mem::take(&mut self.put_off)
     }
 
     /// Another plane has written down something that went ahead.
@@ -295,7 +306,7 @@ impl Detector {
         if news.started {
             self.census.renew(&self.proc, &scene.ours);
         }
-        let mut found = Vec::new();
+        let mut found = self.due();
         self.look_at_processes(scene, &mut found);
         self.look_at_sockets(news, scene, &mut found);
         found.retain(|finding| !self.was_told_elsewhere(finding));

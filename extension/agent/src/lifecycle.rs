@@ -376,6 +376,10 @@ impl Agent {
             self.settle_for_good();
         }
         self.drain();
+        // What telemetry has not told by now, it will not tell.
+        if self.detector.borrow_mut().extensions_are_known(self.internal_extensions.get()) {
+            self.detect();
+        }
         self.current.borrow_mut().phase = Phase::Shutdown;
         self.publish();
         self.summarize(reason);

@@ -6,14 +6,14 @@
 /// not free again yet, and goes on with whichever is ready first. Other clients (PHP's) have one for answers.
 pub const SPARE_CONNECTIONS: usize = 2;
 
-/// Interpreters whose clients open no connection beside those that they use.
-const WITHOUT_POOL: [&[u8]; 5] = [b"python", b"node", b"java", b"ruby", b"pypy"];
+/// Interpreters whose managed runtimes have clients that are known.
+const INTERPRETERS: [&[u8]; 5] = [b"python", b"node", b"java", b"ruby", b"pypy"];
 
-/// Whether the client of this program may keep a pool: that of any program but the interpreters known not to.
+/// Whether this program is one of the interpreters of managed runtimes.
 #[must_use]
-pub fn may_keep_pool(executable: &[u8]) -> bool {
+pub fn is_interpreter(executable: &[u8]) -> bool {
     let name = executable.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    !WITHOUT_POOL.iter().any(|known| name.starts_with(known))
+    INTERPRETERS.iter().any(|known| name.starts_with(known))
 }
 
 /// How many bytes of a program are looked at for its notes: linkers put them first.
@@ -44,13 +44,13 @@ mod tests {
     }
 
     #[test]
-    fn interpreters_are_known_by_name_and_anything_else_may_keep_a_pool() {
+    fn interpreters_are_known_by_name() {
         for known in ["/var/lang/bin/python3.12", "/usr/bin/node", "nodejs", "/var/lang/bin/java", "ruby3.3"]
         {
-            assert!(!may_keep_pool(known.as_bytes()), "{known}");
+            assert!(is_interpreter(known.as_bytes()), "{known}");
         }
         for other in ["/var/task/bootstrap", "/var/lang/bin/dotnet", "/opt/bin/php", "", "/opt/python/run"] {
-            assert!(may_keep_pool(other.as_bytes()), "{other}");
+            assert!(!is_interpreter(other.as_bytes()), "{other}");
         }
     }
 }

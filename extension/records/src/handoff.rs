@@ -84,6 +84,8 @@ pub struct Handoff<'a> {
     pub report_address: &'a [u8],
     /// Whether the runtime's client runs workers that serve events too (Managed Instances).
     pub concurrent: bool,
+    /// Whether the runtime's client may have connections to the Runtime API that it does not use (see [`crate::clients`]).
+    pub spare: bool,
     /// The language hook that judges what reads the environment in the runtime; one of [`hooks`].
     pub reads_hook: u8,
     /// Address of the Runtime API.
@@ -136,6 +138,7 @@ mod tag {
     pub(super) const POLICY_HASH: u8 = 16;
     pub(super) const CONCURRENT: u8 = 17;
     pub(super) const READS_HOOK: u8 = 40;
+    pub(super) const SPARE: u8 = 42;
     pub(super) const PROXY: u8 = 30;
     pub(super) const HOOK: u8 = 18;
 }
@@ -159,6 +162,7 @@ impl<'a> Handoff<'a> {
         field(tag::RUNTIME_INODE, &self.runtime_inode.to_le_bytes());
         field(tag::COMMAND, self.command);
         field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
+        field(tag::SPARE, &[u8::from(self.spare)]);
         field(tag::READS_HOOK, &[self.reads_hook]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
             if let Some(address) = address {
@@ -216,6 +220,7 @@ impl<'a> Handoff<'a> {
             runtime_inode: 0,
             command: &[],
             concurrent: false,
+            spare: false,
             reads_hook: hooks::NONE,
             report_address: &[],
             runtime_api: None,
@@ -248,6 +253,7 @@ impl<'a> Handoff<'a> {
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
             tag::COMMAND => self.command = value,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
+            tag::SPARE => self.spare = *value.first()? != 0,
             tag::READS_HOOK => self.reads_hook = *value.first()?,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
             tag::PROXY => {
@@ -316,6 +322,7 @@ mod tests {
         handoff.runtime_pid = 9;
         handoff.runtime_inode = 1 << 40;
         handoff.concurrent = true;
+        handoff.spare = true;
         handoff.reads_hook = hooks::NODE;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());

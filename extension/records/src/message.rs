@@ -247,6 +247,8 @@ pub mod tag {
     pub const NO_PRELOAD: u8 = 41;
     /// In a Hello: the process that tells the guard for whom a signal is; 0 where there is none.
     pub const WITNESS: u8 = 42;
+    /// The runtime's client may have connections to its API that it does not use.
+    pub const SPARE: u8 = 43;
     /// In a Welcome: the platform's own Runtime API, which a wrapper may have hidden from the guard.
     pub const RUNTIME_API: u8 = 50;
 }

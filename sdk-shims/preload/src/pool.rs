@@ -12,7 +12,7 @@ use crate::runtime_api::Request;
 use crate::state::State;
 use crate::sys;
 
-/// Whether the runtime's client may keep several, as far as can be told: its program is no interpreter whose client is known.
+/// Whether the runtime's client may keep several, as far as the guard can tell.
 static IS_KEPT: AtomicBool = AtomicBool::new(false);
 /// Whether it waits on its sockets: on that by which it asked for its first event it did.
 static WAITS: AtomicBool = AtomicBool::new(false);
@@ -25,7 +25,7 @@ const OF_EXTENSIONS: [&[u8]; 3] =
 
 /// The runtime is about to ask for its first event on this socket.
 pub(crate) fn note_first_request(state: &State, socket: i32) {
-    if state.may_keep_pool && !state.handoff.concurrent {
+    if state.handoff.spare && !state.handoff.concurrent {
         WAITS.store(blocks(socket), Ordering::Relaxed);
         IS_KEPT.store(true, Ordering::Relaxed);
     }

@@ -8,7 +8,6 @@ use core::sync::atomic::AtomicU32;
 
 use ringfence_policy::CompiledPolicy;
 use ringfence_records::claim;
-use ringfence_records::clients::may_keep_pool;
 use ringfence_records::handoff::{
     self, DIRECT, ENVIRONMENT, Handoff, INVOKED, MAX_COMMAND_LINE, MAX_SIZE, PROXY, SCOPE,
 };
@@ -207,8 +206,7 @@ fn load([handoff, page]: [i32; 2]) -> Option<State> {
         proxy: 0,
         wraps: false,
         is_direct: false,
-        is_node: runs(|path| path.ends_with(b"/node")),
-        may_keep_pool: runs(may_keep_pool),
+        is_node: runs("/node"),
         compiles: memory_calls::compiles(),
         rules,
         remembered: rules.read_elsewhere().then(|| Remembered::new(page.number)).flatten(),
@@ -267,10 +265,11 @@ fn proc_device() -> u64 {
         .map_or(0, |identity| identity.device)
 }
 
-/// Whether the executable's path is one of these.
-fn runs(is_one: fn(&[u8]) -> bool) -> bool {
+/// Whether the executable has this name.
+fn runs(name: &str) -> bool {
     let mut path = [0; 512];
-    sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(is_one)
+    let path = sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path);
+    path.is_ok_and(|path| path.ends_with(name.as_bytes()))
 }
 
 /// Whether text may be written to here. On its own, so that the path is not on the stack with all sites of libc.

@@ -52,8 +52,6 @@ pub(crate) struct State {
     pub(crate) is_direct: bool,
     /// Whether this is Node, going by its name: its client keeps several connections to the API.
     pub(crate) is_node: bool,
-    /// Whether the client of this program may keep a pool of connections, going by its name.
-    pub(crate) may_keep_pool: bool,
     /// Whether the program makes code at run time, as just-in-time compilers do.
     pub(crate) compiles: bool,
     pub(crate) rules: Rules,

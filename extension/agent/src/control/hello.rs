@@ -35,6 +35,8 @@ pub(crate) struct Hello {
     pub(crate) refused: Option<String>,
     /// Whether the preload library will not be in the runtime (a static one): then nobody sees it ask for events.
     pub(crate) no_preload: bool,
+    /// Whether the runtime's client may have connections to its API that it does not use.
+    pub(crate) spare: bool,
 }
 
 impl Hello {
@@ -64,6 +66,7 @@ impl Hello {
             }
             tag::REFUSED => self.refused = Some(text(value)),
             tag::NO_PRELOAD => self.no_preload = true,
+            tag::SPARE => self.spare = true,
             _ => {}
         }
     }

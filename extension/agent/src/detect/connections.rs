@@ -10,7 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use ringfence_policy::{Decision, Role, Transport, Verdict};
-use ringfence_records::clients::{SPARE_CONNECTIONS, may_keep_pool};
+use ringfence_records::clients::SPARE_CONNECTIONS;
 use ringfence_records::message::ActionKind;
 
 use super::gates::News;
@@ -61,16 +61,23 @@ impl Detector {
         let was_read = |transport| if transport == Transport::Stream { news.streams } else { news.datagrams };
         self.judged.retain(|key, transport| held.contains_key(key) || !was_read(*transport));
         let awaited = self.awaited(listed, scene);
+        let is_awaited = |socket: &Socket| awaited.contains(&socket.inode);
         let suspects: Vec<&Socket> = held
             .iter()
             .filter(|(key, socket)| !self.judged.contains_key(key) && is_suspect(socket, listed, scene))
             .map(|(_, socket)| *socket)
-            .filter(|socket| !awaited.contains(&socket.inode))
             .collect();
+        let (put_off, suspects): (Vec<&Socket>, Vec<&Socket>) =
+            suspects.into_iter().partition(|socket| is_awaited(socket));
         if !suspects.is_empty() {
             self.judge_held(&suspects, listed, scene, found);
         }
-        let looked_at = held.into_iter().filter(|(_, socket)| !awaited.contains(&socket.inode));
+        if !put_off.is_empty() && self.put_off.is_empty() {
+            let mut told = Vec::new();
+            self.judge_held(&put_off, listed, scene, &mut told);
+            self.put_off = told;
+        }
+        let looked_at = held.into_iter().filter(|(_, socket)| !is_awaited(socket));
         self.judged.extend(looked_at.map(|(key, socket)| (key, socket.transport)));
     }
 
@@ -183,13 +190,13 @@ pub(crate) fn holds_connection(process: u32, to: SocketAddr) -> bool {
 }
 
 /// How many connections a client keeps to its API. Node's has one for answers, one for answers that are streamed, and
-/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one. A client with a
-/// pool makes some that it does not use; Go's is known to make none.
-pub(super) fn kept_to_api(runtime: &[u8], is_go: bool) -> usize {
+/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one. Others
+/// may have some that they do not use (`spare`).
+pub(super) fn kept_to_api(runtime: &[u8], spare: bool) -> usize {
     if runtime.ends_with(b"/node") {
         return 2 + pool_size(std::env::var(POOL_SIZE).ok().as_deref());
     }
-    if may_keep_pool(runtime) && !is_go { 1 + SPARE_CONNECTIONS } else { 1 }
+    if spare { 1 + SPARE_CONNECTIONS } else { 1 }
 }
 
 /// As libuv takes it.
@@ -262,7 +269,7 @@ mod tests {
     fn only_nodes_client_keeps_more_than_one() {
         assert_eq!(kept_to_api(b"/var/lang/bin/python3.13", false), 1);
         assert!(kept_to_api(b"/var/lang/bin/node", false) >= 3);
-        assert_eq!(kept_to_api(b"/var/task/bootstrap", false), 3);
-        assert_eq!(kept_to_api(b"/var/task/bootstrap", true), 1);
+        assert_eq!(kept_to_api(b"/var/task/bootstrap", true), 3);
+        assert_eq!(kept_to_api(b"/var/task/bootstrap", false), 1);
     }
 }

@@ -8,7 +8,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
 
 use ringfence_policy::Linkage;
-use ringfence_records::clients::{MAX_NOTES, has_go_note};
 
 use crate::proc;
 
@@ -52,11 +51,6 @@ impl Image {
             false => Linkage::Static,
         }
     }
-}
-
-/// Whether the process runs a program that was built by Go, going by its notes.
-pub(super) fn is_go(proc: &Path, id: u32) -> bool {
-    proc::limited(&proc.join(id.to_string()).join("exe"), MAX_NOTES).is_some_and(|head| has_go_note(&head))
 }
 
 /// The values of the entries that are looked at, of a vector whose fields have `WIDTH` bytes; `None` where it is not

@@ -53,6 +53,7 @@ impl World {
                 poller: &[],
                 checks,
                 ours,
+                spare: false,
                 deliveries: Deliveries::default(),
                 delivery_waits: &|| false,
                 name_servers: &Vec::new,
@@ -255,8 +256,6 @@ fn told_of_second_connections(internal: usize) -> usize {
     let mut world = World::new(POLICY);
     world.api = Some(api);
     world.begin(false);
-    // As of a runtime whose client keeps one.
-    (world.detector.client_connections, world.detector.api_connections) = (1, 1);
     let _early = connect();
     world.with_scene(Detector::begin_invocations);
     let told = |world: &mut World| {

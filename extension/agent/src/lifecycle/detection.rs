@@ -71,6 +71,7 @@ impl Agent {
             poller,
             checks,
             ours: self.ours(),
+            spare: hello.spare,
             deliveries: self.deliveries.get(),
             delivery_waits: &|| self.listener.get().is_some_and(|listener| listener.has_one_waiting()),
             name_servers: &|| self.name_servers(),

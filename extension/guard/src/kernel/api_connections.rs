@@ -54,10 +54,10 @@ impl Connection {
 enum Pool {
     /// The runtime's client is one that keeps none.
     None,
-    /// It may keep one, as far as its program's name tells.
-    Possible,
+    /// It may keep one, as far as its program tells.
+    Possible { is_interpreter: bool },
     /// So it does for all that is known. Its sockets are of one kind: that of init, which waits or does not.
-    Kept { waits: bool },
+    Kept { waits: bool, is_interpreter: bool },
 }
 
 /// A socket that is about to be connected.
@@ -84,8 +84,12 @@ pub(super) struct ApiConnections {
 }
 
 impl ApiConnections {
-    pub(super) fn new(is_node: bool, may_keep_pool: bool, concurrent: bool) -> Self {
-        let pool = if may_keep_pool && !concurrent { Pool::Possible } else { Pool::None };
+    /// `spare`: whether the runtime is an interpreter; none where its client has no connection to spare.
+    pub(super) fn new(is_node: bool, spare: Option<bool>, concurrent: bool) -> Self {
+        let pool = match spare.filter(|_| !concurrent) {
+            Some(is_interpreter) => Pool::Possible { is_interpreter },
+            None => Pool::None,
+        };
         Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, pool, of_init: 0 }
     }
 
@@ -103,7 +107,12 @@ impl ApiConnections {
         let Candidate { inode, blocks, is_heard } = socket;
         let seat = self.seat(caller);
         // One that waits is no pool's: it may be had where what is said on it is judged.
-        let is_spare = self.pool == (Pool::Kept { waits: blocks }) && (!blocks || is_heard);
+        let is_spare = match self.pool {
+            Pool::Kept { waits, is_interpreter } => {
+                waits == blocks && (is_heard || !(blocks || is_interpreter))
+            }
+            _ => false,
+        };
         let spare = if is_spare { SPARE_CONNECTIONS } else { 0 };
         let others = |known: &&Connection| {
             known.process == caller.process && known.seat == seat && known.inode != inode
@@ -121,8 +130,8 @@ impl ApiConnections {
         if self.known.len() >= MAX_CONNECTIONS {
             self.known.swap_remove(0);
         }
-        if in_init && self.pool == Pool::Possible {
-            self.pool = Pool::Kept { waits: blocks };
+        if let (Pool::Possible { is_interpreter }, true) = (self.pool, in_init) {
+            self.pool = Pool::Kept { waits: blocks, is_interpreter };
         }
         let seat = self.seat(caller);
         self.known.push(Connection { process: caller.process, seat, number, inode });
@@ -183,7 +192,7 @@ mod tests {
     fn a_thread_of_nodes_client_has_its_own_and_a_later_one_shares_the_main_ones() {
         let (_listener, sockets) = sockets(7);
         let main = std::process::id();
-        let mut known = ApiConnections::new(true, false, false);
+        let mut known = ApiConnections::new(true, None, false);
         known.threads = vec![1, 2];
         let later = 9;
         let by = [1, 1, 2, main, later, later, main];
@@ -195,7 +204,7 @@ mod tests {
     #[test]
     fn whoever_else_has_one_and_a_new_one_when_that_is_closed() {
         let (_listener, mut sockets) = sockets(3);
-        let mut known = ApiConnections::new(false, true, false);
+        let mut known = ApiConnections::new(false, Some(false), false);
         known.take_stock(std::process::id());
         assert!(!connects(&mut known, 5, &sockets[0]));
         assert!(connects(&mut known, 6, &sockets[1]));
@@ -206,7 +215,7 @@ mod tests {
     #[test]
     fn what_was_connected_in_init_may_be_connected_again_and_no_more() {
         let (_listener, mut sockets) = sockets(4);
-        let mut known = ApiConnections::new(false, true, false);
+        let mut known = ApiConnections::new(false, Some(false), false);
         let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
         for socket in sockets.iter().take(2) {
             known.remember(&caller, socket.as_raw_fd(), candidate(socket), true);
@@ -222,16 +231,18 @@ mod tests {
         let (_listener, sockets) = sockets(6);
         sockets.iter().take(5).for_each(|socket| socket.set_nonblocking(true).unwrap());
         let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
-        for (may_keep_pool, expected) in
-            [(true, [false, false, true, true, true]), (false, [true, true, true, true, true])]
+        let none = [true, true, true, true, true];
+        // Of an interpreter nothing is let through whose words are not heard.
+        for (spare, expected) in
+            [(Some(false), [false, false, true, true, true]), (Some(true), none), (None, none)]
         {
-            let mut known = ApiConnections::new(false, may_keep_pool, false);
+            let mut known = ApiConnections::new(false, spare, false);
             known.remember(&caller, sockets[0].as_raw_fd(), candidate(&sockets[0]), true);
             let seconds: Vec<bool> =
                 sockets.iter().skip(1).map(|socket| connects(&mut known, 5, socket)).collect();
             assert_eq!(seconds, expected);
         }
-        let mut blocking = ApiConnections::new(false, true, false);
+        let mut blocking = ApiConnections::new(false, Some(false), false);
         blocking.remember(&caller, sockets[5].as_raw_fd(), candidate(&sockets[5]), true);
         assert!(connects(&mut blocking, 5, &sockets[0]), "not of the kind that the client has");
         sockets[0].set_nonblocking(false).unwrap();
@@ -243,7 +254,7 @@ mod tests {
     #[test]
     fn one_that_was_moved_out_of_the_way_is_still_there() {
         let (_listener, mut sockets) = sockets(2);
-        let mut known = ApiConnections::new(false, true, false);
+        let mut known = ApiConnections::new(false, Some(false), false);
         assert!(!connects(&mut known, 5, &sockets[0]));
         let moved = sockets[0].try_clone().unwrap();
         drop(sockets.remove(0));
@@ -255,7 +266,7 @@ mod tests {
     #[test]
     fn who_is_there_is_listed_for_node_only() {
         let here = std::thread::spawn(|| {
-            let mut node = ApiConnections::new(true, false, false);
+            let mut node = ApiConnections::new(true, None, false);
             node.take_stock(std::process::id());
             (
                 node.threads.contains(&crate::sys::process::thread_id()),
@@ -263,7 +274,7 @@ mod tests {
             )
         });
         assert_eq!(here.join().unwrap(), (true, false));
-        let mut other = ApiConnections::new(false, true, false);
+        let mut other = ApiConnections::new(false, Some(false), false);
         other.take_stock(std::process::id());
         assert_eq!(other.threads, [0; 0]);
     }

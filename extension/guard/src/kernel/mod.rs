@@ -250,7 +250,7 @@ impl Supervisor {
             scratch: Scratch::default(),
             api_connections: Arc::new(Mutex::new(ApiConnections::new(
                 plan.runtime.is_node(),
-                plan.runtime.may_keep_pool(),
+                plan.runtime.may_keep_spare(plan.settings.managed).then(|| plan.runtime.is_interpreter()),
                 plan.settings.concurrent,
             ))),
             reach: plan.capabilities.reach,

@@ -66,6 +66,8 @@ pub struct Hello<'a> {
     pub refused: &'a str,
     /// Why the preload library will not be in the runtime; empty where it will.
     pub no_preload: &'a str,
+    /// Whether the runtime's client may have connections to its API that it does not use.
+    pub spare: bool,
 }
 
 impl Hello<'_> {
@@ -85,6 +87,9 @@ impl Hello<'_> {
             if !text.is_empty() {
                 out.bytes(tag, text, message::MAX_TEXT);
             }
+        }
+        if self.spare {
+            out.byte(tag::SPARE, 1);
         }
         for server in self.name_servers.iter().take(ringfence_records::handoff::MAX_NAME_SERVERS) {
             out.bytes(tag::NAME_SERVER, &message::encode_address(*server), message::ADDRESS_LENGTH);

@@ -201,6 +201,7 @@ impl Plan {
             policy_hash: &self.policy.digest,
             policy_source: &self.policy.source,
             no_preload: &self.no_preload,
+            spare: self.runtime.may_keep_spare(self.settings.managed),
             runtime,
             guard,
             witness: 0,
@@ -280,6 +281,7 @@ impl Plan {
         handoff.runtime_device = self.runtime.identity.device;
         handoff.runtime_inode = self.runtime.identity.inode;
         handoff.concurrent = self.settings.concurrent;
+        handoff.spare = self.runtime.may_keep_spare(self.settings.managed);
         handoff.runtime_api = self.platforms_api(agent);
         handoff.proxies = self.proxies(agent);
         // Without a way to the agent the hooks of these languages do nothing.

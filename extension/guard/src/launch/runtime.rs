@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Linkage, SHELLS};
-use ringfence_records::clients::{MAX_NOTES, has_go_note, may_keep_pool};
+use ringfence_records::clients::{MAX_NOTES, has_go_note, is_interpreter};
 use ringfence_records::handoff::MAX_COMMAND;
 
 use crate::program::Program;
@@ -129,12 +129,24 @@ impl Runtime {
         if own.len() > MAX_COMMAND { Vec::new() } else { own }
     }
 
-    /// Whether its client may keep a pool of connections, going by its name and by the notes of its linker.
+    /// Whether its client may have connections to its API that it does not use. Managed runtimes' clients are known, and that of
+    /// any program but an interpreter is not; Go's has none.
     #[must_use]
-    pub fn may_keep_pool(&self) -> bool {
+    pub fn may_keep_spare(&self, is_managed: bool) -> bool {
+        if self.is_interpreter() { !is_managed && !self.is_node() } else { !self.is_of_go() }
+    }
+
+    /// Whether it is one of the interpreters that managed runtimes use, going by its name.
+    #[must_use]
+    pub fn is_interpreter(&self) -> bool {
+        is_interpreter(self.path.as_os_str().as_bytes())
+    }
+
+    /// Whether Go's linker made it, going by its notes.
+    fn is_of_go(&self) -> bool {
         let mut beginning = Vec::new();
         let mut read = || File::open(&self.path)?.take(MAX_NOTES).read_to_end(&mut beginning);
-        may_keep_pool(self.path.as_os_str().as_bytes()) && (read().is_err() || !has_go_note(&beginning))
+        read().is_ok() && has_go_note(&beginning)
     }
 
     /// Whether it is Node, going by its name.

@@ -42,12 +42,19 @@ pub struct Settings {
     pub shims: bool,
     /// Whether several worker processes of the runtime serve invocations side by side (Managed Instances).
     pub concurrent: bool,
+    /// Whether a runtime of AWS's runs (`AWS_EXECUTION_ENV`, which an OS-only runtime and most images do not set).
+    pub managed: bool,
     /// `RINGFENCE=off`: the command is started as if there were no guard.
     pub off: bool,
     /// What is wrong with the variables by which the user sets Ringfence.
     pub trouble: Vec<String>,
     /// Folder that holds `ringfence/`, beside the guard itself.
     pub layer: PathBuf,
+}
+
+/// `AWS_Lambda_python3.13` and the like.
+fn is_managed(execution_environment: &str) -> bool {
+    execution_environment.strip_prefix("AWS_Lambda_").is_some_and(|runtime| runtime != "Image")
 }
 
 impl Settings {
@@ -71,6 +78,7 @@ impl Settings {
             shims: text("RINGFENCE_SHIMS").as_deref() != Some("off"),
             concurrent: text("AWS_LAMBDA_MAX_CONCURRENCY").is_some()
                 || text("AWS_LAMBDA_INITIALIZATION_TYPE").as_deref() == Some("lambda-managed-instances"),
+            managed: text("AWS_EXECUTION_ENV").is_some_and(|name| is_managed(&name)),
             off: text("RINGFENCE").as_deref() == Some("off"),
             trouble: trouble(),
             layer: layer(),

@@ -105,6 +105,7 @@ pub struct World {
     pub strongest: Plane,
     pub kernel_covers: u32,
     pub runtime_api: Option<std::net::SocketAddr>,
+    pub spare: bool,
     pub resolver: Option<std::net::SocketAddr>,
     pub name_server: Option<std::net::SocketAddr>,
     pub agent_pid: u32,
@@ -130,6 +131,7 @@ impl World {
             strongest: Plane::Process,
             kernel_covers: 0,
             runtime_api: None,
+            spare: false,
             resolver: None,
             name_server: None,
             agent_pid: 0,
@@ -228,6 +230,7 @@ impl World {
         handoff.runtime_inode = executable.ino();
         handoff.report_address = report;
         handoff.runtime_api = self.runtime_api;
+        handoff.spare = self.spare;
         handoff.resolver = self.resolver;
         handoff.name_servers[0] = self.name_server;
         handoff.child_filter = &self.child_filter;
