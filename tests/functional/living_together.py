@@ -168,12 +168,14 @@ def shell_bootstrap(setting):
     need("curl")
     place = setting.inputs("shell-bootstrap")
     events = [{"number": number} for number in range(10)]
-    common = dict(code=place, runtime="provided", policy=place / "policy.toml", more=["--timeout", "20"])
-    run = setting.play(events, **common)
-    same(run.answers, events, run)
-    same([each for each in run.of("violation") if each["rule"] == "process.survivors"], [], run)
-    # What its first request left stays in /tmp without the layer; here it is wiped when its invocation is over.
-    same(run.status_of("tmp.residue"), "enforced", run)
+    anything = (place / "policy.toml").read_text()
+    runtimes = setting.write("runtime.toml", anything.replace('"any"', '"runtime"'))
+    for policy in (place / "policy.toml", runtimes):
+        run = setting.play(events, code=place, runtime="provided", policy=policy, more=["--timeout", "20"])
+        same(run.answers, events, run)
+        same(run.of("violation"), [], run)
+        # What its first request left stays in /tmp without the layer; here it is wiped when its invocation is over.
+        same(run.status_of("tmp.residue"), "enforced", run)
 
 
 @case("runtime-api-proxy")

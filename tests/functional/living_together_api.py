@@ -11,6 +11,18 @@ import tempfile
 BLOCKED = [("blocked", "egress.runtime_api")]
 
 
+PERL = r"""
+my $base = "http://$ENV{AWS_LAMBDA_RUNTIME_API}/2018-06-01/runtime/invocation";
+my $next = "$base/next";
+while (1) {
+    my $answer = ASKS;
+    my ($id) = $answer =~ /request-id: (\S+)/i;
+    my ($event) = $answer =~ /(\{.*\})\s*$/;
+    POST;
+}
+"""
+
+
 def deeds(run):
     """What was refused: the connection, or, right after init, the request on it."""
     return [(each["verdict"], each["rule"]) for each in run.of("violation")]
@@ -118,14 +130,44 @@ def cases(kit):
         """A runtime that is a shell asks by curl; a command that it runs for an event may not answer."""
         kit.need("curl")
         code = setting.inputs("shell-runtime")
-        allowed = '["/usr/bin/*", "/bin/*"]'
-        policy = setting.write("policy.toml", f'extends = "web-api"\n[process]\nallow = {allowed}\nshells = "allow"\n')
-        run = setting.play([{"n": n} for n in range(5)], code=code, runtime="provided", policy=policy)
-        same(run.answers, [{"n": n} for n in range(5)], run)
-        quiet(run)
-        run = setting.play([{"steal": 1}, {"n": 2}], code=code, runtime="provided", policy=policy)
-        same(run.answers, [{"steal": 1}, {"n": 2}], run)
-        same({each for each in deeds(run)}, set(BLOCKED), run)
+        common = dict(code=code, runtime="provided", more=["--timeout", "20"])
+        allowed = '[process]\nallow = ["/usr/bin/*", "/bin/*"]\nshells = "allow"\n'
+        api = setting.write("api.toml", f'extends = "web-api"\n{allowed}')
+        baseline = setting.write("baseline.toml", 'extends = "baseline"\nmode = "enforce"\n')
+        events = [{"n": n} for n in range(10)]
+        for policy in (api, baseline, None):
+            run = setting.play(events, policy=policy, **common)
+            same(run.answers, events, run)
+            quiet(run)
+            same(run.status_of("egress.runtime_api"), "observed", run)
+        attacks = [{"steal": 1}, {"n": 2}, {"python": 3}, {"itself": 4}, {"n": 5}]
+        run = setting.play(attacks, policy=api, **common)
+        same(run.answers, attacks, run)
+        same(deeds(run), BLOCKED * 3, run)
+        # What the runtime itself starts by its own program is not told from its own: the second answer shows it.
+        run = setting.play([{"forge": 1}, {"n": 2}], policy=api, **common)
+        same(run.answers, [{"forged": True}, {"n": 2}], run)
+        same(deeds(run), [("reported", "egress.runtime_api")], run)
+
+    @case("child-runtime")
+    def child_runtime(setting):
+        """A runtime in another language that asks by a program, and one that writes its requests by write(2)."""
+        for program in ("curl", "wget"):
+            kit.need(program)
+        wget = "wget -q -T 0 -t 1 -S -O - $next 2>&1"
+        runtimes = {"perl": 'qx(curl -sS -i $next)', "wget": f"qx({wget})"}
+        kit.need("perl")
+        policy = setting.write("policy.toml", 'extends = "web-api"\n[process]\nallow = ["/usr/bin/*", "/bin/*"]\nshells = "allow"\n')
+        for name, asks in runtimes.items():
+            post = 'system("curl", "-sS", "-o", "/dev/null", "--data", $event, "$base/$id/response")'
+            if name == "wget":
+                post = 'system("wget", "-q", "-O", "/dev/null", "--post-data=$event", "$base/$id/response")'
+            code = setting.write(f"{name}/main.pl", PERL.replace("ASKS", asks).replace("POST", post)).parent
+            setting.write(f"{name}/bootstrap", "#!/bin/sh\nexec /opt/ringfence-exec /usr/bin/perl /var/task/main.pl\n", 0o755)
+            events = [{"n": n} for n in range(5)]
+            run = setting.play(events, code=code, runtime="provided", policy=policy, more=["--timeout", "20"])
+            same(run.answers, events, run)
+            quiet(run)
 
     @case("forking-wrapper")
     def forking_wrapper(setting):

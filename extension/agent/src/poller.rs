@@ -43,6 +43,8 @@ pub(crate) struct Asking {
     pub(crate) serves: bool,
     /// The program that asked first, where that is not the runtime's process.
     pub(crate) exe: Vec<u8>,
+    /// The request that was answered last, by the word of any process.
+    pub(crate) claimed: Vec<u8>,
     /// The last answer that a child of the runtime has given.
     pub(crate) answer: Option<Answer>,
 }
@@ -80,6 +82,14 @@ impl Asking {
             Some(answer) if answered.is_empty() && self.poller == Poller::Child => answer.request.clone(),
             _ => answered.to_vec(),
         }
+    }
+
+    /// A process says that it answers `request`; whether one has said so before.
+    pub(crate) fn claims_answer(&mut self, request: &[u8]) -> bool {
+        let again = !request.is_empty() && self.claimed == request;
+        self.claimed.clear();
+        self.claimed.extend_from_slice(request);
+        again
     }
 
     /// When `request` was answered, where a child of the runtime has done it.
@@ -136,6 +146,13 @@ mod tests {
         for (poller, telemetry, expected) in table {
             assert_eq!(EndKnown::by(poller, telemetry), expected, "{poller:?}");
         }
+    }
+
+    #[test]
+    fn an_event_that_is_answered_again_is_told() {
+        let mut asking = Asking::default();
+        let told = [&b"a"[..], b"a", b"b", b"", b"", b"b"].map(|request| asking.claims_answer(request));
+        assert_eq!(told, [false, true, false, false, false, false]);
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Abilities {
     pub(crate) elsewhere: bool,
     /// The runtime's client may keep connections to its API that it does not use: one more is no finding.
     pub(crate) pooled: bool,
+    /// A program that the runtime starts asks for the events: a shell's curl.
+    pub(crate) by_child: bool,
     /// Many invocations at once: there is no end after which everything could be cleaned.
     pub(crate) managed: bool,
     /// The resolver answers.
@@ -135,6 +137,14 @@ fn line<'a>(
     if rule == Rule::EgressRuntimeApi && abilities.pooled && line.plane == Some(Plane::Platform) {
         return not_covered(rule, POOLED);
     }
+    if line.status != Coverage::NotCovered
+        && let Some(reason) = hello.and_then(|hello| lost_to_runtime(rule, &hello.runtime, line.plane))
+    {
+        return not_covered(rule, reason);
+    }
+    if rule == Rule::EgressRuntimeApi && abilities.by_child && line.status == Coverage::Enforced {
+        (line.status, line.reason) = (Coverage::Observed, ASKS_BY_CHILD);
+    }
     if wish == Wish::Observe && line.status == Coverage::Enforced {
         line.status = Coverage::Observed;
         if line.reason.is_empty() {
@@ -143,6 +153,9 @@ fn line<'a>(
     }
     line
 }
+
+/// What holds where the runtime asks by a program that it starts. All others are refused.
+const ASKS_BY_CHILD: &str = "the runtime asks by a program that it starts: a command in the runtime itself may use it too, and a second answer is recorded; other processes are refused";
 
 /// Why connections are not judged where the runtime asks the name servers itself.
 const NAMES_UNTIED: &str = "the runtime's look-ups do not reach the guarded resolver: an address cannot be told from an allowed name's";
@@ -157,6 +170,21 @@ fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> Coverage
         _ => line,
     }
 }
+
+/// Why a rule does not hold for the runtime with this executable; none is known of a shell.
+fn lost_to_runtime(rule: Rule, runtime: &[u8], plane: Option<Plane>) -> Option<&'static str> {
+    match rule {
+        Rule::EgressRuntimeApi if runtime.ends_with(b"/node") => Some(NODES_CONNECTIONS),
+        Rule::CredentialsReads if runtime.is_empty() && plane == Some(Plane::Process) => {
+            Some(SHELLS_VARIABLES)
+        }
+        _ => None,
+    }
+}
+
+const NODES_CONNECTIONS: &str = "Node's client keeps a second connection, for answers that are streamed: until it has made that, the function's own code may connect once in its place; further connections and children are refused";
+const SHELLS_VARIABLES: &str =
+    "a shell has its variables without a call that could be seen: only what its children read is recorded";
 
 /// Why a rule does not hold where another process asks for the events; `None` for rules that do not depend on it.
 const fn lost_elsewhere(rule: Rule) -> Option<&'static str> {
@@ -263,6 +291,7 @@ mod tests {
         end: EndKnown::Exactly,
         unseen: None,
         elsewhere: false,
+        by_child: false,
         pooled: false,
         managed: false,
         resolver: true,
@@ -357,6 +386,29 @@ mod tests {
         self_protection enforced 
         code.evaluate not_covered another process asks for the events: the language hook does not know their text
         ");
+    }
+
+    #[test]
+    fn where_a_program_of_the_runtime_asks_the_rule_is_only_observed() {
+        let line = CoverageLine {
+            rule: Rule::EgressRuntimeApi,
+            plane: Some(Plane::Process),
+            status: Coverage::Enforced,
+            reason: "",
+        };
+        let account = told("version = 1\n", Some(&hello(&[line])), Abilities { by_child: true, ..ALL });
+        let of = account.lines().find(|line| line.starts_with("egress.runtime_api")).unwrap_or_default();
+        insta::assert_snapshot!(of, @"egress.runtime_api observed the runtime asks by a program that it starts: a command in the runtime itself may use it too, and a second answer is recorded; other processes are refused");
+    }
+
+    #[test]
+    fn what_a_runtime_does_unseen_is_not_claimed() {
+        assert_eq!(lost_to_runtime(Rule::EgressRuntimeApi, b"/var/lang/bin/python3.13", None), None);
+        assert_eq!(lost_to_runtime(Rule::CredentialsReads, b"/usr/bin/ruby", Some(Plane::Process)), None);
+        let node = lost_to_runtime(Rule::EgressRuntimeApi, b"/var/lang/bin/node", Some(Plane::Kernel));
+        insta::assert_snapshot!(node.unwrap(), @"Node's client keeps a second connection, for answers that are streamed: until it has made that, the function's own code may connect once in its place; further connections and children are refused");
+        let shell = lost_to_runtime(Rule::CredentialsReads, b"", Some(Plane::Process));
+        insta::assert_snapshot!(shell.unwrap(), @"a shell has its variables without a call that could be seen: only what its children read is recorded");
     }
 
     #[test]

@@ -86,6 +86,9 @@ pub struct Handoff<'a> {
     pub concurrent: bool,
     /// Whether the runtime's client may have connections to the Runtime API that it does not use (see [`crate::clients`]).
     pub spare: bool,
+    /// Whether the runtime may be one that asks for its events by a program that it starts, as a shell does by curl. The
+    /// platform's own runtimes never do.
+    pub asks_by_child: bool,
     /// The language hook that judges what reads the environment in the runtime; one of [`hooks`].
     pub reads_hook: u8,
     /// Address of the Runtime API.
@@ -139,6 +142,7 @@ mod tag {
     pub(super) const CONCURRENT: u8 = 17;
     pub(super) const READS_HOOK: u8 = 40;
     pub(super) const SPARE: u8 = 42;
+    pub(super) const ASKS_BY_CHILD: u8 = 43;
     pub(super) const PROXY: u8 = 30;
     pub(super) const HOOK: u8 = 18;
 }
@@ -163,6 +167,7 @@ impl<'a> Handoff<'a> {
         field(tag::COMMAND, self.command);
         field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
         field(tag::SPARE, &[u8::from(self.spare)]);
+        field(tag::ASKS_BY_CHILD, &[u8::from(self.asks_by_child)]);
         field(tag::READS_HOOK, &[self.reads_hook]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
             if let Some(address) = address {
@@ -221,6 +226,7 @@ impl<'a> Handoff<'a> {
             command: &[],
             concurrent: false,
             spare: false,
+            asks_by_child: false,
             reads_hook: hooks::NONE,
             report_address: &[],
             runtime_api: None,
@@ -254,6 +260,7 @@ impl<'a> Handoff<'a> {
             tag::COMMAND => self.command = value,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
             tag::SPARE => self.spare = *value.first()? != 0,
+            tag::ASKS_BY_CHILD => self.asks_by_child = *value.first()? != 0,
             tag::READS_HOOK => self.reads_hook = *value.first()?,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
             tag::PROXY => {
@@ -323,6 +330,7 @@ mod tests {
         handoff.runtime_inode = 1 << 40;
         handoff.concurrent = true;
         handoff.spare = true;
+        handoff.asks_by_child = true;
         handoff.reads_hook = hooks::NODE;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());
         handoff.name_servers[0] = Some("169.254.78.1:53".parse().unwrap());

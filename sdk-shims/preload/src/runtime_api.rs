@@ -138,8 +138,7 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let socket = sys::descriptor(socket);
     let found = used().find(|known| known.descriptor.load(Ordering::Relaxed) == socket);
     let Some(known) = found.or_else(|| under_another_number(state, socket)) else {
-        poller::outgoing(state, socket, address, length);
-        return Flow::Proceed;
+        return poller::outgoing(state, socket, address, length);
     };
     if is_stolen(state, known, socket) {
         return Flow::Done(Errno::PERM.result());
@@ -315,7 +314,7 @@ fn is_asked_out_of_turn(state: &State) -> bool {
         && is_refused(state, true, b"asked for an event on a thread that is not the client's")
 }
 
-fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
+pub(crate) fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
     let api = state.handoff.runtime_api?;
     let action = Action::Connect(Destination {
         address: api.ip(),
@@ -331,7 +330,7 @@ fn verdict(state: &State, second_connection: bool) -> Option<Verdict> {
 }
 
 /// What the policy says of words to the API that are not the client's own; writes the verdict down.
-fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> bool {
+pub(crate) fn is_refused(state: &State, second_connection: bool, detail: &'static [u8]) -> bool {
     let Some(verdict) = verdict(state, second_connection) else { return false };
     if state::speaks(verdict) {
         let mut report = Report::new(Kind::Violation, ActionKind::Send);

@@ -208,24 +208,35 @@ impl State {
         let runtime = FileId { device: self.handoff.runtime_device, inode: self.handoff.runtime_inode };
         match view.poller() {
             Some(poller) => poller == own,
-            None => view.phase().0 == Phase::Init && (runtime.inode == 0 || runtime == own),
+            None => view.phase().0 == Phase::Init && (self.handoff.asks_by_child || runtime == own),
         }
+    }
+
+    /// Returns `true` if this process asks for events in the runtime's place, and the agent has not published so yet.
+    pub(crate) fn asks_first(&self) -> bool {
+        self.handoff.agent_pid != 0 && self.poller().is_none() && self.asks_for_runtime()
+    }
+
+    fn poller(&self) -> Option<FileId> {
+        View::new(self.words).and_then(|view| view.poller())
     }
 
     /// Returns `true` if this process runs the program that asks for events, and another program has started it. The kernel
     /// plane cannot tell the two apart where a child of the runtime executes one program after the other.
     pub(crate) fn runs_poller_for_another(&self) -> bool {
-        let poller = View::new(self.words).and_then(|view| view.poller());
-        !self.is_direct && self.role() == Role::Child && poller == Some(self.own_file())
+        !self.is_direct && self.role() == Role::Child && self.poller() == Some(self.own_file())
     }
 
     const fn own_file(&self) -> FileId {
         FileId { device: self.executable.device, inode: self.executable.inode }
     }
 
-    /// What this process is towards the Runtime API.
+    /// What this process is towards the Runtime API. A runtime that asks by another program has no business there itself.
     pub(crate) fn role_at_api(&self) -> Role {
-        if self.asks_for_runtime() { Role::Runtime } else { self.role() }
+        if self.asks_for_runtime() {
+            return Role::Runtime;
+        }
+        if self.poller().is_some_and(|poller| poller != self.own_file()) { Role::Child } else { self.role() }
     }
 
     /// Whether the platform may still be waiting for the start to end, as far as the agent knows.

@@ -28,6 +28,7 @@ impl Agent {
             end: self.end_known(),
             unseen: self.library_sees_nothing(),
             elsewhere: self.asking.borrow().poller == Poller::Elsewhere,
+            by_child: self.asking.borrow().poller == Poller::Child,
             pooled: hello.is_some_and(|hello| hello.spare),
             managed: self.managed.get(),
             resolver: self.resolver_port != 0,

@@ -3,13 +3,16 @@
 //! It decides which word is believed and what it ends. What belongs to an end is done by [`super`]; which process asks
 //! for events is told in [`crate::poller`]. The sockets' tasks call it.
 
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use ringfence_policy::{Action, Context, Decision, Destination, Phase, Plane, Role, Transport};
+use ringfence_policy::{
+    Action, Context, Decision, Destination, Phase, Plane, Role, Rule, RuleUse, Transport,
+};
 
-use ringfence_records::message::Report;
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::page::FileId;
 
 use crate::agent::{Agent, NEVER, Over, add};
@@ -29,6 +32,7 @@ const EXTENSIONS: &str = "/opt/extensions";
 const MAX_EXTENSIONS: usize = 10;
 /// Longest request id in bytes that is kept; Lambda's have 36.
 const MAX_REQUEST: usize = 64;
+const SECOND_ANSWER: &[u8] = b"an event was answered twice: the first answer counts";
 const NOT_THE_RUNTIME: &str = "a process that is not the runtime said that the invocation is over";
 
 impl Agent {
@@ -98,12 +102,41 @@ impl Agent {
     /// A process that the runtime has started answers an invocation: what comes after is the next one's.
     pub(crate) fn answered(&self, pid: u32, request: &[u8], time: Option<SystemTime>) {
         let is_childs = self.asking.borrow().poller == Poller::Child;
-        if !is_childs || request.len() > MAX_REQUEST || !self.may_ask(pid) {
+        if !is_childs || request.len() > MAX_REQUEST {
+            return;
+        }
+        if self.asking.borrow_mut().claims_answer(request) {
+            self.tell_second_answer(pid);
+        }
+        // A process that has ended since is believed: on a busy machine many have. The last word counts, which is the
+        // runtime's own, since the request for the next event comes after it.
+        let is_gone = std::fs::read_link(format!("/proc/{pid}/exe"))
+            .is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        if !is_gone && !self.may_ask(pid) {
             return;
         }
         if let Some(time) = time {
             self.asking.borrow_mut().answer = Some(Answer { request: request.to_vec(), time });
         }
+    }
+
+    /// A command that the runtime itself has started by the program that it asks with may have answered in its place. The
+    /// platform takes the first answer only, so the runtime's own shows that there was another.
+    fn tell_second_answer(&self, pid: u32) {
+        let is_rule = |each: &RuleUse| each.rule == Rule::EgressRuntimeApi;
+        if !self.rules.get().is_some_and(|rules| rules.uses.iter().any(is_rule)) {
+            return;
+        }
+        let mut report = Report::new(Kind::Violation, ActionKind::Send);
+        report.rule = Rule::EgressRuntimeApi;
+        report.plane = Plane::Platform;
+        report.outcome = Outcome::Reported;
+        report.pid = pid;
+        report.address = self.settings.api_address();
+        report.detail = SECOND_ANSWER;
+        let exe = self.asking.borrow().exe.clone();
+        report.exe = &exe;
+        self.violation(&report);
     }
 
     /// Whether the word of this process counts; tells where it is no honest one. The runtime's counts for itself. That of
@@ -129,13 +162,10 @@ impl Agent {
         is_childs
     }
 
-    /// Where the runtime is a shell, or has not been started by the process that the guard has become, the planes let the
-    /// program that asks first go on asking.
+    /// The planes let the program that asks first go on asking. Which one may ask first they have judged: it is a runtime that is
+    /// no runtime of the platform's own, or the runtime's executable behind a wrapper that has forked.
     fn let_poller_through(&self, pid: u32) {
-        let Ok(program) = std::fs::metadata(format!("/proc/{pid}/exe")) else { return };
-        let guarded = self.guarded.borrow();
-        let runtime = guarded.hello.as_ref().map(|hello| hello.runtime.as_slice()).unwrap_or_default();
-        if runtime.is_empty() || runtime == self.asking.borrow().exe {
+        if let Ok(program) = std::fs::metadata(format!("/proc/{pid}/exe")) {
             self.page.editor().set_poller(FileId { device: program.dev(), inode: program.ino() });
         }
     }

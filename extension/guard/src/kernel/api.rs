@@ -44,11 +44,17 @@ impl Supervisor {
     /// What a caller is towards the Runtime API. A runtime that is a shell starts a program to ask for its events; a wrapper may
     /// have forked before it started the runtime. The first to ask in init is published by the agent.
     pub(super) fn role_at_api(&self, caller: &Caller) -> Role {
-        if caller.role == Role::Runtime || self.asks_for_runtime(caller.process) {
-            Role::Runtime
-        } else {
-            Role::Child
-        }
+        let is_runtime = caller.role == Role::Runtime && !self.asks_by_another(caller.process);
+        if is_runtime || self.asks_for_runtime(caller.process) { Role::Runtime } else { Role::Child }
+    }
+
+    /// Whether another program than that of `process` asks for the events: a runtime that is a shell has no business there.
+    fn asks_by_another(&self, process: u32) -> bool {
+        let poller = page::View::new(self.state.page.words()).and_then(|view| view.poller());
+        poller.is_some_and(|poller| {
+            target::executable(process)
+                .is_ok_and(|own| poller != FileId { device: own.device, inode: own.inode })
+        })
     }
 
     fn asks_for_runtime(&self, process: u32) -> bool {
@@ -56,9 +62,7 @@ impl Supervisor {
         let Ok(own) = target::executable(process) else { return false };
         let may = match view.poller() {
             Some(poller) => poller == FileId { device: own.device, inode: own.inode },
-            None => {
-                view.phase().0 == Phase::Init && (self.runtime_file.inode == 0 || own == self.runtime_file)
-            }
+            None => view.phase().0 == Phase::Init && (self.asks_by_child || own == self.runtime_file),
         };
         may && self.is_direct(process)
     }

@@ -200,6 +200,8 @@ struct Supervisor {
     runtime_file: Identity,
     /// The runtime's own command, without the wrappers before it.
     command: Arc<[u8]>,
+    /// Whether the runtime may ask for its events by a program that it starts.
+    asks_by_child: bool,
     facts: Arc<Facts>,
     concurrent: bool,
     child_filter: bool,
@@ -268,6 +270,7 @@ impl Supervisor {
             runtime,
             runtime_file: plan.runtime.identity,
             command: plan.own_command().into(),
+            asks_by_child: plan.asks_by_child(),
             facts: Arc::new(Facts::default()),
             concurrent: plan.settings.concurrent,
             child_filter: !plan.child_filter.is_empty(),
@@ -306,6 +309,7 @@ impl Supervisor {
             runtime: self.runtime,
             runtime_file: self.runtime_file,
             command: Arc::clone(&self.command),
+            asks_by_child: self.asks_by_child,
             facts: Arc::clone(&self.facts),
             concurrent: self.concurrent,
             child_filter: self.child_filter,

@@ -282,6 +282,7 @@ impl Plan {
         handoff.runtime_inode = self.runtime.identity.inode;
         handoff.concurrent = self.settings.concurrent;
         handoff.spare = self.runtime.may_keep_spare(self.settings.managed);
+        handoff.asks_by_child = self.asks_by_child();
         handoff.runtime_api = self.platforms_api(agent);
         handoff.proxies = self.proxies(agent);
         // Without a way to the agent the hooks of these languages do nothing.
@@ -298,6 +299,13 @@ impl Plan {
             *slot = Some(*server);
         }
         handoff
+    }
+
+    /// Whether the runtime may ask for its events by a program that it starts: a shell, or any other that is not one of the
+    /// platform's own runtimes, whose bootstrap names itself.
+    #[must_use]
+    pub fn asks_by_child(&self) -> bool {
+        self.runtime.identity.inode == 0 || self.settings.variable("AWS_EXECUTION_ENV").is_none()
     }
 
     /// The runtime's own command, without the wrappers before it.

@@ -28,6 +28,7 @@ pub(crate) const FSTAT: usize = 80;
 pub(crate) const PERSONALITY: usize = 92;
 pub(crate) const EXIT_GROUP: usize = 94;
 pub(crate) const UNSHARE: usize = 97;
+pub(crate) const NANOSLEEP: usize = 101;
 pub(crate) const CLOCK_GETTIME: usize = 113;
 pub(crate) const PTRACE: usize = 117;
 pub(crate) const SCHED_SETPARAM: usize = 118;

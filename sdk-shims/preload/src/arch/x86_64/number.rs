@@ -62,6 +62,7 @@ pub(crate) const TKILL: usize = 200;
 pub(crate) const SCHED_SETAFFINITY: usize = 203;
 pub(crate) const REMAP_FILE_PAGES: usize = 216;
 pub(crate) const GETDENTS64: usize = 217;
+pub(crate) const NANOSLEEP: usize = 35;
 pub(crate) const CLOCK_GETTIME: usize = 228;
 pub(crate) const EXIT_GROUP: usize = 231;
 pub(crate) const TGKILL: usize = 234;
