@@ -8,12 +8,20 @@ import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
+import java.net.URI;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
+import java.util.zip.ZipEntry;
+import java.util.zip.ZipOutputStream;
+import javax.tools.JavaFileObject;
+import javax.tools.SimpleJavaFileObject;
+import javax.tools.ToolProvider;
 
 /** Plays the steps that the event names, and says of each whether it got through. Steps are parted by ";". */
 public class Handler {
@@ -79,8 +87,14 @@ public class Handler {
                 return "through";
             case "getenv":
                 return System.getenv(words.get(0)) == null ? "absent" : "through";
+            case "evaluate":
+                return evaluate(words.get(0));
             case "deserialize":
                 return deserialize();
+            case "plant":
+                return plant(Path.of(words.get(0)));
+            case "imports":
+                return imports(Path.of(words.get(0)));
             default:
                 return "no such step";
         }
@@ -99,6 +113,36 @@ public class Handler {
             String request = "GET /truth HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
             socket.getOutputStream().write(request.getBytes(StandardCharsets.US_ASCII));
             return socket.getInputStream().read() >= 0 ? "through" : "closed";
+        }
+    }
+
+    /** Compiles text; a class that the compiler has written is code. */
+    private static String evaluate(String text) throws Exception {
+        JavaFileObject source = new SimpleJavaFileObject(URI.create("string:///Planted.java"), JavaFileObject.Kind.SOURCE) {
+            @Override
+            public CharSequence getCharContent(boolean ignoresErrors) {
+                return text;
+            }
+        };
+        Path made = Files.createDirectories(Path.of("/tmp/ok-classes"));
+        List<String> options = List.of("-proc:none", "-d", made.toString());
+        boolean done = ToolProvider.getSystemJavaCompiler().getTask(null, null, null, options, null, List.of(source)).call();
+        return done ? "through" : "refused";
+    }
+
+    /** Writes a jar with a class that nothing else loads from there. */
+    private static String plant(Path jar) throws Exception {
+        String name = "Handler$Payload.class";
+        try (ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(jar))) {
+            out.putNextEntry(new ZipEntry(name));
+            out.write(Handler.class.getResourceAsStream(name).readAllBytes());
+        }
+        return "through";
+    }
+
+    private static String imports(Path jar) throws Exception {
+        try (URLClassLoader loader = new URLClassLoader(new URL[] {jar.toUri().toURL()}, null)) {
+            return loader.loadClass("Handler$Payload") == Payload.class ? "the same" : "through";
         }
     }
 

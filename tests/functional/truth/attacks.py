@@ -56,7 +56,11 @@ CODE = {
         Attack("code.native", [["native"]]),
         Attack("code.imports", [["plant", "/tmp/ok-module.cjs"], ["imports", "/tmp/ok-module.cjs"]]),
     ],
-    "java": [Attack("code.deserialize", [["deserialize"]])],
+    "java": [
+        Attack("code.evaluate", [["evaluate", 'class Planted { static int value = "planted".length(); }']]),
+        Attack("code.deserialize", [["deserialize"]]),
+        Attack("code.imports", [["plant", "/tmp/ok-planted.jar"], ["imports", "/tmp/ok-planted.jar"]]),
+    ],
 }
 
 

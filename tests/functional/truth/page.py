@@ -15,8 +15,7 @@ python3 tests/functional/truth_table.py --cli target/release/ringfence --layer b
 
 The columns are kinds of runtime, the profiles those of [local.md](local.md): `strict` is today's Lambda as known, `nested` the
 same with seccomp(2), `open` a container or a Managed Instance's host. One attack a rule is no proof that a rule has no hole: the
-known ones are in [limits.md](limits.md). Not measured yet: Node, Java, Go with cgo, a runtime in a shell, a web adapter, and a proxy
-in front of the Runtime API. `--only` plays them.
+known ones are in [limits.md](limits.md).
 """
 SHORT = {"enforced": "enforced", "observed": "observed", "not_covered": "not covered", "untrue": "claimed, and untrue", "-": "–"}
 LONG = {short: claim for claim, short in SHORT.items()}
