@@ -27,7 +27,7 @@ GO = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
 LONGEST_RUN = 300
 KNOWN, QUICK = {}, (
     "web-adapter", "shell-bootstrap", "own-files", "held-proxy", "runtime-api-proxy", "internal-extension", "after-a-reset",
-    "shell-runtime", "forking-wrapper", "own-runtimes",
+    "shell-runtime", "forking-wrapper", "own-runtimes", "java-errors",
 )
 
 

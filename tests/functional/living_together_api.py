@@ -86,6 +86,26 @@ def cases(kit):
         same([answer["stolen"] for answer in run.answers], ["permission denied", None], run)
         same(deeds(run), BLOCKED, run)
 
+    @case("java-errors")
+    def java_errors(setting):
+        """A handler of Java that fails tells so on another connection, and the environment lives on; nothing else may."""
+        kit.need("javac")
+        code = setting.inputs("java-errors")
+        subprocess.run(["javac", "-d", str(code), str(code / "Handler.java")], check=True)
+        policy = setting.write("policy.toml", 'extends = "web-api"\nmode = "enforce"\n')
+        common = dict(code=code, runtime="java", policy=policy)
+        run = setting.play([{}, {"fail": 1}, {"fail": 1}, {}], handler="Handler::handle", **common)
+        told = [answer if isinstance(answer, str) else answer["errorMessage"] for answer in run.answers]
+        same(told, ["done", "failed", "failed", "done"], run)
+        quiet(run)
+        run = setting.play([{}, {"steal": 1}, {"fail": 1}], handler="Handler::handle", **common)
+        same(run.answers[1], "refused", run)
+        same(run.answers[2]["errorMessage"], "failed", run)
+        same(len(deeds(run)), 1, run)
+        run = setting.play([{}], handler="none.Handler::handle", **common)
+        same(run.answers[0]["errorType"], "java.lang.ClassNotFoundException", run)
+        quiet(run)
+
     @case("own-runtimes")
     def own_runtimes(setting):
         """Runtimes that are not AWS's: their clients may have more than one connection to the Runtime API."""

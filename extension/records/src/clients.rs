@@ -6,6 +6,31 @@
 /// not free again yet, and goes on with whichever is ready first. Other clients (PHP's) have one for answers.
 pub const SPARE_CONNECTIONS: usize = 2;
 
+/// Which connections a runtime's client may have to its API, besides the one by which it asks for events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Spare {
+    /// None, as far as is known.
+    #[default]
+    None = 0,
+    /// Some that are made as the first one is.
+    Alike = 1,
+    /// One of another kind, by which errors are told: that of AWS's client for Java.
+    Errors = 2,
+}
+
+impl Spare {
+    /// By its number; one that is not known gives nothing.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Alike,
+            2 => Self::Errors,
+            _ => Self::None,
+        }
+    }
+}
+
 /// Interpreters whose managed runtimes have clients that are known.
 const INTERPRETERS: [&[u8]; 5] = [b"python", b"node", b"java", b"ruby", b"pypy"];
 

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 
 use ringfence_policy::Plane;
 
+use crate::clients::Spare;
 use crate::message::{self, List};
 
 /// Variable that tells the preload library the descriptors: `handoff,state`, decimal, for example `961,960`. A third
@@ -84,8 +85,8 @@ pub struct Handoff<'a> {
     pub report_address: &'a [u8],
     /// Whether the runtime's client runs workers that serve events too (Managed Instances).
     pub concurrent: bool,
-    /// Whether the runtime's client may have connections to the Runtime API that it does not use (see [`crate::clients`]).
-    pub spare: bool,
+    /// Which connections to the Runtime API the runtime's client may have besides the one by which it asks.
+    pub spare: Spare,
     /// Whether the runtime may be one that asks for its events by a program that it starts, as a shell does by curl. The
     /// platform's own runtimes never do.
     pub asks_by_child: bool,
@@ -166,7 +167,7 @@ impl<'a> Handoff<'a> {
         field(tag::RUNTIME_INODE, &self.runtime_inode.to_le_bytes());
         field(tag::COMMAND, self.command);
         field(tag::CONCURRENT, &[u8::from(self.concurrent)]);
-        field(tag::SPARE, &[u8::from(self.spare)]);
+        field(tag::SPARE, &[self.spare as u8]);
         field(tag::ASKS_BY_CHILD, &[u8::from(self.asks_by_child)]);
         field(tag::READS_HOOK, &[self.reads_hook]);
         for (tag, address) in [(tag::RUNTIME_API, self.runtime_api), (tag::RESOLVER, self.resolver)] {
@@ -225,7 +226,7 @@ impl<'a> Handoff<'a> {
             runtime_inode: 0,
             command: &[],
             concurrent: false,
-            spare: false,
+            spare: Spare::None,
             asks_by_child: false,
             reads_hook: hooks::NONE,
             report_address: &[],
@@ -259,7 +260,7 @@ impl<'a> Handoff<'a> {
             tag::RUNTIME_INODE => self.runtime_inode = crate::wire::long(value)?,
             tag::COMMAND => self.command = value,
             tag::CONCURRENT => self.concurrent = *value.first()? != 0,
-            tag::SPARE => self.spare = *value.first()? != 0,
+            tag::SPARE => self.spare = Spare::from_number(*value.first()?),
             tag::ASKS_BY_CHILD => self.asks_by_child = *value.first()? != 0,
             tag::READS_HOOK => self.reads_hook = *value.first()?,
             tag::RUNTIME_API => self.runtime_api = Some(message::decode_address(value)?),
@@ -329,7 +330,7 @@ mod tests {
         handoff.runtime_pid = 9;
         handoff.runtime_inode = 1 << 40;
         handoff.concurrent = true;
-        handoff.spare = true;
+        handoff.spare = Spare::Errors;
         handoff.asks_by_child = true;
         handoff.reads_hook = hooks::NODE;
         handoff.runtime_api = Some("127.0.0.1:9001".parse().unwrap());

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use ringfence_records::clients::SPARE_CONNECTIONS;
+use ringfence_records::clients::{SPARE_CONNECTIONS, Spare};
 
 use crate::runtime_api::Request;
 use crate::state::State;
@@ -25,7 +25,7 @@ const OF_EXTENSIONS: [&[u8]; 3] =
 
 /// The runtime is about to ask for its first event on this socket.
 pub(crate) fn note_first_request(state: &State, socket: i32) {
-    if state.handoff.spare && !state.handoff.concurrent {
+    if state.handoff.spare != Spare::None && !state.handoff.concurrent {
         WAITS.store(blocks(socket), Ordering::Relaxed);
         IS_KEPT.store(true, Ordering::Relaxed);
     }
@@ -41,18 +41,24 @@ pub(crate) fn is_kept() -> bool {
 }
 
 /// How many connections may be made beside those that the client uses, if one of them is this socket.
-pub(crate) fn spare(socket: i32) -> usize {
-    if is_kept() && is_alike(socket) { SPARE_CONNECTIONS } else { 0 }
+pub(crate) fn spare(state: &State, socket: i32) -> usize {
+    if is_kept() && is_alike(state, socket) { SPARE_CONNECTIONS } else { 0 }
 }
 
-/// Whether the socket is of the client's kind: it waits as the client does, or does not.
-pub(crate) fn is_alike(socket: i32) -> bool {
-    blocks(socket) == WAITS.load(Ordering::Relaxed)
+/// Whether the socket is of the client's kind: it waits as the client does, or does not. By which errors are told may be either.
+pub(crate) fn is_alike(state: &State, socket: i32) -> bool {
+    state.handoff.spare == Spare::Errors || blocks(socket) == WAITS.load(Ordering::Relaxed)
 }
 
 /// Whether these first words of a request are what the client says next.
-pub(crate) fn is_in_turn(request: Option<&Request>) -> bool {
+pub(crate) fn is_in_turn(state: &State, request: Option<&Request>) -> bool {
     match request {
+        // The id of a request, and then what is answered.
+        Some(Request::Answer(rest)) if state.handoff.spare == Spare::Errors => {
+            let answer = rest.iter().position(|byte| *byte == b'/').and_then(|at| rest.get(at..));
+            IS_ASKED.load(Ordering::Relaxed) && answer.is_some_and(|answer| answer.starts_with(b"/error"))
+        }
+        _ if state.handoff.spare == Spare::Errors => false,
         Some(Request::Next) => !IS_ASKED.load(Ordering::Relaxed),
         Some(Request::Answer(_)) => IS_ASKED.load(Ordering::Relaxed),
         None => false,

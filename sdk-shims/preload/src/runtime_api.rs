@@ -81,17 +81,26 @@ fn expected(state: &State, seat: u32) -> usize {
 /// invocation: an extension in the process may connect after the runtime has asked for its first event.
 pub(crate) fn verdict_on(state: &State, action: &Action<'_>) -> Verdict {
     let mut context = Context { role: state.role_at_api(), ..state.context() };
-    if state.may_be_in_init() {
+    if is_starting(state) {
         context.phase = Phase::Init;
     }
     state.policy.verdict(action, &context)
 }
 
+/// Whether the runtime's process listens.
+static SERVES: AtomicBool = AtomicBool::new(false);
+
+/// Whether the start is not over, of this process: the platform starts a runtime again within an invocation, after an init that
+/// failed and after a reset. Java's client tells of a failure on a connection of its own then.
+fn is_starting(state: &State) -> bool {
+    let has_asked = state::has_been_invoked() || SERVES.load(Ordering::Relaxed);
+    state.may_be_in_init() || (state.is_runtime() && !has_asked)
+}
+
 /// The runtime's process listens: it is a server, perhaps behind a web adapter, and never asks for an event itself.
 pub(crate) fn note_server(state: &State) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
     let is_runtimes = sys::process_id() == state.handoff.runtime_pid;
-    if is_runtimes && !state::has_been_invoked() && !TOLD.swap(true, Ordering::Relaxed) {
+    if is_runtimes && !state::has_been_invoked() && !SERVES.swap(true, Ordering::Relaxed) {
         report::notice(state, Kind::AtWork);
     }
 }
@@ -100,7 +109,7 @@ pub(crate) fn note_server(state: &State) {
 pub(crate) fn is_second(state: &State, socket: i32) -> bool {
     let seat = client_threads::seat(state);
     let others = others(seat, socket);
-    others >= expected(state, seat) && others >= expected(state, seat) + pool::spare(socket)
+    others >= expected(state, seat) && others >= expected(state, seat) + pool::spare(state, socket)
 }
 
 /// How many connections are open on this seat, besides this one.
@@ -125,7 +134,7 @@ pub(crate) fn remember(state: &State, socket: i32) {
         place.seat.store(seat, Ordering::Relaxed);
         place.inode.store(identity.inode, Ordering::Release);
         place.descriptor.store(socket, Ordering::Release);
-        if state.may_be_in_init() {
+        if is_starting(state) {
             let shared =
                 |known: &&Connection| known.seat.load(Ordering::Relaxed) == SHARED && known.is_open();
             OF_INIT.fetch_max(used().filter(shared).count(), Ordering::Relaxed);
@@ -234,7 +243,7 @@ fn is_out_of_turn(
     let is_apart = polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open());
     let is_checked = is_fresh || (request.is_some() && is_apart);
     let is_of_extension = || request.is_none() && pool::is_of_extension(address, length);
-    let is_next = || pool::is_alike(socket) && (pool::is_in_turn(request) || is_of_extension());
+    let is_next = || pool::is_alike(state, socket) && (pool::is_in_turn(state, request) || is_of_extension());
     if !is_checked || is_next() {
         known.is_spare.store(false, Ordering::Relaxed);
         return false;

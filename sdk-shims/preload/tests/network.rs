@@ -246,7 +246,7 @@ fn a_client_with_a_pool_may_have_spare_connections_on_which_nothing_is_said_out_
     let free = "first 0\nasks 0\nspare 0\nsteals 0\nanything 0\nanswers on the spare one 0\nanswers twice 0\nasks on the first 0\nother 0\nextension 0\ntoo many 0\nof another kind 0";
     let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| {
         world.runtime_api = Some(api);
-        world.spare = true;
+        world.spare = ringfence_records::clients::Spare::Alike;
     });
     assert_eq!(world.bare(program, &[&port]).stdout, free);
     let held = free

@@ -8,7 +8,7 @@
 use std::fs;
 
 use ringfence_policy::Role;
-use ringfence_records::clients::SPARE_CONNECTIONS;
+use ringfence_records::clients::{SPARE_CONNECTIONS, Spare};
 
 use super::registry::socket_inode;
 use super::target::{self, Caller};
@@ -54,6 +54,8 @@ impl Connection {
 enum Pool {
     /// The runtime's client is one that keeps none.
     None,
+    /// It has none, and one connection of another kind by which it tells errors.
+    Errors,
     /// It may keep one, as far as its program tells.
     Possible { is_interpreter: bool },
     /// So it does for all that is known. Its sockets are of one kind: that of init, which waits or does not.
@@ -84,11 +86,11 @@ pub(super) struct ApiConnections {
 }
 
 impl ApiConnections {
-    /// `spare`: whether the runtime is an interpreter; none where its client has no connection to spare.
-    pub(super) fn new(is_node: bool, spare: Option<bool>, concurrent: bool) -> Self {
-        let pool = match spare.filter(|_| !concurrent) {
-            Some(is_interpreter) => Pool::Possible { is_interpreter },
-            None => Pool::None,
+    pub(super) fn new(is_node: bool, (spare, is_interpreter): (Spare, bool), concurrent: bool) -> Self {
+        let pool = match spare {
+            Spare::Alike if !concurrent => Pool::Possible { is_interpreter },
+            Spare::Errors if !concurrent => Pool::Errors,
+            _ => Pool::None,
         };
         Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, pool, of_init: 0 }
     }
@@ -111,6 +113,7 @@ impl ApiConnections {
             Pool::Kept { waits, is_interpreter } => {
                 waits == blocks && (is_heard || !(blocks || is_interpreter))
             }
+            Pool::Errors => is_heard,
             _ => false,
         };
         let spare = if is_spare { SPARE_CONNECTIONS } else { 0 };
@@ -165,6 +168,9 @@ mod tests {
     use super::*;
     use crate::sys::descriptor;
 
+    const NONE: (Spare, bool) = (Spare::None, true);
+    const NATIVE: (Spare, bool) = (Spare::Alike, false);
+
     fn candidate(socket: &TcpStream) -> Candidate {
         let inode = descriptor::status(socket.as_fd()).unwrap().identity.inode;
         let flags = descriptor::status_flags(socket.as_fd()).unwrap();
@@ -192,7 +198,7 @@ mod tests {
     fn a_thread_of_nodes_client_has_its_own_and_a_later_one_shares_the_main_ones() {
         let (_listener, sockets) = sockets(7);
         let main = std::process::id();
-        let mut known = ApiConnections::new(true, None, false);
+        let mut known = ApiConnections::new(true, NONE, false);
         known.threads = vec![1, 2];
         let later = 9;
         let by = [1, 1, 2, main, later, later, main];
@@ -204,7 +210,7 @@ mod tests {
     #[test]
     fn whoever_else_has_one_and_a_new_one_when_that_is_closed() {
         let (_listener, mut sockets) = sockets(3);
-        let mut known = ApiConnections::new(false, Some(false), false);
+        let mut known = ApiConnections::new(false, NATIVE, false);
         known.take_stock(std::process::id());
         assert!(!connects(&mut known, 5, &sockets[0]));
         assert!(connects(&mut known, 6, &sockets[1]));
@@ -215,7 +221,7 @@ mod tests {
     #[test]
     fn what_was_connected_in_init_may_be_connected_again_and_no_more() {
         let (_listener, mut sockets) = sockets(4);
-        let mut known = ApiConnections::new(false, Some(false), false);
+        let mut known = ApiConnections::new(false, NATIVE, false);
         let caller = Caller { thread: 5, process: std::process::id(), role: Role::Runtime };
         for socket in sockets.iter().take(2) {
             known.remember(&caller, socket.as_raw_fd(), candidate(socket), true);
@@ -234,7 +240,7 @@ mod tests {
         let none = [true, true, true, true, true];
         // Of an interpreter nothing is let through whose words are not heard.
         for (spare, expected) in
-            [(Some(false), [false, false, true, true, true]), (Some(true), none), (None, none)]
+            [(NATIVE, [false, false, true, true, true]), ((Spare::Alike, true), none), (NONE, none)]
         {
             let mut known = ApiConnections::new(false, spare, false);
             known.remember(&caller, sockets[0].as_raw_fd(), candidate(&sockets[0]), true);
@@ -242,7 +248,7 @@ mod tests {
                 sockets.iter().skip(1).map(|socket| connects(&mut known, 5, socket)).collect();
             assert_eq!(seconds, expected);
         }
-        let mut blocking = ApiConnections::new(false, Some(false), false);
+        let mut blocking = ApiConnections::new(false, NATIVE, false);
         blocking.remember(&caller, sockets[5].as_raw_fd(), candidate(&sockets[5]), true);
         assert!(connects(&mut blocking, 5, &sockets[0]), "not of the kind that the client has");
         sockets[0].set_nonblocking(false).unwrap();
@@ -254,7 +260,7 @@ mod tests {
     #[test]
     fn one_that_was_moved_out_of_the_way_is_still_there() {
         let (_listener, mut sockets) = sockets(2);
-        let mut known = ApiConnections::new(false, Some(false), false);
+        let mut known = ApiConnections::new(false, NATIVE, false);
         assert!(!connects(&mut known, 5, &sockets[0]));
         let moved = sockets[0].try_clone().unwrap();
         drop(sockets.remove(0));
@@ -266,7 +272,7 @@ mod tests {
     #[test]
     fn who_is_there_is_listed_for_node_only() {
         let here = std::thread::spawn(|| {
-            let mut node = ApiConnections::new(true, None, false);
+            let mut node = ApiConnections::new(true, NONE, false);
             node.take_stock(std::process::id());
             (
                 node.threads.contains(&crate::sys::process::thread_id()),
@@ -274,7 +280,7 @@ mod tests {
             )
         });
         assert_eq!(here.join().unwrap(), (true, false));
-        let mut other = ApiConnections::new(false, Some(false), false);
+        let mut other = ApiConnections::new(false, NATIVE, false);
         other.take_stock(std::process::id());
         assert_eq!(other.threads, [0; 0]);
     }

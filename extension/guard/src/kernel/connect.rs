@@ -165,8 +165,10 @@ impl Supervisor {
             second_connection,
         };
         let mut context = self.context(caller);
-        // An extension that is a thread of the runtime's process may connect after the runtime has asked for its first event.
-        let in_init = runtime_api && self.published().0 == Phase::Init;
+        // An extension that is a thread of the runtime's process may connect after the runtime has asked for its first event. A
+        // runtime that the platform starts again within an invocation is in its own init until it asks.
+        let is_starting = self.sees_requests && !self.facts.invoked();
+        let in_init = runtime_api && (is_starting || self.published().0 == Phase::Init);
         let mut speaker = *caller;
         if runtime_api {
             speaker.role = self.role_at_api(caller);

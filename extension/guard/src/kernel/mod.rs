@@ -252,7 +252,7 @@ impl Supervisor {
             scratch: Scratch::default(),
             api_connections: Arc::new(Mutex::new(ApiConnections::new(
                 plan.runtime.is_node(),
-                plan.runtime.may_keep_spare(plan.settings.managed).then(|| plan.runtime.is_interpreter()),
+                (plan.runtime.spare(plan.settings.managed), plan.runtime.is_interpreter()),
                 plan.settings.concurrent,
             ))),
             reach: plan.capabilities.reach,

@@ -20,6 +20,7 @@ pub mod start;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use ringfence_policy::{CompiledPolicy, Plane};
+use ringfence_records::clients::Spare;
 use ringfence_records::handoff::{Handoff, MAX_PROXIES};
 use ringfence_records::message::{CoverageLine, address_of_proxy};
 
@@ -201,7 +202,7 @@ impl Plan {
             policy_hash: &self.policy.digest,
             policy_source: &self.policy.source,
             no_preload: &self.no_preload,
-            spare: self.runtime.may_keep_spare(self.settings.managed),
+            spare: self.runtime.spare(self.settings.managed) != Spare::None,
             runtime,
             guard,
             witness: 0,
@@ -281,7 +282,7 @@ impl Plan {
         handoff.runtime_device = self.runtime.identity.device;
         handoff.runtime_inode = self.runtime.identity.inode;
         handoff.concurrent = self.settings.concurrent;
-        handoff.spare = self.runtime.may_keep_spare(self.settings.managed);
+        handoff.spare = self.runtime.spare(self.settings.managed);
         handoff.asks_by_child = self.asks_by_child();
         handoff.runtime_api = self.platforms_api(agent);
         handoff.proxies = self.proxies(agent);

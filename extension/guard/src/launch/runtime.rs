@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use ringfence_policy::{Linkage, SHELLS};
-use ringfence_records::clients::{MAX_NOTES, has_go_note, is_interpreter};
+use ringfence_records::clients::{MAX_NOTES, Spare, has_go_note, is_interpreter};
 use ringfence_records::handoff::MAX_COMMAND;
 
 use crate::program::Program;
@@ -129,11 +129,23 @@ impl Runtime {
         if own.len() > MAX_COMMAND { Vec::new() } else { own }
     }
 
-    /// Whether its client may have connections to its API that it does not use. Managed runtimes' clients are known, and that of
-    /// any program but an interpreter is not; Go's has none.
+    /// Which connections to its API its client may have besides the one by which it asks. Managed runtimes' clients are known,
+    /// and that of any program but an interpreter is not; Go's has none.
     #[must_use]
-    pub fn may_keep_spare(&self, is_managed: bool) -> bool {
-        if self.is_interpreter() { !is_managed && !self.is_node() } else { !self.is_of_go() }
+    pub fn spare(&self, is_managed: bool) -> Spare {
+        match (self.is_interpreter(), is_managed) {
+            _ if self.is_node() => Spare::None,
+            (true, true) if self.is_java() => Spare::Errors,
+            (true, true) => Spare::None,
+            (true, false) => Spare::Alike,
+            (false, _) => {
+                if self.is_of_go() {
+                    Spare::None
+                } else {
+                    Spare::Alike
+                }
+            }
+        }
     }
 
     /// Whether it is one of the interpreters that managed runtimes use, going by its name.
