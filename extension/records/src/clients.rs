@@ -17,6 +17,8 @@ pub enum Spare {
     Alike = 1,
     /// One of another kind, by which errors are told: that of AWS's client for Java.
     Errors = 2,
+    /// Both: which of the clients for Java it is, is not known.
+    Either = 3,
 }
 
 impl Spare {
@@ -26,6 +28,7 @@ impl Spare {
         match number {
             1 => Self::Alike,
             2 => Self::Errors,
+            3 => Self::Either,
             _ => Self::None,
         }
     }

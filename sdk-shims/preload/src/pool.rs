@@ -42,23 +42,32 @@ pub(crate) fn is_kept() -> bool {
 
 /// How many connections may be made beside those that the client uses, if one of them is this socket.
 pub(crate) fn spare(state: &State, socket: i32) -> usize {
-    if is_kept() && is_alike(state, socket) { SPARE_CONNECTIONS } else { 0 }
+    if is_kept() && may_be_had(state, socket) { SPARE_CONNECTIONS } else { 0 }
 }
 
-/// Whether the socket is of the client's kind: it waits as the client does, or does not. By which errors are told may be either.
-pub(crate) fn is_alike(state: &State, socket: i32) -> bool {
-    state.handoff.spare == Spare::Errors || blocks(socket) == WAITS.load(Ordering::Relaxed)
+/// Whether the client may have such a socket: mostly of its own kind, which waits or does not.
+pub(crate) fn may_be_had(state: &State, socket: i32) -> bool {
+    matches!(state.handoff.spare, Spare::Errors | Spare::Either) || is_alike(socket)
+}
+
+fn is_alike(socket: i32) -> bool {
+    blocks(socket) == WAITS.load(Ordering::Relaxed)
 }
 
 /// Whether these first words of a request are what the client says next.
-pub(crate) fn is_in_turn(state: &State, request: Option<&Request>) -> bool {
+pub(crate) fn is_in_turn(state: &State, socket: i32, request: Option<&Request>) -> bool {
+    let tells_errors = match state.handoff.spare {
+        Spare::Errors => true,
+        Spare::Either => !is_alike(socket),
+        Spare::Alike | Spare::None => false,
+    };
     match request {
         // The id of a request, and then what is answered.
-        Some(Request::Answer(rest)) if state.handoff.spare == Spare::Errors => {
+        Some(Request::Answer(rest)) if tells_errors => {
             let answer = rest.iter().position(|byte| *byte == b'/').and_then(|at| rest.get(at..));
             IS_ASKED.load(Ordering::Relaxed) && answer.is_some_and(|answer| answer.starts_with(b"/error"))
         }
-        _ if state.handoff.spare == Spare::Errors => false,
+        _ if tells_errors => false,
         Some(Request::Next) => !IS_ASKED.load(Ordering::Relaxed),
         Some(Request::Answer(_)) => IS_ASKED.load(Ordering::Relaxed),
         None => false,

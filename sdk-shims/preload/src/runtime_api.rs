@@ -243,7 +243,8 @@ fn is_out_of_turn(
     let is_apart = polling.is_some_and(|polling| !core::ptr::eq(polling, known) && polling.is_open());
     let is_checked = is_fresh || (request.is_some() && is_apart);
     let is_of_extension = || request.is_none() && pool::is_of_extension(address, length);
-    let is_next = || pool::is_alike(state, socket) && (pool::is_in_turn(state, request) || is_of_extension());
+    let is_next =
+        || pool::may_be_had(state, socket) && (pool::is_in_turn(state, socket, request) || is_of_extension());
     if !is_checked || is_next() {
         known.is_spare.store(false, Ordering::Relaxed);
         return false;

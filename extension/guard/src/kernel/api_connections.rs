@@ -54,7 +54,7 @@ impl Connection {
 enum Pool {
     /// The runtime's client is one that keeps none.
     None,
-    /// It has none, and one connection of another kind by which it tells errors.
+    /// It may have a connection of another kind by which it tells errors.
     Errors,
     /// It may keep one, as far as its program tells.
     Possible { is_interpreter: bool },
@@ -89,7 +89,7 @@ impl ApiConnections {
     pub(super) fn new(is_node: bool, (spare, is_interpreter): (Spare, bool), concurrent: bool) -> Self {
         let pool = match spare {
             Spare::Alike if !concurrent => Pool::Possible { is_interpreter },
-            Spare::Errors if !concurrent => Pool::Errors,
+            Spare::Errors | Spare::Either if !concurrent => Pool::Errors,
             _ => Pool::None,
         };
         Self { known: Vec::with_capacity(16), threads: Vec::new(), is_node, concurrent, pool, of_init: 0 }

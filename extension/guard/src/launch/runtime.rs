@@ -137,6 +137,7 @@ impl Runtime {
             _ if self.is_node() => Spare::None,
             (true, true) if self.is_java() => Spare::Errors,
             (true, true) => Spare::None,
+            (true, false) if self.is_java() => Spare::Either,
             (true, false) => Spare::Alike,
             (false, _) => {
                 if self.is_of_go() {
