@@ -174,7 +174,6 @@ fn as_seen<'a>(line: CoverageLine<'a>, unseen: Option<&'static str>) -> Coverage
 /// Why a rule does not hold for the runtime with this executable; none is known of a shell.
 fn lost_to_runtime(rule: Rule, runtime: &[u8], plane: Option<Plane>) -> Option<&'static str> {
     match rule {
-        Rule::EgressRuntimeApi if runtime.ends_with(b"/node") => Some(NODES_CONNECTIONS),
         Rule::CredentialsReads if runtime.is_empty() && plane == Some(Plane::Process) => {
             Some(SHELLS_VARIABLES)
         }
@@ -182,7 +181,6 @@ fn lost_to_runtime(rule: Rule, runtime: &[u8], plane: Option<Plane>) -> Option<&
     }
 }
 
-const NODES_CONNECTIONS: &str = "Node's client keeps a second connection, for answers that are streamed: until it has made that, the function's own code may connect once in its place; further connections and children are refused";
 const SHELLS_VARIABLES: &str =
     "a shell has its variables without a call that could be seen: only what its children read is recorded";
 
@@ -403,10 +401,8 @@ mod tests {
 
     #[test]
     fn what_a_runtime_does_unseen_is_not_claimed() {
-        assert_eq!(lost_to_runtime(Rule::EgressRuntimeApi, b"/var/lang/bin/python3.13", None), None);
+        assert_eq!(lost_to_runtime(Rule::EgressRuntimeApi, b"/var/lang/bin/node", None), None);
         assert_eq!(lost_to_runtime(Rule::CredentialsReads, b"/usr/bin/ruby", Some(Plane::Process)), None);
-        let node = lost_to_runtime(Rule::EgressRuntimeApi, b"/var/lang/bin/node", Some(Plane::Kernel));
-        insta::assert_snapshot!(node.unwrap(), @"Node's client keeps a second connection, for answers that are streamed: until it has made that, the function's own code may connect once in its place; further connections and children are refused");
         let shell = lost_to_runtime(Rule::CredentialsReads, b"", Some(Plane::Process));
         insta::assert_snapshot!(shell.unwrap(), @"a shell has its variables without a call that could be seen: only what its children read is recorded");
     }

@@ -129,7 +129,9 @@ pub(crate) fn remember(state: &State, socket: i32) {
     if let Some((index, place)) = place.and_then(|index| Some((index, CONNECTIONS.get(index)?))) {
         USED.fetch_max(index + 1, Ordering::Relaxed);
         let seat = client_threads::seat(state);
-        let is_spare = pool::is_kept() && others(seat, socket) >= expected(state, seat);
+        // Node's client makes one for answers on the main thread when it needs it, and so can code of the function.
+        let is_nodes = state.is_node && seat == SHARED && !state.handoff.concurrent && !is_starting(state);
+        let is_spare = is_nodes || (pool::is_kept() && others(seat, socket) >= expected(state, seat));
         place.is_spare.store(is_spare, Ordering::Relaxed);
         place.seat.store(seat, Ordering::Relaxed);
         place.inode.store(identity.inode, Ordering::Release);
@@ -156,6 +158,11 @@ pub(crate) fn outgoing(state: &State, socket: usize, address: usize, length: usi
     let request = request(address, length);
     let is_anothers = if pool::is_kept() && speaks_for_all {
         is_out_of_turn(state, (known, socket), request.as_ref(), (address, length))
+    } else if state.is_node && known.is_spare.swap(false, Ordering::Relaxed) {
+        !pool::is_in_turn(state, socket, request.as_ref()) && is_refused(state, true, OUT_OF_TURN) && {
+            known.is_spare.store(true, Ordering::Relaxed);
+            true
+        }
     } else {
         request.is_some() && is_on_anothers_connection(state, known)
     };
@@ -229,6 +236,8 @@ fn is_on_anothers_connection(state: &State, known: &Connection) -> bool {
         && is_refused(state, true, b"on another connection than that of the runtime's client")
 }
 
+const OUT_OF_TURN: &[u8] = b"out of turn, on another connection than that of the runtime's client";
+
 /// Where the client may keep several: whether this is said on another connection than the one on which it asked last, and is not
 /// what it says next; writes the verdict down. A spare connection begins with words of the client too, and its sockets are of
 /// one kind.
@@ -249,7 +258,7 @@ fn is_out_of_turn(
         known.is_spare.store(false, Ordering::Relaxed);
         return false;
     }
-    is_refused(state, true, b"out of turn, on another connection than that of the runtime's client")
+    is_refused(state, true, OUT_OF_TURN)
 }
 
 /// Whether this process has made forks, or is one: then a write to any descriptor may be one of a fork.

@@ -169,7 +169,7 @@ fn asking_for_the_next_event_ends_the_invocation() {
 fn the_runtime_api_is_for_the_runtimes_first_connection_only() {
     let (_listener, api) = runtime_api();
     let port = api.port().to_string();
-    let code = "import socket,sys,os\ndef go(who):\n try:\n  s=socket.create_connection(('127.0.0.1',int(sys.argv[1]))); print(who,'open',flush=True); return s\n except OSError as e: print(who,e.errno,flush=True)\na=go('first')\nb=go('second')\nif os.fork()==0:\n go('child'); os._exit(0)\nos.wait()\na.close(); c=go('again')";
+    let code = "import socket,sys,os\ndef go(who):\n try:\n  s=socket.create_connection(('127.0.0.1',int(sys.argv[1]))); print(who,'open',flush=True); return s\n except OSError as e: print(who,e.errno,flush=True)\na=go('first'); a.sendall(b'GET /2018-06-01/runtime/invocation/next HTTP/1.1\\r\\n\\r\\n')\nb=go('second')\nif os.fork()==0:\n go('child'); os._exit(0)\nos.wait()\na.close(); c=go('again')";
     let world = World::new("version = 1\nmode = \"enforce\"\n").with(|world| world.runtime_api = Some(api));
     assert_eq!(
         world.bare(PYTHON, &["-c", code, &port]).stdout,
