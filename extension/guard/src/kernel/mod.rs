@@ -276,7 +276,8 @@ impl Supervisor {
             child_filter: !plan.child_filter.is_empty(),
             guard: process::own(),
             apis,
-            sees_requests: plan.no_preload.is_empty(),
+            // Go's requests pass the library by.
+            sees_requests: plan.no_preload.is_empty() && !plan.runtime.is_of_go(),
             name_servers: plan.name_servers.as_slice().into(),
         }
     }

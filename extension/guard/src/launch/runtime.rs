@@ -156,7 +156,8 @@ impl Runtime {
     }
 
     /// Whether Go's linker made it, going by its notes.
-    fn is_of_go(&self) -> bool {
+    #[must_use]
+    pub fn is_of_go(&self) -> bool {
         let mut beginning = Vec::new();
         let mut read = || File::open(&self.path)?.take(MAX_NOTES).read_to_end(&mut beginning);
         read().is_ok() && has_go_note(&beginning)
