@@ -1,8 +1,9 @@
 //! A runtime whose HTTP client may keep several connections to the API: a pool, as hyper's and .NET's do, or one for answers.
 //!
 //! A pool opens a connection beside the one it has where that is not free again yet, and speaks on whichever is ready first.
-//! Others answer while the connection by which the event came is still read from. So a second connection is no sign of another speaker there. What is said, and in which order, is: one event is asked
-//! for, then answered. `runtime_api` asks. It keeps that order, and judges nothing.
+//! Others answer while the connection by which the event came is still read from. So a second connection is no sign of
+//! another speaker there. What is said is, and in which order: one event is asked for, then answered. This keeps that order
+//! and judges nothing; `runtime_api` asks.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 

@@ -190,8 +190,8 @@ pub(crate) fn holds_connection(process: u32, to: SocketAddr) -> bool {
 }
 
 /// How many connections a client keeps to its API. Node's has one for answers, one for answers that are streamed, and
-/// since version 4 one for each thread of the interpreter's pool: here nobody can tell whose thread made one. Others
-/// may have some that they do not use (`spare`).
+/// since version 4 one for each thread of the interpreter's pool: /proc does not tell which thread made one. Other
+/// clients may have some that they do not use (`spare`).
 pub(super) fn kept_to_api(runtime: &[u8], spare: bool) -> usize {
     if runtime.ends_with(b"/node") {
         return 2 + pool_size(std::env::var(POOL_SIZE).ok().as_deref());
