@@ -19,6 +19,7 @@ import tempfile
 import traceback
 
 import living_together_api
+import living_together_vendors
 
 CASES = pathlib.Path(__file__).parent / "cases"
 PROFILES = ("strict", "nested", "open")
@@ -27,7 +28,7 @@ GO = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
 LONGEST_RUN = 300
 KNOWN, QUICK = {}, (
     "web-adapter", "shell-bootstrap", "own-files", "held-proxy", "runtime-api-proxy", "internal-extension", "after-a-reset",
-    "shell-runtime", "forking-wrapper", "own-runtimes", "java-errors",
+    "shell-runtime", "forking-wrapper", "own-runtimes", "java-errors", "parameters-and-secrets-python", "vendor-proxy-node",
 )
 
 
@@ -324,7 +325,8 @@ def wrapper_in_the_runtimes_language(setting):
     same(found, [("process.allow", "blocked")] * 3, run)
 
 
-living_together_api.cases(sys.modules[__name__])
+for more in (living_together_api, living_together_vendors):
+    more.cases(sys.modules[__name__])
 
 
 def play_all(options):

@@ -14,7 +14,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use ringfence_policy::{Plane, Rule};
-use ringfence_records::message::Report;
+use ringfence_records::message::{Outcome, Report};
 use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation, subject};
 use ringfence_records::redact::Redactor;
 use ringfence_records::seal::MAX_SEAL;
@@ -51,8 +51,8 @@ pub(crate) struct Emitter {
     bucket: Bucket,
     claims: Bucket,
     folds: Folds,
-    /// Helpers of packages that were told.
-    helpers: Vec<(Vec<u8>, Rule, u8)>,
+    /// Everyday deeds that were told: what, in which line of code, by which rule, with what outcome.
+    everyday: Vec<(Vec<u8>, Vec<u8>, Rule, Outcome)>,
     /// Violations by rule, each counted.
     pub(crate) by_rule: BTreeMap<Rule, u64>,
     /// Lines that were dropped in all.
@@ -83,7 +83,7 @@ impl Emitter {
             bucket: Bucket::new(Instant::now()),
             claims: Bucket::new(Instant::now()),
             folds: Folds::default(),
-            helpers: Vec::new(),
+            everyday: Vec::new(),
             by_rule: BTreeMap::new(),
             lines_dropped: 0,
             untold: 0,
@@ -107,6 +107,9 @@ impl Emitter {
     /// Takes a read of credentials back that a hook has reported and now knows to be none, as long as it waits.
     pub(crate) fn take_back(&mut self, report: &Report<'_>) {
         let count = self.folds.take_back(report);
+        // It was not told, so the next of its kind is.
+        let deed = everyday(report);
+        self.everyday.retain(|told| *told != deed);
         if let Some(known) = self.by_rule.get_mut(&Rule::CredentialsReads) {
             *known = known.saturating_sub(count);
         }
@@ -133,18 +136,19 @@ impl Emitter {
         }
     }
 
-    /// Whether this is a known helper of packages that was told before: once in the environment's life is enough.
+    /// Whether this is a helper of packages, or a read of the session token, that was told before: once in the
+    /// environment's life is enough.
     fn was_told(&mut self, report: &Report<'_>) -> bool {
-        const MAX_HELPERS: usize = 64;
-        if !subject::is_helper(report) {
+        const MAX_EVERYDAY: usize = 64;
+        if !subject::is_helper(report) && !subject::is_proof(report) {
             return false;
         }
-        let helper = (report.path.to_vec(), report.rule, report.outcome as u8);
-        if self.helpers.contains(&helper) {
+        let deed = everyday(report);
+        if self.everyday.contains(&deed) {
             return true;
         }
-        if self.helpers.len() < MAX_HELPERS {
-            self.helpers.push(helper);
+        if self.everyday.len() < MAX_EVERYDAY {
+            self.everyday.push(deed);
         }
         false
     }
@@ -208,10 +212,17 @@ impl Emitter {
     }
 }
 
+/// What an everyday deed is known by. A helper is the same wherever it is asked for, a read is not.
+fn everyday(report: &Report<'_>) -> (Vec<u8>, Vec<u8>, Rule, Outcome) {
+    let (subject, code) =
+        if subject::is_proof(report) { (report.name, report.code) } else { (report.path, &[][..]) };
+    (subject.to_vec(), code.to_vec(), report.rule, report.outcome)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringfence_records::message::{ActionKind, Kind, Outcome};
+    use ringfence_records::message::{ActionKind, Kind};
     use std::cell::RefCell;
     use std::rc::Rc;
 
@@ -348,6 +359,32 @@ mod tests {
         emitter.violation(&asked(b""), &Current::default());
         emitter.flush();
         assert_eq!(lines.borrow().len(), 2, "the function itself is another matter");
+    }
+
+    #[test]
+    fn a_read_of_the_session_token_is_told_once_a_line() {
+        let (mut emitter, lines) = emitter();
+        let read = |code, name| {
+            let mut report = Report::new(Kind::Violation, ActionKind::ReadCredential);
+            (report.rule, report.code, report.name) = (Rule::CredentialsReads, code, name);
+            report
+        };
+        let (token, key) = (&b"AWS_SESSION_TOKEN"[..], &b"AWS_SECRET_ACCESS_KEY"[..]);
+        emitter.violation(&read(b"app.py:1", token), &Current::default());
+        emitter.take_back(&read(b"app.py:1", token));
+        for number in 0..3 {
+            let current = Current { number, ..Current::default() };
+            for (code, name) in [(&b"app.py:1"[..], token), (b"app.py:2", token), (b"app.py:3", key)] {
+                emitter.violation(&read(code, name), &current);
+            }
+            emitter.flush();
+        }
+        let told = |word: &str| lines.borrow().iter().filter(|line| line.contains(word)).count();
+        assert_eq!((told("app.py:1"), told("app.py:2"), told("app.py:3")), (1, 1, 3));
+        assert!(lines.borrow().iter().any(|line| line.contains(
+            "saw credential read of AWS_SESSION_TOKEN, which the Parameters and Secrets extension asks its callers for, by"
+        )));
+        assert_eq!(emitter.by_rule.get(&Rule::CredentialsReads), Some(&9), "all are counted");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What a violation is about, as far as its detail tells: helpers of packages, copies of the environment, the X-Ray daemon;
-//! and the line of policy that would allow it.
+//! What a violation is about, as far as its detail tells: helpers of packages, copies of the environment, the session
+//! token that AWS's extensions ask for, the X-Ray daemon; and the line of policy that would allow it.
 //!
 //! Pure functions over a [`Report`]. The details come from language hooks and from the agent; they change how a record
 //! reads and never what was decided. [`super::Violation`] and [`super::severity`] ask, and so does the agent.
@@ -9,7 +9,7 @@ use core::fmt;
 use ringfence_policy::{CREDENTIAL_VARIABLES, Rule};
 
 use crate::json::Object;
-use crate::message::{ActionKind, Report};
+use crate::message::{ActionKind, Outcome, Report};
 use crate::redact::Redactor;
 
 /// Begins the detail of a program that a package or the standard library wants, not the function itself.
@@ -18,6 +18,8 @@ pub const ASKED: &[u8] = b"asked for by ";
 pub const BY_WAY: &[u8] = b"by way of ";
 /// The detail of what goes to the X-Ray daemon.
 pub const TRACING: &[u8] = b"the X-Ray daemon, which takes traces";
+/// What the session token is to those who read it alone.
+pub(super) const PROOF: &str = ", which the Parameters and Secrets extension asks its callers for,";
 /// Begins the detail of a read of all variables by a package.
 pub const PACKAGE: &[u8] = b"in a copy of the whole environment, by the package ";
 
@@ -64,10 +66,21 @@ pub fn is_helper(report: &Report<'_>) -> bool {
         && HELPERS.iter().any(|helper| is_named(helper))
 }
 
-/// Whether a violation is the everyday work of a package: worth knowing, and no sign of an attack.
+/// Whether this is a read of the session token, which AWS's extensions take as their caller's proof. Alone it signs no
+/// request. A read that was denied is another matter: the function then does not get what it wants.
+#[must_use]
+pub fn is_proof(report: &Report<'_>) -> bool {
+    report.action == ActionKind::ReadCredential
+        && report.outcome == Outcome::Reported
+        && report.name == b"AWS_SESSION_TOKEN"
+        && report.detail.is_empty()
+}
+
+/// Whether a violation is the everyday work of a function or a package: worth knowing, and no sign of an attack.
 #[must_use]
 pub fn is_everyday(report: &Report<'_>) -> bool {
     is_helper(report)
+        || is_proof(report)
         || report.detail == TRACING
         || (report.action == ActionKind::ReadCredential && report.detail.starts_with(PACKAGE))
 }
@@ -88,8 +101,8 @@ pub(super) fn policy_line(report: &Report<'_>, redactor: &Redactor<'_>, out: &mu
             let path = report.detail.strip_prefix(BY_WAY).unwrap_or(report.path);
             write("process", "allow", &|out| text(path, out))
         }
-        (Rule::EgressAllow, ActionKind::Resolve) if !report.name.is_empty() => {
-            write("egress", "allow", &|out| text(report.name, out))
+        (Rule::EgressAllow | Rule::EgressNames, ActionKind::Resolve) if is_host(report.name) => {
+            write("egress", "allow", &|out| text(host_of(report.name), out))
         }
         (Rule::EgressAllow, ActionKind::Connect | ActionKind::Send) => match report.address {
             Some(address) if report.name.is_empty() => {
@@ -114,6 +127,28 @@ pub(super) fn policy_line(report: &Report<'_>, redactor: &Redactor<'_>, out: &mu
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a look-up was of a host or its service: an address that is looked up in reverse is no host to list.
+fn is_host(name: &[u8]) -> bool {
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let below = |zone: &[u8]| {
+        let end = name.len().checked_sub(zone.len()).and_then(|at| name.get(at..));
+        end.is_some_and(|end| end.eq_ignore_ascii_case(zone))
+    };
+    !host_of(name).is_empty() && !below(b".in-addr.arpa") && !below(b".ip6.arpa")
+}
+
+/// The host whose service a name is: `db.example` for `_mongodb._tcp.db.example`. An entry for it covers both.
+fn host_of(mut name: &[u8]) -> &[u8] {
+    while name.first() == Some(&b'_') {
+        name = name
+            .iter()
+            .position(|byte| *byte == b'.')
+            .and_then(|dot| name.get(dot + 1..))
+            .unwrap_or_default();
+    }
+    name
 }
 
 /// `name:port`; the name alone where the buffer is too small.
@@ -167,6 +202,14 @@ mod tests {
         insta::assert_snapshot!(told(&connect), @r#"{"key":"allow","section":"egress","value":"api.example.com:443"}"#);
         connect.action = ActionKind::Resolve;
         insta::assert_snapshot!(told(&connect), @r#"{"key":"allow","section":"egress","value":"api.example.com"}"#);
+        connect.rule = Rule::EgressNames;
+        insta::assert_snapshot!(told(&connect), @r#"{"key":"allow","section":"egress","value":"api.example.com"}"#);
+        connect.name = b"_mongodb._tcp.db.example";
+        insta::assert_snapshot!(told(&connect), @r#"{"key":"allow","section":"egress","value":"db.example"}"#);
+        for no_host in [&b"9.113.0.203.IN-ADDR.arpa"[..], b"1.0.ip6.arpa.", b"_tcp", b"_.", b""] {
+            connect.name = no_host;
+            assert!(told(&connect).is_null(), "{no_host:?}");
+        }
         let mut bind = report(ActionKind::Bind, Rule::EgressListen);
         bind.address = Some("127.0.0.1:80".parse().unwrap());
         insta::assert_snapshot!(told(&bind), @r#"{"key":"listen","section":"egress","value":"loopback"}"#);
@@ -192,6 +235,12 @@ mod tests {
         let mut read = report(ActionKind::ReadCredential, Rule::CredentialsReads);
         read.detail = b"in a copy of the whole environment, by the package ddtrace";
         assert_eq!(severity_of(&read), Severity::Low);
+        (read.name, read.detail) = (b"AWS_SESSION_TOKEN", b"");
+        assert_eq!(severity_of(&read), Severity::Low);
+        read.outcome = Outcome::Blocked;
+        assert_eq!(severity_of(&read), Severity::Medium);
+        (read.name, read.outcome) = (b"AWS_SECRET_ACCESS_KEY", Outcome::Reported);
+        assert_eq!(severity_of(&read), Severity::Medium);
         let mut send = report(ActionKind::Send, Rule::EgressAllow);
         send.detail = TRACING;
         assert_eq!(severity_of(&send), Severity::Low);

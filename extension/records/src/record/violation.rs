@@ -103,6 +103,9 @@ impl<'a> Violation<'a> {
             out.plain(" ")?;
             out.public(self.public(report.detail))?;
         }
+        if subject::is_proof(report) {
+            out.plain(subject::PROOF)?;
+        }
         if subject::is_helper(report) || report.detail == subject::TRACING {
             out.plain(", ")?;
             out.public(self.public(report.detail))?;

@@ -1,0 +1,73 @@
+"""Extensions of AWS and of other vendors that cannot be had from a registry, by stand-ins of ours: what they answer and see.
+
+Cases of `living_together.py`, which hands in its tools: `cases(kit)`.
+"""
+
+SECRETS = [{"SecretString": "a password"}, {"Parameter": {"Value": "17"}}, 401]
+CONFIGURATION = {"dark": {"enabled": True}}
+TOKEN = "AWS_SESSION_TOKEN, which the Parameters and Secrets extension asks its callers for,"
+# The packs, alone and with what a function's owner adds to them; docs/policy.md has the last line for callers that show a token.
+NOTHING = '[process]\nallow = []\n[egress]\nallow = []\nruntime_api = "runtime"\n'
+DENIES = '[credentials]\nreads = "deny"\nreads_allow_variables = ["AWS_SESSION_TOKEN"]\n'
+POLICIES = {
+    "baseline": "", "web-api": "", "document-worker": "", "web-api, no hosts": NOTHING, "web-api, no reads": NOTHING + DENIES,
+}
+OBSERVED = ("baseline", "web-api, no reads")
+NODE_TOOLS = ("node", "npm", "cmake", "make", "g++", "autoconf", "automake", "libtoolize")
+
+
+def runtime(kit, language):
+    for tool in NODE_TOOLS if language == "node" else ():
+        kit.need(tool)
+    return {"python": "python3", "node": "node"}[language]
+
+
+def cases(kit):
+    case, same, quiet = kit.case, kit.same, kit.quiet
+
+    def answers_alike(setting, language, handler, vendor, events, wrapper=None, reads=False):
+        """Under each pack the answers are those without the layer, and nothing is told. Returns them."""
+        place = setting.inputs("vendor-extensions")
+        common = dict(code=place / language, runtime=runtime(kit, language), handler=f"app.{handler}")
+        common["more"] = ["--opt", place / vendor, "--network", f"world:{place / 'world.toml'}", "--timeout", "60"]
+        alone = [f"AWS_LAMBDA_EXEC_WRAPPER={wrapper}"] if wrapper else []
+        free = setting.play(events, layer=False, env=alone, **common)
+        same(free.status, 0, free)
+        for name, more in POLICIES.items():
+            for mode in ("enforce", "observe") if name in OBSERVED else ("enforce",):
+                pack = name.split(",")[0]
+                policy = setting.write("policy.toml", f'version = 1\nextends = "{pack}"\nmode = "{mode}"\n{more}')
+                chained = [f"RINGFENCE_EXEC_WRAPPER={wrapper}"] if wrapper else []
+                run = setting.play(events, policy=policy, env=chained, **common)
+                same(run.answers, free.answers, run)
+                token_is_told(run, reads and DENIES not in more)
+        return free.answers
+
+    def token_is_told(run, reads):
+        """Nothing is told but the reads of the token, once and as what they are, where the policy does not exempt them."""
+        # The kernel of `strict` gives children no filter, which one pack asks for.
+        told = [line for line in run.told() if "process.syscalls" not in line]
+        same([TOKEN in line for line in told], [True] if reads else [], run)
+        for each in run.of("violation"):
+            same((each["severity"], each["policyLine"]["value"]), ("low", "AWS_SESSION_TOKEN"), run)
+
+    for language in ("python", "node"):
+
+        @case(f"parameters-and-secrets-{language}")
+        def secrets(setting, language=language):
+            """The function shows its session token to an extension on localhost, also where other reads are denied."""
+            same(answers_alike(setting, language, "secrets", "secrets", [{}] * 3, reads=True), [SECRETS] * 3)
+
+        @case(f"appconfig-{language}")
+        def configuration(setting, language=language):
+            """An extension that works beside invocations, and asks hosts that the function may not."""
+            same(answers_alike(setting, language, "configuration", "appconfig", [{}] * 3), [CONFIGURATION] * 3)
+
+        @case(f"vendor-proxy-{language}")
+        def proxy(setting, language=language):
+            """A wrapper that puts a proxy before the API and a handler before the function's, with an intake and statsd."""
+            events = [{"n": n} for n in range(3)]
+            answers = answers_alike(setting, language, "plain", "datadog", events, wrapper="/opt/datadog_wrapper")
+            for n, answer in enumerate(answers):
+                told = {"start": n + 1, "end": n + 1, "traces": n + 1, "answers": n, "metrics": n + 1}
+                same(answer, {"answer": {"n": n}, "metric": "taken", "told": told})
