@@ -173,6 +173,19 @@ def java_child(setting):
     same(run.answers, ["refused"], run)
     found = [(each["subject"]["path"], each["count"], each["actor"]["code"]) for each in run.of("violation")]
     same(found, [("/usr/bin/tr", 1, line_of(CHILD, "new ProcessBuilder"))], run)
+    # What the record says to write lets the child run, and the helper with it.
+    allowed = []
+    for _ in range(3):
+        for each in run.of("violation"):
+            line = each["policyLine"]
+            same((line["section"], line["key"]), ("process", "allow"), run)
+            allowed.append(line["value"])
+        policy = setting.write("policy/child.toml", f'version = 1\nmode = "enforce"\n[process]\nallow = {allowed}\n')
+        run = setting.play([{}], policy=policy, **common)
+        if not run.of("violation"):
+            break
+    same((run.answers, "/usr/bin/tr" in allowed), (["ABC"], True), run)
+    quiet(run)
 
 
 OBSERVED = """import subprocess
