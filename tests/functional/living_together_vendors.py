@@ -1,4 +1,4 @@
-"""Extensions of AWS and of other vendors that cannot be had from a registry, by stand-ins of ours: what they answer and see.
+"""Extensions of AWS and of other vendors that cannot be had from a registry, by stand-ins of ours; and what children inherit.
 
 Cases of `living_together.py`, which hands in its tools: `cases(kit)`.
 """
@@ -14,6 +14,19 @@ POLICIES = {
 }
 OBSERVED = ("baseline", "web-api, no reads")
 NODE_TOOLS = ("node", "npm", "cmake", "make", "g++", "autoconf", "automake", "libtoolize")
+DESCRIPTORS = """import os, subprocess
+
+def inherited(**how):
+    listed = subprocess.run(["/bin/ls", "-l", "/proc/self/fd"], stdout=subprocess.PIPE, text=True, **how).stdout.splitlines()
+    found = [line.split(" -> ") for line in listed if " -> " in line]
+    # What the child opened itself is the folder.
+    return sorted([int(name.split()[-1]), what.split(":")[0]] for name, what in found if not what.startswith("/proc/"))
+
+def handler(event, context):
+    reading, writing = os.pipe()
+    os.set_inheritable(reading, True)
+    return [inherited(close_fds=True), inherited(close_fds=False), inherited(pass_fds=[reading]), reading, os.open("/", os.O_RDONLY)]
+"""
 
 
 def runtime(kit, language):
@@ -71,3 +84,23 @@ def cases(kit):
             for n, answer in enumerate(answers):
                 told = {"start": n + 1, "end": n + 1, "traces": n + 1, "answers": n, "metrics": n + 1}
                 same(answer, {"answer": {"n": n}, "metric": "taken", "told": told})
+
+    @case("inherited-descriptors")
+    def descriptors(setting):
+        """A child has the descriptors that it would have without the layer: but its two, and the runtime's connection to its API."""
+        code = setting.write("code/app.py", DESCRIPTORS).parent
+        common = dict(code=code, runtime="python3", handler="app.handler")
+        free = setting.play([{}], layer=False, **common).answers[0]
+        sockets = [number for number, what in free[1] if what == "socket"]
+        ours = [[960, "/memfd"], [961, "/memfd"]]
+        modes = {"observe": "", "enforce": "", "enforce, any": '[egress]\nruntime_api = "any"\n'}
+        for name, more in modes.items():
+            text = f'version = 1\nextends = "baseline"\nmode = "{name.split(",")[0]}"\n{more}'
+            run = setting.play([{}], policy=setting.write("policy.toml", text), **common)
+            found = [[each for each in part if each not in ours] if isinstance(part, list) else part for part in run.answers[0]]
+            wanted = [*free]
+            if name == "enforce":
+                # The last socket of the runtime's client is its connection.
+                wanted[1] = [each for each in free[1] if each[0] != max(sockets)]
+            same(found, wanted, run)
+            quiet(run)
