@@ -39,12 +39,14 @@ static void prepare(void) {
 /* The honest calls: 0, or the error, since one that fails is no better than one that waits. */
 static int connect_once(void) {
     struct sockaddr_in to = inet(ALLOWED, port);
-    int fd = socket(AF_INET, SOCK_DGRAM, 0), error = OUTCOME(connect(fd, (void *)&to, sizeof to));
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    if (fd < 0) return errno;
+    int error = OUTCOME(connect(fd, (void *)&to, sizeof to));
     return close(fd) ? errno : error;
 }
 static int open_once(void) {
     int fd = open(honest_file, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    return close(fd) ? errno : 0;
+    return fd < 0 || close(fd) ? errno : 0;
 }
 static int exec_once(void) {
     int status = 0;
@@ -55,7 +57,9 @@ static int exec_once(void) {
 /* By a name that is looked up from the caller's own folder. */
 static int bind_once(void) {
     static const struct sockaddr_un at = {.sun_family = AF_UNIX, .sun_path = "socket"};
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0), error = OUTCOME(bind(fd, (void *)&at, sizeof at));
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) return errno;
+    int error = OUTCOME(bind(fd, (void *)&at, sizeof at));
     return close(fd) || unlink(at.sun_path) ? errno : error;
 }
 enum { KINDS = 4 };
