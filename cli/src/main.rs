@@ -2,8 +2,11 @@
 //!
 //! Decides what a command is called; must not know how anything is done.
 
+mod learn;
 mod local;
+mod logs;
 mod policy;
+mod record;
 mod review;
 
 use std::process::ExitCode;
@@ -24,6 +27,8 @@ enum Command {
     Check(policy::Check),
     /// Print the JSON Schema of the policy language
     Schema,
+    /// Write a policy from the records of functions that ran in observe mode
+    Learn(learn::Command),
     /// Say which records of a log are Ringfence's own, and which are forged, missing or doubled
     Review(review::Command),
     /// A Lambda service on this machine
@@ -39,6 +44,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(command) => command.run(),
         Command::Schema => policy::print_schema(),
+        Command::Learn(command) => command.run(),
         Command::Review(command) => command.run(),
         Command::Local(command) => command.run(),
     }

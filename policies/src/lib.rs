@@ -30,4 +30,6 @@ pub use embedded::embedded;
 pub use language::*;
 #[cfg(feature = "language")]
 pub use variables::trouble_with_variable;
-pub use vocabulary::{CREDENTIAL_VARIABLES, SHELLS, WRITABLE_PLACES, is_in_writable_place};
+pub use vocabulary::{
+    CREDENTIAL_VARIABLES, SHELLS, WRITABLE_PLACES, is_in_writable_place, is_shell, is_trusted_name,
+};

@@ -26,7 +26,8 @@ pub fn is_in_writable_place(resolved: &[u8]) -> bool {
 }
 
 /// Whether the last component of `path` is a shell's name.
-pub(crate) fn is_shell(path: &[u8]) -> bool {
+#[must_use]
+pub fn is_shell(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     SHELLS.iter().any(|shell| shell.as_bytes() == name)
 }
@@ -43,7 +44,8 @@ pub(crate) fn is_role_credential(variable: &[u8]) -> bool {
 
 /// Whether a path that the caller gave may stand for the file: absolute, without `.`, `..` or empty components, and
 /// not in a place where the function itself could have planted a link (`/tmp/x` -> `/bin/sh`) or a magic link.
-pub(crate) fn is_trusted_name(path: &[u8]) -> bool {
+#[must_use]
+pub fn is_trusted_name(path: &[u8]) -> bool {
     let [b'/', rest @ ..] = path else { return false };
     !rest.split(|byte| *byte == b'/').any(|part| matches!(part, b"" | b"." | b".."))
         && !WRITABLE_PLACES.iter().any(|place| is_below(path, place.strip_suffix(b"/").unwrap_or(place)))

@@ -3,10 +3,11 @@
 //! Plain text, so that what a pack says can be read where it stands. The parser layers them.
 
 /// Every pack: its name and its text.
-pub const PACKS: [(&str, &str); 3] = [
+pub const PACKS: [(&str, &str); 4] = [
     ("baseline", include_str!("../../packs/baseline.toml")),
     ("web-api", include_str!("../../packs/web-api.toml")),
     ("document-worker", include_str!("../../packs/document-worker.toml")),
+    ("learn", include_str!("../../packs/learn.toml")),
 ];
 
 /// The text of a pack.

@@ -305,6 +305,12 @@ plain_name!(VariableName, "the name of a variable in quotes");
 plain_name!(SyscallName, "the name of a system call in quotes");
 
 impl PackageName {
+    /// The name, if the language accepts it.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        Self::check(name).is_ok().then(|| Self(name.to_owned()))
+    }
+
     /// The name as written.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -31,6 +31,8 @@ class Run:
     # The log stream: {"type", "requestId", "record"}.
     log: list
     seconds: float
+    # As it was printed.
+    text: str = ""
 
     def answers(self):
         """Status and payload of each event, as a caller would see them."""
@@ -66,10 +68,10 @@ class Service:
         """The same with another interpreter."""
         return replace(self, environment=self.environment | language.environment())
 
-    def command(self, case, code, profile, protected):
-        """The command line of one environment."""
+    def command(self, case, code, profile, protected, policy=None):
+        """The command line of one environment, under the case's policy or another one."""
         settings = case.settings
-        policy = case.folder / "policy.toml"
+        policy = policy or case.folder / "policy.toml"
         layer = ["--layer", self.layer, *(["--policy", policy] if policy.exists() else [])] if protected else ["--no-layer"]
         variables = dict(settings.get("env", {}))
         variables |= settings.get("protected_env" if protected else "plain_env", {})
@@ -83,9 +85,16 @@ class Service:
             "--timeout", settings.get("timeout", 20), "--memory", settings.get("memory", 512), "--output", "json", *case.events,
         )]
 
-    def invoke(self, case, code, profile, protected):
+    def learn(self, run):
+        """The policy that `ringfence learn` makes of a run, and what it says."""
+        ended = subprocess.run([self.program, "learn", "-"], input=run.text, capture_output=True, text=True, timeout=60)
+        if ended.returncode:
+            raise CannotRun(f"ringfence learn: exit status {ended.returncode}: {ended.stderr.strip()[-400:]}")
+        return ended.stdout, ended.stderr
+
+    def invoke(self, case, code, profile, protected, policy=None):
         """The case's events in order, in one fresh environment."""
-        command = self.command(case, code, profile, protected)
+        command = self.command(case, code, profile, protected, policy)
         begun = time.monotonic()
         try:
             ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE_SECONDS,
@@ -98,7 +107,7 @@ class Service:
         items = [json.loads(line) for line in ended.stdout.splitlines()]
         responses = [item for item in items if item["type"] == "response"]
         log = [item for item in items if item["type"] not in ("response", "sink")]
-        return Run(responses, log, time.monotonic() - begun)
+        return Run(responses, log, time.monotonic() - begun, ended.stdout)
 
 
 def _network(case):

@@ -6,7 +6,7 @@
 
 use core::fmt;
 
-use ringfence_policy::{CREDENTIAL_VARIABLES, Rule};
+use ringfence_policy::{CREDENTIAL_VARIABLES, Rule, is_trusted_name};
 
 use crate::json::Object;
 use crate::message::{ActionKind, Outcome, Report};
@@ -98,7 +98,10 @@ pub(super) fn policy_line(report: &Report<'_>, redactor: &Redactor<'_>, out: &mu
     let text = |value: &[u8], out: &mut Object<'_>| out.public("value", redactor.public(value), super::PATH);
     match (report.rule, report.action) {
         (Rule::ProcessAllow | Rule::ProcessUncovered, ActionKind::Exec) if !report.path.is_empty() => {
-            let path = report.detail.strip_prefix(BY_WAY).unwrap_or(report.path);
+            // A name that is not the plain path of a file is no entry of the list: `detail` has the file that it leads to.
+            let resolved = !is_trusted_name(report.path) && report.detail.starts_with(b"/");
+            let path = if resolved { report.detail } else { report.path };
+            let path = report.detail.strip_prefix(BY_WAY).unwrap_or(path);
             write("process", "allow", &|out| text(path, out))
         }
         (Rule::EgressAllow | Rule::EgressNames, ActionKind::Resolve) if is_host(report.name) => {
@@ -193,6 +196,10 @@ mod tests {
         let mut exec = report(ActionKind::Exec, Rule::ProcessAllow);
         exec.path = b"/usr/bin/tr";
         insta::assert_snapshot!(told(&exec), @r#"{"key":"allow","section":"process","value":"/usr/bin/tr"}"#);
+        exec.detail = b"/opt/coreutils/tr";
+        insta::assert_snapshot!(told(&exec), @r#"{"key":"allow","section":"process","value":"/usr/bin/tr"}"#);
+        exec.path = b"/usr/bin//tr";
+        insta::assert_snapshot!(told(&exec), @r#"{"key":"allow","section":"process","value":"/opt/coreutils/tr"}"#);
         exec.detail = b"by way of /var/lang/lib/jspawnhelper";
         insta::assert_snapshot!(told(&exec), @r#"{"key":"allow","section":"process","value":"/var/lang/lib/jspawnhelper"}"#);
         let mut connect = report(ActionKind::Connect, Rule::EgressAllow);

@@ -2,7 +2,7 @@
 //!
 //! A record is authentic where its signature fits the key of its environment. A key counts from the first record that
 //! introduces it and is signed with it. A record is forged where it has no signature, or one that does not fit, or where
-//! the log says that the function printed it. [`super`] feeds it record by record.
+//! the log says that the function printed it. [`super`] feeds it record by record, and hands on what is authentic.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -82,15 +82,15 @@ struct Forged {
 
 /// What is known so far.
 #[derive(Default)]
-pub(super) struct Review {
+pub(crate) struct Review {
     environments: BTreeMap<String, Environment>,
     forged: Vec<Forged>,
     forged_more: u64,
 }
 
 impl Review {
-    /// Takes one record of a log.
-    pub(super) fn take(&mut self, found: &Found<'_>, log: &str, line: u64) {
+    /// Takes one record of a log. `authentic` gets each record that turns out to be the agent's, once.
+    pub(super) fn take(&mut self, found: &Found<'_>, log: &str, line: u64, authentic: &mut dyn FnMut(&str)) {
         let Ok(record) = serde_json::from_str::<Record>(&found.text) else {
             return self.forge(log, line, "it has not the shape of a record", "");
         };
@@ -103,7 +103,7 @@ impl Review {
         }
         if let Some(public) = &body.public_key {
             match introduced(public, &body.key) {
-                Some(key) if is_signed(&found.text, body, &key) => self.introduce(&record, key),
+                Some(key) if is_signed(&found.text, body, &key) => self.introduce(&record, key, authentic),
                 _ => {
                     return self.forge(
                         log,
@@ -114,11 +114,11 @@ impl Review {
                 }
             }
         }
-        self.judge(&record, &found.text, log, line);
+        self.judge(&record, &found.text, log, line, authentic);
     }
 
     /// The environment's key is known now: what waited for it is judged.
-    fn introduce(&mut self, record: &Record, key: VerifyingKey) {
+    fn introduce(&mut self, record: &Record, key: VerifyingKey, authentic: &mut dyn FnMut(&str)) {
         let environment = self.environments.entry(record.ringfence.key.clone()).or_default();
         if environment.key.is_some() {
             return;
@@ -128,12 +128,12 @@ impl Review {
         record.timestamp.clone_into(&mut environment.since);
         for waiting in std::mem::take(&mut environment.waiting) {
             if let Ok(record) = serde_json::from_str::<Record>(&waiting.text) {
-                self.judge(&record, &waiting.text, &waiting.log, waiting.line);
+                self.judge(&record, &waiting.text, &waiting.log, waiting.line, authentic);
             }
         }
     }
 
-    fn judge(&mut self, record: &Record, text: &str, log: &str, line: u64) {
+    fn judge(&mut self, record: &Record, text: &str, log: &str, line: u64, authentic: &mut dyn FnMut(&str)) {
         let body = &record.ringfence;
         let environment = self.environments.entry(body.key.clone()).or_default();
         let Some(key) = &environment.key else {
@@ -149,6 +149,7 @@ impl Review {
         }
         if environment.seen.add(body.sequence) {
             environment.authentic += 1;
+            authentic(text);
         } else {
             environment.doubled += 1;
         }
@@ -165,8 +166,19 @@ impl Review {
     }
 
     /// The result.
-    pub(super) fn finish(self) -> Report {
+    pub(crate) fn finish(self) -> Report {
         Report(self)
+    }
+
+    /// How many records are forged, and how many cannot be checked.
+    pub(crate) fn left_out(&self) -> (u64, u64) {
+        let forged = self.forged.len() as u64 + self.forged_more;
+        (forged, self.environments.values().map(Environment::unchecked).sum())
+    }
+
+    /// How many numbers are missing between the records that are there.
+    pub(crate) fn missing(&self) -> u64 {
+        self.environments.values().map(|environment| environment.seen.gaps().count()).sum()
     }
 }
 
@@ -186,11 +198,11 @@ fn is_signed(text: &str, body: &Body, key: &VerifyingKey) -> bool {
 }
 
 /// The result, for people.
-pub(super) struct Report(Review);
+pub(crate) struct Report(Review);
 
 impl Report {
     /// Whether every record is authentic, and none is missing.
-    pub(super) fn is_clean(&self) -> bool {
+    pub(crate) fn is_clean(&self) -> bool {
         self.0.forged.is_empty() && self.0.environments.values().all(Environment::is_clean)
     }
 }

@@ -33,7 +33,7 @@ fn review(lines: &[String]) -> (String, bool) {
     let mut review = Review::default();
     for (index, line) in lines.iter().enumerate() {
         let found = Found { text: Cow::Borrowed(line.as_str()), by_function: false };
-        review.take(&found, "log", index as u64 + 1);
+        review.take(&found, "log", index as u64 + 1, &mut |_| ());
     }
     let report = review.finish();
     (report.to_string(), report.is_clean())
@@ -96,7 +96,7 @@ fn records_of_a_key_that_nothing_introduces_are_unchecked() {
 fn what_the_function_printed_is_forged_whatever_it_says() {
     let line = Agent::new(7).line("protection", "mine");
     let mut review = Review::default();
-    review.take(&Found { text: Cow::Borrowed(&line), by_function: true }, "log", 1);
+    review.take(&Found { text: Cow::Borrowed(&line), by_function: true }, "log", 1, &mut |_| ());
     insta::assert_snapshot!(review.finish().to_string(), @"forged: log:1: the function printed it: mine");
 }
 

@@ -1,7 +1,8 @@
 //! Finds the records in a line of a log, byte for byte as the agent wrote them: a signature covers bytes.
 //!
-//! A line is the record itself, a record behind a prefix (`aws logs tail`), a member of an object (the local Lambda, an
-//! exported event), or a member of a list of events. It does not judge a record.
+//! A line is the record itself, a record behind a prefix (`aws logs tail`, an export to S3), a member of an object (the local
+//! Lambda, an exported event), of a list of events, of several such objects (a delivery stream), of rows (Logs Insights), or
+//! one line of a printed event (the AWS CLI). It does not judge a record.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,6 +14,8 @@ use serde_json::value::RawValue;
 const MAX_DEPTH: usize = 3;
 /// Most records that one line may hold: a page of `filter-log-events` on one line has up to 10,000 events.
 const MAX_RECORDS: usize = 10_000;
+/// Members that hold a record, or text with one: of the local Lambda, of events, of Logs Insights.
+const TEXTS: [&str; 4] = ["record", "message", "@message", "value"];
 
 /// A record, and what the log says of where it came from.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,25 +29,72 @@ pub(super) struct Found<'a> {
 /// The records of a line; most lines have none.
 pub(super) fn records(line: &str) -> Vec<Found<'_>> {
     let mut found = Vec::new();
-    if line.contains("ringfence")
+    if !line.contains("ringfence") {
+        return found;
+    }
+    if let Some(text) = member(line) {
+        collect(Cow::Owned(text), false, 0, &mut found);
+    } else if line.trim_start().starts_with('[') {
+        list(line, false, 0, &mut found);
+    }
+    if found.is_empty()
         && let Some(start) = line.find('{')
     {
-        collect(Cow::Borrowed(line.get(start..).unwrap_or_default()), false, 0, &mut found);
+        sequence(line.get(start..).unwrap_or_default(), &mut found);
     }
     found
+}
+
+/// The text of a member that stands on a line of its own, as the AWS CLI prints events:
+/// `"message": "{\"timestamp\"…}",`.
+fn member(line: &str) -> Option<String> {
+    let line = line.trim().trim_end_matches(',');
+    let (_, text) = TEXTS.into_iter().find_map(|name| {
+        let rest = line.strip_prefix('"')?.strip_prefix(name)?.strip_prefix('"')?;
+        Some((name, rest.trim_start().strip_prefix(':')?.trim_start()))
+    })?;
+    let text: String = serde_json::from_str(text).ok()?;
+    let start = text.find('{')?;
+    text.get(start..).map(|record| record.trim_end().to_owned())
+}
+
+/// Objects one after the other, as a delivery stream writes them.
+fn sequence<'a>(text: &'a str, found: &mut Vec<Found<'a>>) {
+    let mut rest = text;
+    while !rest.is_empty() && found.len() < MAX_RECORDS {
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+        let Some(Ok(value)) = values.next() else { break };
+        collect(Cow::Borrowed(value.get()), false, 0, found);
+        let end = values.byte_offset();
+        rest = rest.get(end..).unwrap_or_default();
+    }
+}
+
+/// A list of objects, or of lists of them.
+fn list(text: &str, by_function: bool, depth: usize, found: &mut Vec<Found<'_>>) {
+    if depth > MAX_DEPTH {
+        return;
+    }
+    for value in serde_json::from_str::<Vec<&RawValue>>(text).unwrap_or_default() {
+        if value.get().starts_with('[') {
+            list(value.get(), by_function, depth + 1, found);
+        } else {
+            collect(Cow::Owned(value.get().to_owned()), by_function, depth + 1, found);
+        }
+    }
 }
 
 fn collect<'a>(text: Cow<'a, str>, by_function: bool, depth: usize, found: &mut Vec<Found<'a>>) {
     if depth > MAX_DEPTH || found.len() >= MAX_RECORDS {
         return;
     }
-    let Ok(members) = serde_json::from_str::<HashMap<String, &RawValue>>(&text) else { return };
+    let Ok(members) = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(&text) else { return };
     if members.contains_key("ringfence") {
         return found.push(Found { text, by_function });
     }
     let by_function = by_function || members.get("type").is_some_and(|kind| kind.get() == "\"function\"");
     // An object as it stands, or text that holds one; of an export, a list of events.
-    for name in ["record", "message", "@message"] {
+    for name in TEXTS {
         let Some(value) = members.get(name) else { continue };
         let inner = String::deserialize(*value).unwrap_or_else(|_| value.get().to_owned());
         if inner.contains("ringfence")
@@ -54,9 +104,10 @@ fn collect<'a>(text: Cow<'a, str>, by_function: bool, depth: usize, found: &mut 
             collect(Cow::Owned(inner), by_function, depth + 1, found);
         }
     }
-    let events = members.get("events").or_else(|| members.get("logEvents"));
-    for event in events.and_then(|list| Vec::<&RawValue>::deserialize(*list).ok()).unwrap_or_default() {
-        collect(Cow::Owned(event.get().to_owned()), by_function, depth + 1, found);
+    for name in ["events", "logEvents", "results"] {
+        if let Some(events) = members.get(name) {
+            list(events.get(), by_function, depth, found);
+        }
     }
 }
 
@@ -82,6 +133,13 @@ mod tests {
             format!(r#"{{"timestamp":1,"message":{quoted}}}"#),
             format!(r#"{{"@timestamp":"x","@message":{quoted}}}"#),
             format!(r#"{{"events":[{{"message":{quoted}}}]}}"#),
+            format!("            \"message\": {quoted},"),
+            format!(r#"  "@message": {quoted}"#),
+            format!(
+                r#"{{"messageType":"CONTROL_MESSAGE"}}{{"logEvents":[{{"id":"1","message":{quoted}}}]}}"#
+            ),
+            format!(r#"[[{{"field":"@timestamp","value":"t"}},{{"field":"@message","value":{quoted}}}]]"#),
+            format!(r#"{{"results":[[{{"field":"@message","value":{quoted}}}]],"status":"Complete"}}"#),
         ] {
             assert_eq!(texts(&line), [(RECORD.to_owned(), false)], "{line}");
         }
@@ -103,6 +161,8 @@ mod tests {
         fn garbage_never_panics(text in "[{}\\[\\]\",:a-z\\\\ ]{0,200}") {
             let _ = records(&format!("ringfence {text}"));
             let _ = records(&format!(r#"{{"message":"{text}","ringfence":{text}"#));
+            let _ = records(&format!(r#"[[{{"value":"ringfence{text}"}},{text}]]"#));
+            let _ = records(&format!(r#""message": "ringfence{text}","#));
         }
     }
 }

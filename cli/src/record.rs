@@ -1,0 +1,108 @@
+//! A record as a log holds it: what the commands that read logs look at.
+//!
+//! It takes the fields that are there and leaves out those it does not know (docs/records.md), so that records of other
+//! versions can be read. It decides nothing.
+
+use serde::Deserialize;
+
+/// One line of the agent.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Record {
+    /// RFC 3339, in UTC.
+    #[serde(default)]
+    pub(crate) timestamp: String,
+    pub(crate) ringfence: Body,
+}
+
+/// The record itself.
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Body {
+    pub(crate) kind: String,
+    pub(crate) action: String,
+    pub(crate) verdict: String,
+    pub(crate) rule: String,
+    pub(crate) subject: Subject,
+    pub(crate) actor: Actor,
+    pub(crate) invocation: Invocation,
+    pub(crate) function: Function,
+    pub(crate) severity: String,
+    pub(crate) policy_line: Option<PolicyLine>,
+    pub(crate) count: u64,
+    pub(crate) detail: String,
+    /// Of `protection`.
+    pub(crate) rules: Vec<Claim>,
+    /// Of `residue`.
+    pub(crate) entries: Vec<Entry>,
+    /// Lines that the agent held back before this one; of `summary`, in all.
+    pub(crate) lines_dropped: u64,
+}
+
+/// What was acted on.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Subject {
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) address: String,
+}
+
+/// Which process acted.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Actor {
+    pub(crate) exe: String,
+    pub(crate) chain: String,
+    pub(crate) code: String,
+}
+
+/// In which part of the environment's life.
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Invocation {
+    pub(crate) phase: String,
+    pub(crate) request_id: String,
+}
+
+/// In which function.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Function {
+    pub(crate) name: String,
+}
+
+/// What to write where to allow the deed.
+#[derive(Debug, Deserialize, Clone)]
+pub(crate) struct PolicyLine {
+    pub(crate) section: String,
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+/// What a `protection` record says of one rule.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Claim {
+    pub(crate) rule: String,
+    pub(crate) status: String,
+}
+
+/// A file that an invocation left behind.
+#[derive(Debug, Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct Entry {
+    pub(crate) path: String,
+    pub(crate) change: String,
+}
+
+impl Body {
+    /// How often it happened: folded repeats are one record.
+    pub(crate) fn times(&self) -> u64 {
+        self.count.max(1)
+    }
+
+    /// The day of a timestamp, `2026-11-22`.
+    pub(crate) fn day(timestamp: &str) -> &str {
+        timestamp.get(..10).unwrap_or(timestamp)
+    }
+}
