@@ -370,11 +370,11 @@ fn a_pack_that_does_not_exist() {
     let text = r#"extends = ["webapi", "baseline"]
 "#;
     insta::assert_snapshot!(findings(text), @r#"
-    error: expected "baseline", "web-api" or "document-worker", found "webapi"
+    error: expected "baseline", "web-api", "document-worker" or "learn", found "webapi"
      --> policy.toml:1:12
       |
     1 | extends = ["webapi", "baseline"]
-      |            ^^^^^^^^ expected "baseline", "web-api" or "document-worker"
+      |            ^^^^^^^^ expected "baseline", "web-api", "document-worker" or "learn"
     hint: did you mean "web-api"?
     "#);
 }

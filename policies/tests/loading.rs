@@ -76,7 +76,7 @@ fn a_policy_that_cannot_be_had_says_why() {
     "#);
     insta::assert_snapshot!(message(Some("webapi"), &[]), @r#"
     error: RINGFENCE_POLICY is "webapi": expected an absolute path or the name of a pack
-    hint: packs: baseline, web-api, document-worker
+    hint: packs: baseline, web-api, document-worker, learn
     "#);
     insta::assert_snapshot!(message(Some("/var/p.toml"), &[]), @r"
     error: cannot read the policy /var/p.toml: entity not found
