@@ -41,6 +41,12 @@ fn main() -> ExitCode {
     if let Some(status) = ringfence_local::sandbox::helper(&arguments) {
         return status;
     }
+    let log = std::env::var("RINGFENCE_LOG").unwrap_or_default();
+    if let Some(trouble) = ringfence_policy::trouble_with_variable("RINGFENCE_LOG", &log) {
+        eprintln!("ringfence: {trouble}");
+    }
+    // No secrets are known here, and none are logged: of variables the names only.
+    ringfence_log::start(Some(&log), &[]);
     match Cli::parse().command {
         Command::Check(command) => command.run(),
         Command::Schema => policy::print_schema(),

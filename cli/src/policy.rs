@@ -50,6 +50,9 @@ impl Check {
 fn check(name: &str, text: &str, strict: bool) -> ExitCode {
     match Policy::parse(name, text) {
         Ok(parsed) => {
+            for rule in parsed.policy.rules_in_use() {
+                tracing::debug!(target: "policy", rule = rule.rule.as_str(), mode = rule.mode.as_str(), idle = ?rule.idle, "a rule is in use");
+            }
             for warning in &parsed.warnings {
                 eprintln!("{warning}\n");
             }

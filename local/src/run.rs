@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use nix::sys::signal::SigSet;
 
@@ -127,6 +128,7 @@ impl RunFiles {
         };
         let (root, etc, opt, empty) = (make("root")?, make("etc")?, make("opt")?, make("runtime")?);
         if let Some(zip) = layer::chosen_zip(&options.layer)? {
+            tracing::info!(target: "local", zip = %zip.display(), "the layer is unpacked");
             layer::unpack(&zip, &opt)?;
         }
         let has_wrapper = opt.join("ringfence-exec").is_file();
@@ -135,6 +137,7 @@ impl RunFiles {
         }
         let runtime = runtime::prepare(options, &opt, &empty)?;
         let extensions = layer::extensions(&opt)?;
+        tracing::debug!(target: "local", program = runtime.argv.first(), ?extensions, has_wrapper, "the files are there");
         write_etc(&etc, &options.network)?;
         if let Some(world) = world {
             write_authority(&etc, world)?;
@@ -203,6 +206,7 @@ impl Run {
         world: Option<World>,
         output: Box<dyn Write + Send>,
     ) -> Result<Self, LocalError> {
+        let begun = Instant::now();
         let network = network_plan(options, world.as_ref());
         let settings = settings(options, &files.runtime);
         let log = LogStream::new(output, options.output, Telemetry::new(telemetry_mode()));
@@ -211,6 +215,7 @@ impl Run {
         let (sandbox, sockets) = Sandbox::build(&files.plan(options, network)?, move |exit| {
             noted.change(|state| state.note_exit(exit));
         })?;
+        tracing::info!(target: "local", took_ms = begun.elapsed().as_millis(), "the sandbox is built");
         let sandbox = Arc::new(sandbox);
         let mut sockets = sockets.into_iter();
         let api = serve_api(sockets.next(), &shared)?;
@@ -235,6 +240,7 @@ impl Run {
                 scope.spawn(|| {
                     while let Some(event) = self.take(&events) {
                         let outcome = self.lifecycle.invoke(event);
+                        tracing::info!(target: "local", status = outcome.status, "an event is answered");
                         failures.fetch_add(usize::from(outcome.status != "success"), Ordering::Relaxed);
                         self.print(&outcome);
                     }

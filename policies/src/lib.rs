@@ -16,6 +16,8 @@ mod glob;
 #[cfg(feature = "language")]
 mod language;
 #[cfg(feature = "language")]
+mod log;
+#[cfg(feature = "language")]
 mod variables;
 mod vocabulary;
 
@@ -28,6 +30,8 @@ pub use compiled::{CompiledError, CompiledPolicy, Limits, SyscallProfile};
 pub use embedded::embedded;
 #[cfg(feature = "language")]
 pub use language::*;
+#[cfg(feature = "language")]
+pub use log::{LOG_PARTS, LogFilter, LogLevel};
 #[cfg(feature = "language")]
 pub use variables::trouble_with_variable;
 pub use vocabulary::{

@@ -187,6 +187,7 @@ impl Agent {
 
     /// Tells that something does not work as announced. Bounded: a fault that repeats cannot fill the log.
     pub(crate) fn degraded(&self, part: &'static str, detail: &str) {
+        tracing::warn!(target: "fault", part, detail, "does not work as announced");
         self.tell_fault(&self.totals.degraded, |emitter, moment| emitter.degraded(part, detail, moment));
     }
 
@@ -294,6 +295,15 @@ impl Agent {
 
     /// Writes a violation of this invocation.
     pub(crate) fn record_of(&self, report: &Report<'_>, current: &Current) {
+        tracing::debug!(
+            target: "records",
+            rule = report.rule.as_str(),
+            action = ?report.action,
+            outcome = ?report.outcome,
+            plane = report.plane.as_str(),
+            pid = report.pid,
+            "a violation is taken"
+        );
         let first = self.emitter.borrow_mut().violation(report, current);
         if first {
             self.waiting.notify_one();

@@ -57,6 +57,7 @@ async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
     let Some(hello) = buffer.get(..length).and_then(Hello::decode) else {
         return agent.impersonation(peer_pid, "something that is no guard connected to the control socket");
     };
+    log(&hello, peer_pid);
     if !agent.admit_guard(&connection) {
         return agent.impersonation(peer_pid, "a second guard said Hello while the first is alive");
     }
@@ -70,7 +71,35 @@ async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
         agent.degraded("guard", &format!("the guard could not be welcomed: {error}"));
     }
     follow(agent, &connection, peer_pid).await;
+    tracing::debug!(target: "guard", peer_pid, "the guard has closed its connection");
     agent.guard_left(&connection);
+}
+
+/// What the guard says, for `RINGFENCE_LOG`.
+fn log(hello: &Hello, peer_pid: u32) {
+    tracing::info!(
+        target: "guard",
+        peer_pid,
+        runtime = hello.runtime_pid,
+        strongest = hello.strongest.map(Plane::as_str),
+        without_preload = hello.no_preload,
+        program = %String::from_utf8_lossy(&hello.runtime),
+        refused = hello.refused.as_deref(),
+        "a guard says Hello"
+    );
+    for line in hello.coverage() {
+        tracing::debug!(
+            target: "claims",
+            rule = line.rule.as_str(),
+            claimed = ?line.status,
+            plane = line.plane.map(Plane::as_str),
+            reason = line.reason,
+            "the guard claims a rule"
+        );
+    }
+    for probe in &hello.probes {
+        tracing::debug!(target: "guard", probe = %String::from_utf8_lossy(probe), "the guard has tried");
+    }
 }
 
 /// Takes the guard's reports until it closes the connection.

@@ -11,7 +11,7 @@ mod words;
 use std::cell::Cell;
 use std::net::TcpStream;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use ringfence_policy::{Phase, Residue};
 use ringfence_records::time::Timestamp;
@@ -128,6 +128,10 @@ async fn subscribe(agent: &Rc<Agent>, platform: &mut Platform) {
         }
         Err(error) => Err(format!("no listener: {error}")),
     };
+    match &outcome {
+        Ok(text) => tracing::info!(target: "telemetry", outcome = text.as_str(), "events will come"),
+        Err(reason) => tracing::info!(target: "telemetry", reason = reason.as_str(), "no events will come"),
+    }
     let _ = agent.telemetry.set(outcome);
 }
 
@@ -184,7 +188,17 @@ impl Agent {
     fn prepare(&self) {
         self.detector.borrow_mut().forget_former();
         self.settings.trouble.iter().for_each(|trouble| self.degraded("variables", trouble));
+        let begun = Instant::now();
         let rules = Rules::find(&self.settings);
+        tracing::info!(
+            target: "policy",
+            source = rules.source.as_str(),
+            hash = rules.hash.as_str(),
+            mode = rules.mode.as_str(),
+            rules = rules.uses.len(),
+            took_us = micros(begun),
+            "the policy is read"
+        );
         self.emitter.borrow_mut().identity.policy.clone_from(&rules.hash);
         if let Some((refuse, message)) = &rules.failure {
             let consequence =
@@ -199,7 +213,7 @@ impl Agent {
     }
 
     fn open_ledger(&self) {
-        let budget = Budget::new(START);
+        let (begun, budget) = (Instant::now(), Budget::new(START));
         match Ledger::open(&self.settings.tmp, &budget) {
             Ok(mut ledger) => {
                 ledger.mark_by(self.page.as_fd());
@@ -210,6 +224,7 @@ impl Agent {
         // An earlier generation of this environment may have left something: the platform does not clear /tmp.
         let settle = Settle { upto: None, enforce: true, budget: &budget };
         self.settle_residue(settle, &self.current.borrow());
+        tracing::debug!(target: "ledger", took_us = micros(begun), "/tmp is watched");
         self.tell_if_short(&budget);
     }
 
@@ -229,6 +244,13 @@ impl Agent {
         }
         self.current.borrow_mut().begin(request, trace_id(trace));
         self.publish();
+        tracing::debug!(
+            target: "events",
+            number = self.current.borrow().number,
+            request,
+            over = ?self.over.get(),
+            "an invocation begins"
+        );
         // Something that happened long before is not the invocation's.
         let lead = Timestamp(clock::now().0.saturating_sub(to_millis(LEAD)));
         self.reset_end();
@@ -265,7 +287,9 @@ impl Agent {
             }
         }
         self.wait_for_the_runtimes_word().await;
+        let begun = Instant::now();
         self.settle();
+        tracing::debug!(target: "events", over = ?self.over.get(), took_us = micros(begun), "an invocation is settled");
         self.current.borrow_mut().phase = Phase::Between;
         self.publish();
     }
@@ -371,6 +395,7 @@ impl Agent {
 
     /// The environment ends. Everything here is quick: the platform gives 300 ms.
     fn shut_down(&self, reason: &str) {
+        tracing::info!(target: "events", reason, "the environment ends");
         self.give_account();
         if self.current.borrow().phase == Phase::Invoke {
             self.settle_for_good();
@@ -413,6 +438,11 @@ impl Drop for Settling<'_> {
     fn drop(&mut self) {
         self.0.set(false);
     }
+}
+
+/// For the log: microseconds since then.
+fn micros(begun: Instant) -> u64 {
+    u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 fn to_millis(duration: Duration) -> u64 {

@@ -57,6 +57,7 @@ fn main() {
     let mut arguments = std::env::args_os();
     let settings = settings::Settings::new(std::env::vars_os(), arguments.next().as_ref());
     let early = early::Early::begin(&settings);
+    ringfence_log::start(settings.log.as_deref(), &settings.secrets);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     match runtime {
         Ok(runtime) => LocalSet::new().block_on(&runtime, start::run(settings, early)),

@@ -123,7 +123,10 @@ impl Platform {
             let body = early::events(managed).to_owned();
             let send = self.client.send(Method::POST, "/2020-01-01/extension/register", &headers, body);
             match timeout(PATIENCE, send).await.map_err(|_| PlatformError::Silent { request: REQUEST })? {
-                Err(HttpError::Connect(_)) if Instant::now() < give_up => sleep(wait).await,
+                Err(HttpError::Connect(error)) if Instant::now() < give_up => {
+                    tracing::debug!(target: "platform", %error, "the Extensions API cannot be reached yet");
+                    sleep(wait).await;
+                }
                 answer => return self.registered(REQUEST, &answer?),
             }
             wait = (wait * 2).min(LONGEST_WAIT);
@@ -131,6 +134,7 @@ impl Platform {
     }
 
     fn registered(&mut self, request: &'static str, answer: &Answer) -> Result<Function, PlatformError> {
+        tracing::debug!(target: "platform", request, status = answer.status.as_u16(), "the platform has answered");
         expect(request, answer)?;
         let identifier = answer.headers.get(IDENTIFIER).and_then(|value| value.to_str().ok());
         identifier.unwrap_or_default().clone_into(&mut self.identifier);

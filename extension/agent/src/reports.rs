@@ -117,6 +117,7 @@ fn take(agent: &Agent, mut report: Report<'_>, sender: Option<u32>, sent: Option
     report.pid = pid;
     // Lost messages are the sender's own count: it may say less, but not any number.
     report.dropped = report.dropped.min(claim::MAX_DROPPED);
+    tracing::trace!(target: "records", kind = ?report.kind, rule = report.rule.as_str(), pid, "a message came");
     if let Some(why) = claim::forgery(&report) {
         return agent.impersonation(pid, why);
     }

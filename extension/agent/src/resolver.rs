@@ -154,6 +154,15 @@ impl Sockets {
             Err(code) => return packet::refusal(query, code),
         };
         let (verdict, patterns) = self.judge(agent, &question);
+        tracing::debug!(
+            target: "resolver",
+            name = %String::from_utf8_lossy(question.name.as_slice()),
+            kind = question.kind,
+            decision = ?verdict.decision,
+            rule = verdict.rule.as_str(),
+            patterns = patterns.len(),
+            "a look-up is judged"
+        );
         if verdict.decision != Decision::Allow {
             self.tell(agent, &question, verdict, client);
         }
@@ -164,7 +173,16 @@ impl Sockets {
             return packet::loopback(query, &question);
         }
         let servers = agent.name_servers();
-        let Some(answer) = forward::forward(query, &question, &servers, client.is_stream).await else {
+        let begun = Instant::now();
+        let answer = forward::forward(query, &question, &servers, client.is_stream).await;
+        tracing::debug!(
+            target: "resolver",
+            servers = servers.len(),
+            answered = answer.is_some(),
+            took_ms = begun.elapsed().as_millis(),
+            "a look-up is forwarded"
+        );
+        let Some(answer) = answer else {
             return packet::refusal(query, packet::SERVER_FAILURE);
         };
         self.keep(agent, &patterns, &answer);

@@ -36,6 +36,8 @@ pub(crate) struct Settings {
     pub(crate) on_error: Option<String>,
     /// `RINGFENCE=off`.
     pub(crate) off: bool,
+    /// `RINGFENCE_LOG`.
+    pub(crate) log: Option<String>,
     /// What is wrong with the variables by which the user sets Ringfence.
     pub(crate) trouble: Vec<String>,
     /// Values that are masked wherever they appear.
@@ -58,6 +60,7 @@ impl Settings {
             policy: None,
             on_error: None,
             off: false,
+            log: None,
             trouble: Vec::new(),
             secrets: Vec::new(),
             tmp: PathBuf::from("/tmp"),
@@ -78,6 +81,7 @@ impl Settings {
         }
         match name {
             "RINGFENCE" => self.off = text == "off",
+            "RINGFENCE_LOG" => self.log = Some(text),
             "AWS_LAMBDA_RUNTIME_API" => self.api = text,
             "AWS_LAMBDA_INITIALIZATION_TYPE" => self.initialization = text,
             "AWS_LAMBDA_MAX_CONCURRENCY" => self.concurrent = true,
@@ -115,6 +119,30 @@ fn is_secret(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A part that the variable cannot name could never be turned on alone.
+    #[test]
+    fn each_part_that_writes_to_the_log_can_be_named_in_the_variable() {
+        fn parts(folder: &Path, found: &mut std::collections::BTreeSet<String>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    parts(&path, found);
+                } else {
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    let targets = text.split("target: \"").skip(1).filter_map(|rest| rest.split('"').next());
+                    found.extend(
+                        targets.filter(|word| word.chars().all(char::is_alphabetic)).map(str::to_owned),
+                    );
+                }
+            }
+        }
+        let mut found = std::collections::BTreeSet::new();
+        for sources in ["src", "../../cli/src", "../../local/src"] {
+            parts(&Path::new(env!("CARGO_MANIFEST_DIR")).join(sources), &mut found);
+        }
+        assert!(found.iter().eq(ringfence_policy::LOG_PARTS), "{found:?}");
+    }
 
     #[test]
     fn the_environment_is_read_once() {

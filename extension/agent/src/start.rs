@@ -73,6 +73,14 @@ async fn prepare(control: io::Result<control::Bound>) -> Result<Parts, StartErro
 
 async fn serve(settings: Settings, parts: Parts, connection: Option<TcpStream>, emitter: Emitter) {
     let port = parts.resolver.as_ref().ok().and_then(|sockets| sockets.port().ok()).unwrap_or(0);
+    tracing::info!(
+        target: "start",
+        initialization = settings.initialization,
+        managed = settings.is_managed(),
+        resolver_port = port,
+        page_sealed = parts.page.sealed,
+        "the agent has its sockets"
+    );
     let agent = Rc::new(Agent::new(settings, parts.page, parts.reports, port, emitter));
     agent.publish();
     if !agent.page.sealed {

@@ -118,7 +118,9 @@ impl Listener {
         let destination = self.destination().map_err(|error| error.to_string())?;
         let mut refusal = String::new();
         for schema in SCHEMAS {
-            match platform.subscribe(schema, &destination).await {
+            let answer = platform.subscribe(schema, &destination).await;
+            tracing::debug!(target: "telemetry", schema, accepted = matches!(answer, Ok((StatusCode::OK, _))), "subscribed");
+            match answer {
                 Ok((StatusCode::OK, _)) => return Ok(format!("subscribed, schema {schema}")),
                 Ok((StatusCode::ACCEPTED, reason)) => {
                     return Err(format!("not supported here (202): {reason}"));

@@ -179,6 +179,7 @@ impl Lifecycle {
 
     /// Starts a process and has everything read that it writes.
     fn start(&self, process: u32, plan: StartPlan, origin: Origin) -> std::io::Result<()> {
+        tracing::debug!(target: "local", process, program = plan.argv.first(), variables = plan.env.len(), "a process is started");
         let written = self.sandbox.spawn(process, plan)?;
         self.pipes.add(written.output, origin, Form::Lines)?;
         self.pipes.add(written.errors, origin, Form::Lines)?;

@@ -78,6 +78,7 @@ fn alive(stream: &TcpStream) -> bool {
 
 fn route(shared: &Shared, request: &Request, alive: &dyn Fn() -> bool) -> Option<Response> {
     let path = request.path.as_str();
+    tracing::trace!(target: "local", method = request.method.as_str(), path, body = request.body.len(), "a request came");
     if let Some(rest) = path.strip_prefix("/2018-06-01/runtime/") {
         let streamed = request
             .header("Lambda-Runtime-Function-Response-Mode")

@@ -2,6 +2,8 @@
 //!
 //! It gathers what the parts know and fills in records; it decides nothing. [`super`] calls it.
 
+use std::time::Instant;
+
 use ringfence_policy::{Plane, Rule, Survivors};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::record::{Environment, Protection, Residue, RuleCount, Summary};
@@ -35,6 +37,17 @@ impl Agent {
             detects: self.detects(),
         };
         let lines = protection::account(rules, hello, guarded.hook.as_ref(), abilities);
+        for line in &lines {
+            tracing::debug!(
+                target: "claims",
+                rule = line.line.rule.as_str(),
+                asked = ?line.asked,
+                claimed = ?line.line.status,
+                plane = line.line.plane.map(Plane::as_str),
+                reason = line.line.reason,
+                "a rule is in the account"
+            );
+        }
         let probes: Vec<&[u8]> =
             hello.map(|hello| hello.probes.iter().map(Vec::as_slice).collect()).unwrap_or_default();
         let trouble = match hello {
@@ -95,7 +108,15 @@ impl Agent {
         if let Some(upto) = settle.upto {
             ledger.seal(upto, settle.budget);
         }
+        let begun = Instant::now();
         let settled = residue::settle(ledger, &self.settings.tmp, rules, wanted, settle.budget);
+        tracing::debug!(
+            target: "ledger",
+            wanted = ?wanted,
+            found = settled.as_ref().map_or(0, |settled| settled.count),
+            took_us = super::micros(begun),
+            "/tmp is settled"
+        );
         if let Some(trouble) = ledger.trouble() {
             self.degraded("ledger", &trouble);
         }
@@ -122,6 +143,7 @@ impl Agent {
         if wanted == Survivors::Allow || self.managed.get() {
             return;
         }
+        let begun = Instant::now();
         let ours = self.ours();
         let asking = self.asking.borrow().pid;
         let mut survivors = self.survivors.borrow_mut();
@@ -137,6 +159,14 @@ impl Agent {
             &ours,
         );
         drop(survivors);
+        tracing::debug!(
+            target: "survivors",
+            wanted = ?wanted,
+            spared = spared.len(),
+            found = found.count,
+            took_us = super::micros(begun),
+            "processes are settled"
+        );
         add(&self.totals.survivors, found.count);
         for survivor in &found.told {
             self.tell_survivor(survivor, current);

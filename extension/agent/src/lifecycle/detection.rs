@@ -32,8 +32,9 @@ impl Agent {
 
     /// Looks, kills what must not be, and tells.
     pub(super) fn detect(&self) {
-        let mut found = Vec::new();
+        let (begun, mut found) = (std::time::Instant::now(), Vec::new());
         self.with_scene(|scene| found = self.detector.borrow_mut().look(scene));
+        tracing::trace!(target: "detection", found = found.len(), took_us = super::micros(begun), "looked past the planes");
         for finding in &found {
             self.tell_finding(finding);
         }

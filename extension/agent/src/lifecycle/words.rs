@@ -43,6 +43,7 @@ impl Agent {
         }
         // Another start of its executable: the hook of the one before says nothing of this one.
         self.guarded.borrow_mut().hook = None;
+        tracing::debug!(target: "guard", pid, "the preload library is in the runtime");
         self.current.borrow_mut().launched = true;
         self.publish();
     }
@@ -52,6 +53,7 @@ impl Agent {
     pub(crate) fn hook_up(&self, pid: u32, report: &Report<'_>) {
         let is_in_init = self.current.borrow().phase == Phase::Init && self.quiet_since.get() == NEVER;
         if self.is_runtime(pid) && is_in_init {
+            tracing::debug!(target: "guard", pid, "a language hook is in the runtime");
             self.guarded.borrow_mut().hook = Some(HookWord::of(report));
         }
     }
@@ -74,7 +76,9 @@ impl Agent {
             // Many workers ask, and nothing ends.
             return;
         }
-        if !self.believes(pid) {
+        let believed = self.believes(pid);
+        tracing::trace!(target: "events", pid, believed, poller = ?self.asking.borrow().poller, "a process asks for an event");
+        if !believed {
             return;
         }
         let answered = self.asking.borrow_mut().asks(pid, answered);
@@ -234,6 +238,7 @@ impl Agent {
 
     /// What runs and lies about now may stay.
     fn init_is_over(&self) {
+        tracing::info!(target: "events", poller = ?self.asking.borrow().poller, end = ?self.end_known(), "init is over");
         self.forget_hints();
         self.quiet_since.set(clock::now());
         let parted = self.asking.borrow().poller == Poller::Child;
@@ -247,6 +252,7 @@ impl Agent {
 
     fn end(&self, over: Over) {
         if self.over.get().is_none() {
+            tracing::debug!(target: "events", told_by = ?over, "the invocation is over");
             self.over.set(Some(over));
             self.quiet_since.set(clock::now());
         }
@@ -256,6 +262,7 @@ impl Agent {
     /// Takes a batch of telemetry.
     pub(crate) fn telemetry_events(&self, events: &[Event]) {
         for event in events {
+            tracing::trace!(target: "telemetry", kind = event.kind, request = event.record.request, "an event came");
             match &*event.kind {
                 "platform.initRuntimeDone" => self.telemetry_init_done(),
                 "platform.extension" => self.telemetry_extension(&event.record.name),
