@@ -289,7 +289,7 @@ fn settings(options: &Options, runtime: &RuntimeSetup) -> Settings {
     }
 }
 
-/// Tests of those who subscribe may ask for a telemetry that refuses or is silent.
+/// Tests of subscribers may ask for a telemetry that refuses or is silent.
 fn telemetry_mode() -> TelemetryMode {
     match std::env::var("RINGFENCE_LOCAL_TELEMETRY").as_deref() {
         Ok("off") => TelemetryMode::Off,

@@ -1,4 +1,4 @@
-//! What can happen, who does it, and what is decided: the vocabulary that every plane shares.
+//! What can happen, which process does it, and what is decided: the vocabulary that every plane shares.
 //!
 //! A plane describes an event as an [`Action`] in a [`Context`] and asks `verdict`; it gets a [`Verdict`] and the
 //! [`Rule`] that decided. Nothing here allocates, reads a clock or touches the system, so the guard, the agent and
@@ -154,7 +154,7 @@ pub enum Transport {
 pub enum Phase {
     /// From the start to the first INVOKE.
     Init,
-    /// While an invocation runs. Also assumed where nobody can tell: it is the strictest.
+    /// While an invocation runs. Also assumed if the phase is not known: it is the strictest.
     #[default]
     Invoke,
     /// Between the end of one invocation and the next event.
@@ -173,7 +173,7 @@ pub enum Role {
     Child,
 }
 
-/// Who enforces or observes.
+/// The place that enforces or observes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Plane {
     /// The guard's seccomp filter and its supervisor.

@@ -1,6 +1,6 @@
 //! A policy from evidence: which keys it sets, with which values, and what stands beside each in a comment.
 //!
-//! A key is set only where its rule was watched in every environment of the log: what nobody watched, nobody knows. What a
+//! A key is set only where its rule was watched in every environment of the log: what was not watched is not known. What a
 //! rule of `baseline` calls an attack is listed and not allowed, unless it is accepted. It must not read logs or files.
 
 use std::collections::BTreeMap;

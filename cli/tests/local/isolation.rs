@@ -176,7 +176,7 @@ def handler(event, context):
     assert_eq!(litter(scratch.path()), 0);
 }
 
-/// Everything above runs as whoever runs the tests. Root tries the other way as well: through a user name space.
+/// Everything above runs as the user of the tests. Root tries the other way as well: through a user name space.
 #[test]
 fn without_root_a_user_name_space_does_or_the_error_says_what_is_missing() {
     use std::os::unix::fs::{MetadataExt, PermissionsExt};

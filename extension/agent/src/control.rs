@@ -1,4 +1,4 @@
-//! The control socket: the guard says who it is and what it covers, and gets the state page.
+//! The control socket: the guard says what it is and what it covers, and gets the state page.
 //!
 //! It is bound before the agent registers, so the guard finds it without a race. One guard for each life of the agent:
 //! a second is an impersonation unless the first is gone. It must not judge what the guard reports.

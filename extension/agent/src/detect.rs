@@ -175,7 +175,7 @@ pub(crate) struct Detector {
     former: HashSet<(SocketAddr, SocketAddr)>,
     /// Whether connections were looked at before.
     has_seen_streams: bool,
-    /// Whether another user's sockets lead out of this machine: then nobody knows whose a closed one was.
+    /// Whether another user's sockets lead out of this machine: then the owner of a closed one is not known.
     is_shared: bool,
     /// What other planes reported and let go ahead, so that it is not told twice.
     gone_ahead: HashSet<u64>,
@@ -213,7 +213,7 @@ impl Detector {
     }
 
     /// The agent has started, and the runtime has not: connections that the kernel still remembers were made by an earlier
-    /// generation of this environment, and nobody can tell any more what names their addresses had.
+    /// generation of this environment, and what names their addresses had is not known any more.
     pub(crate) fn forget_former(&mut self) {
         if gates::has_closed(&self.proc) {
             self.former = sockets::read(&self.proc, true, false).iter().map(Socket::ends).collect();

@@ -90,7 +90,7 @@ impl Emitter {
         }
     }
 
-    /// Takes a violation. True where it is the first that waits, so that somebody must call [`Self::flush`] within
+    /// Takes a violation. True where it is the first that waits, so that the caller must have [`Self::flush`] called within
     /// [`FOLD_FOR`].
     pub(crate) fn violation(&mut self, report: &Report<'_>, current: &Current) -> bool {
         *self.by_rule.entry(report.rule).or_default() += 1;
@@ -192,7 +192,7 @@ impl Emitter {
         }
     }
 
-    /// Writes a record that nobody but the agent itself can cause.
+    /// Writes a record that only the agent itself can cause.
     pub(crate) fn print<'a, R: Record>(&'a mut self, record: impl FnOnce(Scene<'a>) -> R) {
         let scene = Scene {
             redactor: &self.redactor,

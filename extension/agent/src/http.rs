@@ -71,7 +71,7 @@ impl Client {
         }
         let request =
             if body.is_empty() { request } else { request.header(CONTENT_TYPE, "application/json") };
-        // Taken out until the answer is whole: one who gives up waiting must not leave it to the next request.
+        // Taken out until the answer is whole: a caller that gives up waiting must not leave it to the next request.
         let mut sender = self.connected().await?;
         let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
         let (head, body) = response.into_parts();
@@ -80,7 +80,7 @@ impl Client {
         Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
     }
 
-    /// Goes on with a connection that somebody else has opened.
+    /// Goes on with a connection that was opened elsewhere.
     pub(crate) async fn adopt(&mut self, stream: TcpStream) {
         self.sender = handshake(stream).await.ok();
     }

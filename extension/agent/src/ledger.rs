@@ -63,7 +63,7 @@ pub(crate) struct Ledger {
     sealed: BTreeMap<PathBuf, Change>,
     /// What the agent itself has removed: news of that is none.
     removed: BTreeSet<PathBuf>,
-    /// Directories that nobody has looked into yet, and whether what is in them is new.
+    /// Directories that were not looked into yet, and whether what is in them is new.
     unscanned: Vec<(PathBuf, bool)>,
     /// Directories that a search for what was lost has still to look into; `None` where none is under way.
     search: Option<Vec<PathBuf>>,

@@ -153,7 +153,7 @@ async fn events(agent: &Rc<Agent>, platform: &mut Platform) {
                 if failures == 1 {
                     agent.degraded("events", &error.to_string());
                 }
-                // 50 ms, doubling to 3 s: the platform may be gone, and nobody is to be kept busy by that.
+                // 50 ms, doubling to 3 s: the platform may be gone, and that must keep no process busy.
                 sleep(Duration::from_millis(50 << failures.min(6))).await;
             }
         }

@@ -14,7 +14,7 @@
 //! | [`platform`], [`http`], [`telemetry`] | the platform's APIs |
 //! | [`control`], [`reports`], [`correlate`] | what guard, preload library and shims say |
 //! | [`ledger`], [`residue`], [`survivors`], [`detect`], [`resolver`] | the platform plane |
-//! | [`places`] | who gives way when there are too many clients |
+//! | [`places`] | which client gives way when there are too many |
 //! | [`proc`] | what proc(5) says of processes |
 //! | [`emit`], [`protection`] | what is written, and what is claimed |
 
@@ -52,7 +52,7 @@ use std::time::Duration;
 use tokio::task::LocalSet;
 
 fn main() {
-    // A panic is told as a record by whoever catches it; its text on standard error would be a second line.
+    // A panic is told as a record where it is caught; its text on standard error would be a second line.
     std::panic::set_hook(Box::new(|_| {}));
     let mut arguments = std::env::args_os();
     let settings = settings::Settings::new(std::env::vars_os(), arguments.next().as_ref());

@@ -1,6 +1,6 @@
 //! The state page's only writable mapping.
 //!
-//! It makes the memfd, maps it, and takes from everybody else the right to write it; what stands in the page is
+//! It makes the memfd, maps it, and takes from every other process the right to write it; what stands in the page is
 //! decided by [`ringfence_records::page`]. The start makes one, invocations and the resolver write through it.
 
 use std::fs::File;

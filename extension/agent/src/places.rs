@@ -1,7 +1,7 @@
-//! Places for clients, and who gives way when all are taken.
+//! Places for clients, and which one gives way when all are taken.
 //!
 //! Code of the function can come to the agent's sockets as often as it likes. Were a newcomer turned away when all places
-//! are taken, whoever holds them would keep everybody else out; so it is one of those that are there who goes: the one
+//! are taken, their holders would keep all others out; so it is one of those that are there that goes: the one
 //! that has waited longest without anything to show for it, else the oldest. Places know nothing of what clients want:
 //! [`crate::telemetry`] and [`crate::resolver`] say what counts.
 
@@ -15,10 +15,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::{AbortHandle, spawn_local, yield_now};
 
 /// Connections that may wait to be accepted: as many as one process of Lambda's can have. Of more the kernel drops the first
-/// packet, which is sent again after a second, whoever sent it.
+/// packet, which is sent again after a second by any client.
 const MAX_WAITING: u32 = 1024;
 
-/// Listens on a free port, with room for those who come while the agent is busy.
+/// Listens on a free port, with room for clients that come while the agent is busy.
 ///
 /// # Errors
 /// Those of socket(2), bind(2) and listen(2).
@@ -91,7 +91,7 @@ impl Places {
 }
 
 impl Place {
-    /// Whether it is taken from the client only when there is nobody else to take one from.
+    /// Whether it is taken from the client only when there is no other to take one from.
     pub(crate) fn keep(&self, is_kept: bool) {
         if let Some(own) = self.places.taken.borrow_mut().iter_mut().find(|one| one.number == self.number) {
             own.is_kept = is_kept;
@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use tokio::task::LocalSet;
 
-    /// Serves clients that stay, those in `kept` with something to show; gives who is left.
+    /// Serves clients that stay, those in `kept` with something to show; gives those that are left.
     fn left(most: usize, clients: u32, kept: &[u32]) -> Vec<u32> {
         struct Client(u32, Rc<RefCell<Vec<u32>>>);
         impl Drop for Client {

@@ -75,7 +75,7 @@ impl Rules {
 
     /// What is to be done with the look-up of `name`, and the name patterns that it matches.
     ///
-    /// The resolver cannot tell who asks. Where runtime and children have different rules, those of the runtime hold:
+    /// The resolver cannot tell which process asks. Where runtime and children have different rules, those of the runtime hold:
     /// what a child then does with an address is decided at its connection.
     pub(crate) fn resolve(&self, name: &[u8], phase: Phase) -> (Verdict, Vec<u16>) {
         let context = Context { phase, role: Role::Runtime, strongest: Plane::Platform, launched: true };
@@ -85,7 +85,7 @@ impl Rules {
         (policy.verdict(&Action::Resolve { name }, &context), policy.name_patterns(name).collect())
     }
 
-    /// What the policy says of an action that somebody else saw, or that was found afterwards.
+    /// What the policy says of an action that another plane saw, or that was found afterwards.
     pub(crate) fn judge(&self, action: &Action<'_>, context: Context) -> Verdict {
         let silent = Verdict { decision: Decision::Allow, rule: Rule::None };
         CompiledPolicy::new(&self.compiled).map_or(silent, |policy| policy.verdict(action, &context))

@@ -82,7 +82,7 @@ pub(crate) fn read(proc: &Path, id: u32) -> Option<Process> {
     })
 }
 
-/// Whether the preload library is mapped into it: then it is the function's, whoever its parent is by now. Programs of
+/// Whether the preload library is mapped into it: then it is the function's, whatever its parent is by now. Programs of
 /// other extensions do not have it.
 pub(crate) fn has_library(proc: &Path, id: u32) -> bool {
     const LIBRARY: &[u8] = b"/libringfence.so";

@@ -1,4 +1,4 @@
-//! Rule by rule: who covers it here, and how well.
+//! Rule by rule: which plane covers it here, and how well.
 //!
 //! It merges the guard's account with what the agent itself does. A rule that neither speaks of is not covered; a
 //! rule that the policy only observes is never called enforced. The agent prints the result once at every start.

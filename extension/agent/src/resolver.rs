@@ -31,7 +31,7 @@ use packet::Question;
 /// Largest query or answer over UDP in bytes.
 const MAX_DATAGRAM: usize = 4096;
 /// Queries by UDP in flight at once. A further one takes the place of the oldest, whose client asks again: names that
-/// nobody answers for take long, others milliseconds.
+/// no server answers for take long, others milliseconds.
 const MAX_IN_FLIGHT: usize = 128;
 /// TCP connections at once. A further one takes the place of one that asks nothing, else of the oldest.
 const MAX_CONNECTIONS: usize = 64;

@@ -4,7 +4,7 @@
 //! used to correlate, and as the last resort for the end of an invocation; never for a verdict. The start opens it,
 //! the platform posts to it.
 //!
-//! The path is also what tells the platform's connection from others: nobody else knows it. Until a connection has
+//! The path is also what tells the platform's connection from others: no other process knows it. Until a connection has
 //! named it, it is a stranger, of whom there may be many, and no HTTP is spoken with it.
 
 use std::convert::Infallible;
@@ -237,8 +237,8 @@ fn count(agent: &Agent, change: impl FnOnce(&mut Deliveries)) {
 }
 
 /// Whether a peer with this address sits outside this network name space, as the function cannot: an address of this one
-/// can be bound, and nobody connects from any other (connect(2) finds no route from it). Where all can be bound
-/// (`ip_nonlocal_bind`), and where it cannot be tried, nobody does.
+/// can be bound, and no process connects from any other (connect(2) finds no route from it). Where all can be bound
+/// (`ip_nonlocal_bind`), and where it cannot be tried, no peer does.
 fn is_elsewhere(peer: IpAddr) -> bool {
     let bound = std::net::UdpSocket::bind((peer, 0));
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
@@ -249,7 +249,7 @@ fn parse(body: &[u8]) -> Vec<Event> {
     serde_json::from_slice(body).unwrap_or_default()
 }
 
-/// 32 hexadecimal digits that nobody can guess.
+/// 32 hexadecimal digits that cannot be guessed.
 ///
 /// # Errors
 /// Those of getrandom(2).

@@ -1,4 +1,4 @@
-//! What is claimed of a rule: who serves it, and how well.
+//! What is claimed of a rule: which plane serves it, and how well.
 //!
 //! The guard writes these lines into its `Hello`, the agent adds its own and prints them in the `protection` record. The
 //! claim itself is made elsewhere; here is only its form.

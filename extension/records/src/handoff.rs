@@ -45,7 +45,7 @@ pub mod covers {
     pub const OPEN_WRITE: u32 = 8;
     /// Dangerous system calls.
     pub const DANGEROUS: u32 = 16;
-    /// No decision on anybody's rules: opens that write are asked about for the sake of the memory of processes, so a signal can
+    /// No decision on a rule: opens that write are asked about for the sake of the memory of processes, so a signal can
     /// end them before they have begun.
     pub const OPENS_ASKED: u32 = 32;
 }

@@ -1,7 +1,7 @@
 //! The messages between guard, agent, preload library and language shims.
 //!
 //! They travel over two abstract AF_UNIX sockets of the agent: a SOCK_SEQPACKET one for the guard (`Hello`,
-//! `Welcome`, then its reports) and a SOCK_DGRAM one for everybody inside the function (`Violation`, `Hint`,
+//! `Welcome`, then its reports) and a SOCK_DGRAM one for all processes of the function (`Violation`, `Hint`,
 //! `RuntimeUp`, `InvocationOver`). What arrives on the second is a claim by code that may be hostile: it is shown as
 //! evidence and never changes a verdict.
 
@@ -24,8 +24,8 @@ pub const REPORT_SOCKET: &[u8] = b"ringfence-report-";
 /// How long that random part is.
 pub const REPORT_SOCKET_RANDOM: usize = 32;
 
-/// Whether an abstract name is one of the agent's. Nobody of the function may take it, also when the agent is gone: guards
-/// and libraries would speak to whoever has it.
+/// Whether an abstract name is one of the agent's. No process of the function may take it, also when the agent is gone: guards
+/// and libraries would speak to the process that has it.
 #[must_use]
 pub fn is_agents_name(name: &[u8]) -> bool {
     name.starts_with(CONTROL_SOCKET) || name.starts_with(REPORT_SOCKET)
@@ -44,14 +44,14 @@ pub enum Kind {
     /// The runtime, or a process that it has do so, asks for the next event, so its invocation is over. From the preload
     /// library.
     InvocationOver = 4,
-    /// A protection that was announced does not hold. From anyone; `detail` says what.
+    /// A protection that was announced does not hold. From any sender; `detail` says what.
     Degraded = 5,
     /// A language hook is in the runtime: `name` says of which language, `detail` what it has put in place. From the hook.
     HookUp = 6,
     /// A process that is not the runtime's answers an invocation (a shell's curl): what comes after it belongs to the next
     /// one. From the preload library.
     Answered = 7,
-    /// Guard to agent: who I am, what I cover.
+    /// Guard to agent: its processes, and what it covers.
     Hello = 8,
     /// Agent to guard: where to report; carries the state page as SCM_RIGHTS.
     Welcome = 9,
@@ -301,7 +301,7 @@ impl<'a, const N: usize> List<'a, N> {
     }
 }
 
-/// A violation, a hint or one of the small notices: who did what, and what came of it.
+/// A violation, a hint or one of the small notices: which process did what, and what came of it.
 ///
 /// Every field is optional on the wire; a missing number is 0 and a missing text empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

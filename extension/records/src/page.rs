@@ -1,4 +1,4 @@
-//! The state page: what changes while the environment lives and everybody must know without asking.
+//! The state page: what changes while the environment lives and every process must know without asking.
 //!
 //! The agent creates it (a memfd of [`SIZE`] bytes, sealed with `F_SEAL_FUTURE_WRITE` where the kernel has it, 5.1),
 //! keeps the only writable mapping, and hands the descriptor to the guard, from which every process of the function

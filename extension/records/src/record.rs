@@ -101,7 +101,7 @@ impl Scene<'_> {
 pub enum Level {
     /// Nothing to do.
     Info,
-    /// Somebody should look.
+    /// To be looked at.
     Warn,
     /// Protection is not what was asked for.
     Error,

@@ -1,6 +1,6 @@
 //! Points in time as records print them: RFC 3339 in UTC with milliseconds.
 //!
-//! It reads no clock: whoever writes a record brings the time. Nothing here allocates.
+//! It reads no clock: the writer of a record brings the time. Nothing here allocates.
 
 use core::fmt;
 

@@ -66,7 +66,7 @@ pub(crate) struct Lifecycle {
     names: AtomicU32,
     /// Starting and stopping excludes invocations.
     pub(crate) gate: RwLock<()>,
-    /// Whoever finds the environment down starts it; the others wait here, not at the gate, which invocations hold.
+    /// The thread that finds the environment down starts it; the others wait here, not at the gate, which invocations hold.
     starting: Mutex<()>,
     /// Peak over the run, in KiB.
     peak: AtomicU64,
@@ -266,7 +266,7 @@ fn begin(state: &mut State, extensions: &[String]) {
     state.extensions = expected.collect();
 }
 
-/// What is wrong with a running environment: outside shutdown nobody may end.
+/// What is wrong with a running environment: outside shutdown no process may end.
 pub(crate) fn fault(state: &State) -> Option<Fault> {
     for extension in &state.extensions {
         if let Some(kind) = &extension.error {

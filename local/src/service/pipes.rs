@@ -1,7 +1,7 @@
 //! What function and extensions print, line by line, in the order in which it was written.
 //!
 //! Decides where a line ends and how long it may be; a log descriptor's records come in frames instead. One thread reads all pipes; `flush` reads what is there on the
-//! caller's thread, so that an invocation's lines come before its END. Must not know who prints.
+//! caller's thread, so that an invocation's lines come before its END. Must not know which process prints.
 
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsFd;

@@ -1,6 +1,6 @@
 //! The Runtime API, version 2018-06-01: next, response, error, init/error.
 //!
-//! Decides who gets an event and which answer counts. Whoever comes first to /next is the runtime, as on Lambda:
+//! Decides which caller gets an event and which answer counts. The first caller of /next is the runtime, as on Lambda:
 //! nothing here tells an impostor apart. Called by the server's threads.
 
 use std::time::{Duration, Instant};

@@ -119,7 +119,7 @@ pub(crate) struct State {
     /// Request ids that wait for a runtime.
     pub(crate) offered: VecDeque<String>,
     pub(crate) invocations: BTreeMap<String, Invocation>,
-    /// Somebody asked the run to end.
+    /// The run was asked to end.
     pub(crate) interrupted: bool,
     pub(crate) tickets: u64,
 }
@@ -177,12 +177,12 @@ impl Shared {
         Self { state: Mutex::default(), changed: Condvar::new(), settings, log }
     }
 
-    /// The state, for reading or for a change that nobody waits for.
+    /// The state, for reading or for a change that no thread waits for.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the state and wakes everybody who waits.
+    /// Changes the state and wakes every thread that waits.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = change(&mut self.state());
         self.changed.notify_all();
@@ -211,7 +211,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a change, at most as long as given. Whoever parks a client uses it to look after the connection.
+    /// Waits for a change, at most as long as given. A handler that parks a client uses it to look after the connection.
     pub(crate) fn pause<'a>(&self, state: MutexGuard<'a, State>, at_most: Duration) -> MutexGuard<'a, State> {
         self.changed.wait_timeout(state, at_most).unwrap_or_else(PoisonError::into_inner).0
     }

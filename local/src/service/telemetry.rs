@@ -1,4 +1,4 @@
-//! Telemetry: who subscribed to what, and the delivery of batches.
+//! Telemetry: which process subscribed to what, and the delivery of batches.
 //!
 //! Decides when a batch is full and what is dropped when a subscriber does not take it. One thread a subscriber,
 //! a bounded queue each. Called by the log stream (publish) and the Telemetry API (subscribe).
@@ -24,7 +24,7 @@ const DELIVERY_PATIENCE: Duration = Duration::from_secs(1);
 /// Connects to an address of the sandbox.
 type Connector = Box<dyn Fn(SocketAddr) -> io::Result<TcpStream> + Send + Sync>;
 
-/// How the Telemetry API behaves, for tests of those who use it.
+/// How the Telemetry API behaves, for tests of its users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum TelemetryMode {
     /// As on Lambda.
@@ -94,7 +94,7 @@ impl Telemetry {
         let _ = self.connector.set(connector);
     }
 
-    /// Passes a record to everybody who asked for its type.
+    /// Passes a record to every subscriber of its type.
     pub(crate) fn publish(&self, kind: &'static str, event: &str) {
         let mut hub = locked(&self.hub);
         for subscriber in &hub.subscribers {

@@ -53,7 +53,7 @@ pub(crate) struct Services {
     open: Arc<AtomicUsize>,
 }
 
-/// A socket and the right to take from it: whoever takes counts before letting go.
+/// A socket and the right to take from it: a thread that takes counts before letting go.
 struct Door {
     socket: Socket,
     service: Service,

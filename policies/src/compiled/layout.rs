@@ -73,7 +73,7 @@ pub(crate) mod view {
     pub(crate) const FROM_WRITABLE: usize = 7;
     /// 0 allow, 1 loopback, 2 deny.
     pub(crate) const LISTEN: usize = 8;
-    /// 0 anybody, 1 the runtime.
+    /// 0 any process, 1 the runtime.
     pub(crate) const RUNTIME_API: usize = 9;
     /// 0 allow, 1 deny, 2 the list.
     pub(crate) const TMP_WRITES: usize = 10;

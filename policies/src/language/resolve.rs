@@ -19,7 +19,7 @@ const PLACES: [&str; 2] = ["/var/task/policy.toml", "/opt/ringfence/policy.toml"
 /// The pack that holds where there is no policy, in observe mode.
 const FALLBACK: &str = "baseline";
 /// Places that every function can write: a policy from there would be the attacker's. A file system that is mounted below `/mnt`
-/// may be one that this function only reads, and who lays the policy there says so.
+/// may be one that this function only reads, and a policy that lies there says so.
 const WRITABLE: [&str; 4] = ["tmp", "dev", "proc", "var/tmp"];
 
 /// The policy that holds, and how it was come by.

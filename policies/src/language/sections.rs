@@ -59,7 +59,7 @@ words! {
 }
 
 words! {
-    /// Who may talk to the Runtime, Extensions and Telemetry APIs.
+    /// The processes that may talk to the Runtime, Extensions and Telemetry APIs.
     RuntimeApi {
         /// The runtime alone, over one connection while an invocation runs.
         Runtime = "runtime", Enforces;
@@ -107,7 +107,7 @@ words! {
         Environment = "environment", Nothing;
         /// In the environment of the runtime; children have none.
         Runtime = "runtime", Enforces;
-        /// From a broker; nobody has them in the environment.
+        /// From a broker; no process has them in its environment.
         Broker = "broker", Enforces;
     }
 }
@@ -269,7 +269,7 @@ section! {
         names: Names, rule = EgressNames, narrowed = false;
         /// Which local addresses may be bound.
         listen: Listen, rule = EgressListen, narrowed = true;
-        /// Who may talk to the Runtime, Extensions and Telemetry APIs. Without it: "runtime".
+        /// The processes that may talk to the Runtime, Extensions and Telemetry APIs. Without it: "runtime".
         runtime_api: RuntimeApi, rule = EgressRuntimeApi, narrowed = true;
     }
 }
@@ -358,7 +358,7 @@ section! {
 }
 
 section! {
-    /// `[credentials]`: who sees the role's credentials.
+    /// `[credentials]`: which code sees the role's credentials.
     Credentials = "credentials" {
         /// Mode of this section; without it the policy's mode.
         mode: Mode, rule = None, narrowed = true;

@@ -1,4 +1,4 @@
-//! What a review says of a log that is whole, and of one that somebody has changed.
+//! What a review says of a log that is whole, and of one that was changed.
 
 use std::borrow::Cow;
 

@@ -33,7 +33,7 @@ pub(crate) struct Hello {
     pub(crate) name_servers: Vec<SocketAddr>,
     /// Why the start is refused.
     pub(crate) refused: Option<String>,
-    /// Whether the preload library will not be in the runtime (a static one): then nobody sees it ask for events.
+    /// Whether the preload library will not be in the runtime (a static one): then no plane sees it ask for events.
     pub(crate) no_preload: bool,
     /// Whether the runtime's client may have connections to its API that it does not use.
     pub(crate) spare: bool,

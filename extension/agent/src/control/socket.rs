@@ -26,7 +26,7 @@ pub(crate) struct Listener(UnixListener);
 /// Binds the control socket of the environment whose Runtime API is at `api`.
 ///
 /// # Errors
-/// `EADDRINUSE` where somebody else has the name: no guard can then be trusted to find the agent.
+/// `EADDRINUSE` if another process has the name: no guard can then be trusted to find the agent.
 pub(crate) fn bind(api: &str) -> io::Result<Bound> {
     // A leading NUL makes the name abstract (unix(7)).
     let name = [b"\0", CONTROL_SOCKET, api.as_bytes()].concat();

@@ -86,7 +86,7 @@ impl Census {
         }
     }
 
-    /// Forgets who is gone and takes in who is new.
+    /// Forgets processes that are gone and takes in new ones.
     pub(super) fn renew(&mut self, proc: &Path, ours: &Ours) {
         let is_there =
             |id, started| proc::stat(proc, id).is_some_and(|now| now.started == started && !now.is_dead);
@@ -105,7 +105,7 @@ impl Census {
         }
     }
 
-    /// A number of another extension's process may be somebody else's by now.
+    /// A number of another extension's process may be another process's by now.
     fn recheck_one(&mut self, proc: &Path) {
         self.turn = self.turn.wrapping_add(1);
         let at = self.turn.checked_rem(self.foreign.len()).unwrap_or(0);

@@ -1,8 +1,8 @@
 //! Connections and listeners that no plane stopped.
 //!
-//! Each socket is looked at once. Where the policy would not allow it to somebody, its owner is looked for: only what a
+//! Each socket is looked at once. Where the policy would not allow it to some process, its owner is looked for: only what a
 //! process of the function holds counts, since other extensions connect too. What is closed already has no owner; it
-//! counts where there is nobody else whose it could be. [`super`] asks where a counter of the kernel has moved.
+//! counts if no other process could have it. [`super`] asks where a counter of the kernel has moved.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
@@ -20,8 +20,7 @@ use super::{Detector, Finding, MAX_REMEMBERED, Scene};
 use crate::proc;
 
 const FOUND_OPEN: &[u8] = b"found open: no plane stopped it";
-const FOUND_CLOSED: &[u8] =
-    b"found after it was closed: no plane stopped it, and nobody can tell whose it was";
+const FOUND_CLOSED: &[u8] = b"found after it was closed: no plane stopped it, and its process is not known";
 const FOUND_LISTENING: &[u8] = b"found listening: no plane stopped it";
 /// How many threads Node's pool is to have: a variable of the function, which extensions are given too.
 const POOL_SIZE: &str = "UV_THREADPOOL_SIZE";

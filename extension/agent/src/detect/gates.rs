@@ -21,7 +21,7 @@ pub(super) struct News {
     pub(super) datagrams: bool,
 }
 
-/// Connections that the platform has opened to the agent: they are nobody else's.
+/// Connections that the platform has opened to the agent: they are no other process's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Deliveries {
     /// Since the agent started.
@@ -81,7 +81,7 @@ impl Gates {
         self.is_owing = false;
     }
 
-    /// Reads the counters, those of sockets only where somebody asks, and says what has moved. `waits` says whether a
+    /// Reads the counters, those of sockets only on request, and says what has moved. `waits` says whether a
     /// connection of the platform waits to be accepted; it is asked after the counters are read, so that a connection
     /// which they know is in the queue.
     pub(super) fn news(

@@ -1,6 +1,6 @@
 //! Sockets as `/proc/net` lists them.
 //!
-//! It parses the tables of proc(5) and finds out who holds a socket; what a socket may be is decided elsewhere.
+//! It parses the tables of proc(5) and finds the process that holds a socket; what a socket may be is decided elsewhere.
 //! [`super`] asks where a counter of the kernel has moved.
 
 use std::collections::{HashMap, HashSet};
@@ -46,7 +46,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// What names a connection whoever holds it.
+    /// What names a connection, whichever process holds it.
     pub(super) const fn ends(&self) -> (SocketAddr, SocketAddr) {
         (self.local, self.remote)
     }

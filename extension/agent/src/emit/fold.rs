@@ -47,7 +47,7 @@ impl Folded {
 #[derive(Debug, Default)]
 pub(super) struct Folds {
     waiting: HashMap<u64, Folded>,
-    /// A key of its own for the hash, so that nobody can make two violations look the same.
+    /// A key of its own for the hash, so that no sender can make two violations look the same.
     state: RandomState,
     current: Option<Rc<Current>>,
     added: u64,

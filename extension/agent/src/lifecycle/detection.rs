@@ -1,7 +1,7 @@
 //! When the agent looks for what got past the planes, and what it does about it.
 //!
 //! [`crate::detect`] finds; here a finding becomes a record, and its process is killed where the policy says that it
-//! must not be. The runtime itself is never killed: its death fails the invocation and everybody's next one, and would
+//! must not be. The runtime itself is never killed: its death fails the invocation and each caller's next one, and would
 //! undo nothing of what it has done. [`super`] asks at the end of each invocation and now and then during a long one.
 
 use ringfence_policy::{Decision, Phase, Plane};
@@ -41,7 +41,7 @@ impl Agent {
         self.tell_of_unreadable();
     }
 
-    /// Gives what a look needs to `look`; not under Managed Instances, whose workers nobody can tell from children.
+    /// Gives what a look needs to `look`; not under Managed Instances, whose workers cannot be told from children.
     fn with_scene(&self, look: impl FnOnce(&Scene<'_>)) {
         let (Some(rules), false) = (self.rules.get(), self.managed.get()) else { return };
         let guarded = self.guarded.borrow();
@@ -49,7 +49,7 @@ impl Agent {
         let strongest = hello.strongest.unwrap_or(Plane::Platform);
         let mut checks = Checks::new(rules, strongest);
         if self.resolver_port == 0 {
-            // Nobody has tied names to addresses, so nobody can tell an allowed connection.
+            // No name is tied to an address, so an allowed connection cannot be told.
             checks = checks.without_egress();
         }
         // Of another policy the agent does not know the names.

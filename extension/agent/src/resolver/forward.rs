@@ -1,6 +1,6 @@
 //! Asking the real name servers.
 //!
-//! Each query goes out under an id and from a port of its own, so that nobody who sees the client's can forge the
+//! Each query goes out under an id and from a port of its own, so that a process that sees the client's cannot forge the
 //! answer. It passes answers on as they are; what they may do is decided by [`super`].
 
 use std::io;

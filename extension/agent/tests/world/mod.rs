@@ -113,7 +113,7 @@ impl World {
 
     /// The same with a platform that listens only when the agent has tried to register.
     pub(crate) fn start_before_the_platform(policy: &str) -> Self {
-        // A port that nobody has, since its listener is gone.
+        // A port that no process has, since its listener is gone.
         let api = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let agent = Self::spawn(api, policy, &[]);
         let begun = Instant::now();

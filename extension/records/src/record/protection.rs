@@ -1,6 +1,6 @@
 //! The `protection` record: rule by rule, what is enforced here, what is only observed, what is not covered, and why.
 //!
-//! It counts and prints; who covers what is decided by guard and agent. A rule without a line from either is shown as
+//! It counts and prints; which plane covers what is decided by guard and agent. A rule without a line from either is shown as
 //! they gave it, never as enforced by default. The agent writes it once at every start.
 
 use core::fmt::{self, Write};

@@ -1,6 +1,6 @@
 //! How grave a violation is, and which techniques of MITRE ATT&CK it belongs to.
 //!
-//! Two tables over rule and action; nothing else decides. [`super::Violation`] calls it, and so does whoever sorts.
+//! Two tables over rule and action; nothing else decides. [`super::Violation`] calls it.
 
 use ringfence_policy::Rule;
 

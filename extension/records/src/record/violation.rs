@@ -18,7 +18,7 @@ pub struct Violation<'a> {
     pub scene: Scene<'a>,
     /// When the first one happened.
     pub moment: Moment<'a>,
-    /// Who did what.
+    /// The action and its process.
     pub report: &'a Report<'a>,
     /// How often; at least 1.
     pub count: u64,
