@@ -18,7 +18,8 @@ use clap::{Args, ValueEnum};
 use ringfence_policy::Policy;
 
 use crate::logs::{self, Review};
-use draft::{Draft, Title, plural};
+use crate::output::plural;
+use draft::{Draft, Title};
 use evidence::{Evidence, Function};
 
 /// Write a policy from the records of functions that ran in observe mode.
@@ -149,17 +150,14 @@ fn failed(error: &str) -> ExitCode {
 
 /// Says what of the logs did not count.
 fn warn(review: &Review, evidence: &Evidence) {
-    let (forged, unchecked) = review.left_out();
-    let missing = review.missing();
-    for (count, why) in [
-        (forged, "left out, since the agent did not sign them (`ringfence review` lists them)"),
-        (unchecked, "left out, since the log does not have the start of their environment"),
-        (missing, "missing between those that are there: the policy may lack what they tell"),
-        (evidence.unread, "left out, since they could not be read or were of too many functions"),
-    ] {
-        if count > 0 {
-            eprintln!("ringfence learn: {}: {why}", plural(count, "record"));
-        }
+    for line in logs::left_out(review) {
+        eprintln!("ringfence learn: {line}");
+    }
+    if evidence.unread > 0 {
+        let count = plural(evidence.unread, "record");
+        eprintln!(
+            "ringfence learn: {count}: left out, since they could not be read or were of too many functions"
+        );
     }
 }
 

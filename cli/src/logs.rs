@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use authenticity::Review;
 
+use crate::output::plural;
+
 /// Longest line of a log in bytes. An event has at most 256 KiB; a page of events or an object of a delivery stream is
 /// one line of some megabytes.
 const MAX_LINE: u64 = 32 * 1024 * 1024;
@@ -38,6 +40,23 @@ pub(crate) fn read(
             .map_err(|error| format!("{name}: {error}"))?;
     }
     Ok(())
+}
+
+/// The records that one line of a log holds, signed or not.
+pub(crate) fn records_in(line: &str) -> Vec<String> {
+    lines::records(line).into_iter().map(|found| found.text.into_owned()).collect()
+}
+
+/// What of the logs did not count, a line each.
+pub(crate) fn left_out(review: &Review) -> Vec<String> {
+    let (forged, unchecked) = review.left_out();
+    let counts = [
+        (forged, "left out, since the agent did not sign them (`ringfence review` lists them)"),
+        (unchecked, "left out, since the log does not have the start of their environment"),
+        (review.missing(), "missing between those that are there: what they tell is not known"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, why)| format!("{}: {why}", plural(count, "record"))).collect()
 }
 
 fn open(path: &Path) -> io::Result<Box<dyn Read>> {

@@ -2,12 +2,17 @@
 //!
 //! Decides what a command is called; must not know how anything is done.
 
+mod deed;
+mod explain;
 mod learn;
 mod local;
 mod logs;
+mod output;
+mod places;
 mod policy;
 mod record;
 mod review;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -25,10 +30,16 @@ struct Cli {
 enum Command {
     /// Read a policy and say what is wrong with it (exit status 0: usable, 1: not, or warnings with --strict, 3: unreadable)
     Check(policy::Check),
+    /// Print the policy that holds today, packs and dates applied
+    Show(policy::Show),
     /// Print the JSON Schema of the policy language
     Schema,
     /// Write a policy from the records of functions that ran in observe mode
     Learn(learn::Command),
+    /// Say what a policy would have blocked of what happened
+    Test(trial::Command),
+    /// Say what a policy does about a record or an action, where it says so, and what would change it
+    Explain(explain::Command),
     /// Say which records of a log are Ringfence's own, and which are forged, missing or doubled
     Review(review::Command),
     /// A Lambda service on this machine
@@ -49,8 +60,11 @@ fn main() -> ExitCode {
     ringfence_log::start(Some(&log), &[]);
     match Cli::parse().command {
         Command::Check(command) => command.run(),
+        Command::Show(command) => command.run(),
         Command::Schema => policy::print_schema(),
         Command::Learn(command) => command.run(),
+        Command::Test(command) => command.run(),
+        Command::Explain(command) => command.run(),
         Command::Review(command) => command.run(),
         Command::Local(command) => command.run(),
     }

@@ -1,14 +1,16 @@
-//! `ringfence check` and `ringfence schema`: the policy language for people and for editors.
+//! `ringfence check`, `show` and `schema`: the policy language for people and for editors. And [`Given`], a policy that a
+//! command was given.
 //!
 //! Decides what is printed where; must not know the language, which is the policy crate's.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ringfence_policy::{Policy, schema};
+use ringfence_policy::{Date, PACKS, Policy, schema};
 
 /// Longest policy in bytes: what the function's own start accepts.
 const POLICY_MAX: u64 = 256 * 1024;
@@ -28,7 +30,7 @@ impl Check {
     /// Runs the command to its exit status.
     pub(crate) fn run(self) -> ExitCode {
         let name = self.file.display().to_string();
-        match self.read() {
+        match read(&self.file) {
             Ok(text) => check(&name, &text, self.strict),
             Err(error) => {
                 eprintln!("ringfence check: {name}: {error}");
@@ -36,14 +38,87 @@ impl Check {
             }
         }
     }
+}
 
-    fn read(&self) -> io::Result<String> {
-        let mut text = String::new();
-        File::open(&self.file)?.take(POLICY_MAX + 1).read_to_string(&mut text)?;
-        if text.len() as u64 > POLICY_MAX {
-            return Err(io::Error::other("longer than 256 KiB, the most that a policy may have"));
+/// Reads a policy; `-` is standard input.
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let input: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path)?) };
+    input.take(POLICY_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > POLICY_MAX {
+        return Err(io::Error::other("longer than 256 KiB, the most that a policy may have"));
+    }
+    Ok(text)
+}
+
+/// A policy that a command was given: the text, and what it means today.
+pub(crate) struct Given {
+    /// What it is called in messages: the file, or the pack.
+    pub(crate) name: String,
+    pub(crate) text: String,
+    /// Packs and dates applied.
+    pub(crate) policy: Policy,
+    /// The packs that it extends.
+    pub(crate) packs: Vec<&'static str>,
+}
+
+impl Given {
+    /// Reads a policy from a file, from standard input (`-`), or a pack by its name where no such file is.
+    ///
+    /// # Errors
+    /// The text for a person, and the exit status: 1 for a policy with errors, 3 for one that cannot be read.
+    pub(crate) fn open(path: &Path) -> Result<Self, (String, ExitCode)> {
+        let name = path.display().to_string();
+        let pack = PACKS.iter().find(|(known, _)| *known == name && !path.exists());
+        let text = match pack {
+            Some((_, text)) => (*text).to_owned(),
+            None => read(path).map_err(|error| (format!("{name}: {error}"), ExitCode::from(3)))?,
+        };
+        let parsed =
+            Policy::parse(&name, &text).map_err(|findings| (findings.to_string(), ExitCode::FAILURE))?;
+        Ok(Self { name, text, policy: parsed.policy.effective(today()), packs: parsed.packs })
+    }
+}
+
+fn today() -> Date {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Date::from_unix_seconds(since.as_secs())
+}
+
+/// Print the policy that holds today: packs layered in, `enforce_after` applied.
+///
+/// Exit status: 0 printed, 1 the policy has errors, 3 it cannot be read.
+///
+/// Examples:
+///   ringfence show policy.toml
+///   ringfence show web-api
+#[derive(Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Show {
+    /// The policy, or the name of a pack; - is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+impl Show {
+    /// Runs the command to its exit status.
+    pub(crate) fn run(self) -> ExitCode {
+        match Given::open(&self.file) {
+            Ok(given) => printed(&given.policy.to_toml()),
+            Err((error, status)) => {
+                eprintln!("ringfence show: {error}");
+                status
+            }
         }
-        Ok(text)
+    }
+}
+
+/// Writes to standard output. A reader that has gone (`| head`) is no failure of ours to explain.
+pub(crate) fn printed(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(3),
     }
 }
 

@@ -56,6 +56,13 @@ pub(crate) struct Actor {
     pub(crate) code: String,
 }
 
+impl Actor {
+    /// The line of code where it is known, else the executable.
+    pub(crate) fn author(&self) -> &str {
+        if self.code.is_empty() { &self.exe } else { &self.code }
+    }
+}
+
 /// In which part of the environment's life.
 #[derive(Debug, Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]

@@ -10,6 +10,7 @@ use ringfence_policy::is_shell;
 
 use super::evidence::{Deed, Function, Seen};
 use super::{hosts, shape};
+use crate::output::plural;
 
 /// Keys of `[code]`.
 const CODE: [&str; 4] = ["evaluate", "deserialize", "native", "imports"];
@@ -344,9 +345,4 @@ fn printable(text: &str) -> String {
 /// A TOML string.
 pub(super) fn quoted(text: &str) -> String {
     toml_edit::Value::from(text).to_string()
-}
-
-/// `1 environment`, `2 environments`.
-pub(super) fn plural(count: u64, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

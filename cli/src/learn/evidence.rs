@@ -8,8 +8,9 @@ use std::collections::BTreeMap;
 
 use ringfence_policy::{CREDENTIAL_VARIABLES, Endpoint, PackageName, PathGlob, is_in_writable_place};
 
-use super::draft::plural;
 use super::shape;
+use crate::deed::whole;
+use crate::output::plural;
 use crate::record::{Body, PolicyLine, Record};
 
 /// Most distinct deeds that are kept of one function.
@@ -73,10 +74,9 @@ impl Seen {
             self.occasion.clone_from(occasion);
             self.occasions += 1;
         }
-        let actor = &record.ringfence.actor;
-        let code = if actor.code.is_empty() { &actor.exe } else { &actor.code };
-        if !code.is_empty() && !self.code.contains(code) && self.code.len() < MAX_CODE {
-            self.code.push(code.clone());
+        let code = record.ringfence.actor.author();
+        if !code.is_empty() && !self.code.iter().any(|known| known == code) && self.code.len() < MAX_CODE {
+            self.code.push(code.to_owned());
             self.code.sort();
         }
     }
@@ -163,7 +163,7 @@ impl Function {
             "violation" => self.add(deed(body), record),
             "residue" => {
                 for entry in body.entries.iter().filter(|entry| entry.change != "deleted") {
-                    let deed = plain(&entry.path)
+                    let deed = whole(&entry.path)
                         .map_or_else(|| unclear(body, &entry.path), |path| Deed::Left(shape::of(path)));
                     self.add(deed, record);
                 }
@@ -260,13 +260,13 @@ fn deed(body: &Body) -> Deed {
         return Deed::Package(package.to_owned());
     }
     if let Some(line) = &body.policy_line {
-        let value = plain(&line.value).and_then(|value| valid(line, value));
+        let value = whole(&line.value).and_then(|value| valid(line, value));
         return value.map_or_else(
             || unclear(body, &what),
             |value| Deed::Line { section: line.section.clone(), key: line.key.clone(), value },
         );
     }
-    match (body.rule.as_str(), plain(&body.subject.path)) {
+    match (body.rule.as_str(), whole(&body.subject.path)) {
         ("tmp.writes", Some(path)) => Deed::Write(shape::of(path)),
         ("tmp.writes" | "process.allow" | "egress.allow" | "egress.names", _) => unclear(body, &what),
         (rule, _) => Deed::Rule(rule.to_owned()),
@@ -292,15 +292,6 @@ fn unclear(body: &Body, what: &str) -> Deed {
 
 fn runs_what_was_written(body: &Body) -> bool {
     body.action == "exec" && is_in_writable_place(body.subject.path.as_bytes())
-}
-
-/// The text, if it is whole: records cut what is long, and mask secrets and what is not text.
-fn plain(text: &str) -> Option<&str> {
-    let is_whole = !text.is_empty()
-        && !text.contains("[redacted]")
-        && !text.contains(['…', '\u{fffd}'])
-        && !text.chars().any(char::is_control);
-    is_whole.then_some(text)
 }
 
 /// What happened, in a few words.

@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::endpoint::Host;
-use super::{Expose, Listen, Mode, Policy, Restriction, RuntimeApi, Sections, Writes};
+use super::{Expose, Listen, Mode, Policy, Residue, Restriction, RuntimeApi, Sections, Survivors, Writes};
 use crate::embedded::embedded;
 use crate::vocabulary::{is_below, is_localhost, is_shell, is_trusted_name};
 use crate::{
@@ -46,6 +46,54 @@ impl Policy {
             .or_else(|| with(Decision::Report))
             .or_else(|| with(Decision::Allow))
             .unwrap_or(Verdict { decision: Decision::Allow, rule: Rule::None })
+    }
+
+    /// What each rule says that speaks of `action` in `context`, the mode of its section applied. The strictest is the
+    /// verdict, and among equals the first.
+    #[must_use]
+    pub fn opinions(&self, action: &Action<'_>, context: &Context) -> Vec<Verdict> {
+        View { policy: self, context }.opinions(action).into_iter().filter_map(Opinion::verdict).collect()
+    }
+
+    /// What is done about the deeds that agent and hooks judge, and for which there is no [`Action`]: what outlives an
+    /// invocation, and `[code]`. `None` where the policy does not speak of `rule`, or it is no such rule.
+    #[must_use]
+    pub fn opinion_on(&self, rule: Rule) -> Option<Verdict> {
+        let Sections { process, tmp, code, .. } = &self.base;
+        let (mode, says) = match rule {
+            Rule::ProcessSurvivors => (process.mode, process.survivors.map(survivors)),
+            Rule::TmpResidue => (tmp.mode, tmp.residue.map(residue)),
+            Rule::CodeEvaluate => (code.mode, code.evaluate),
+            Rule::CodeDeserialize => (code.mode, code.deserialize),
+            Rule::CodeNative => (code.mode, code.native),
+            Rule::CodeImports => (code.mode, code.imports),
+            _ => return None,
+        };
+        Opinion { mode: mode.unwrap_or(self.mode), says: says?, rule }.verdict()
+    }
+
+    /// Whether `credentials.reads` leaves this read alone: of a variable that any code may read, or by a package that may.
+    #[must_use]
+    pub fn exempts_read(&self, variable: &str, package: Option<&str>) -> bool {
+        let credentials = &self.base.credentials;
+        let variables = credentials.reads_allow_variables.iter().flatten();
+        let packages = credentials.reads_allow_packages.iter().flatten();
+        variables.into_iter().any(|allowed| allowed.as_str() == variable)
+            || package.is_some_and(|package| packages.into_iter().any(|allowed| allowed.as_str() == package))
+    }
+
+    /// Whether `tmp.keep` lets this file stay.
+    #[must_use]
+    pub fn keeps(&self, path: &str) -> bool {
+        self.base.tmp.keep.iter().flatten().any(|glob| glob.matches(path.as_bytes()))
+    }
+
+    /// The indices of the patterns that match `name`, as [`Destination::names`] holds them.
+    #[must_use]
+    pub fn patterns_of(&self, name: &str) -> Vec<u16> {
+        let patterns = self.name_patterns();
+        let matching = patterns.iter().enumerate().filter(|(_, host)| host.matches_name(name));
+        matching.filter_map(|(index, _)| u16::try_from(index).ok()).collect()
     }
 
     /// Whether `exec` is a script that `process.allow` lists, in a place that the function cannot write. Its interpreter
@@ -353,6 +401,22 @@ impl<'p> View<'p> {
             says: Restriction::Deny,
             rule: Rule::CredentialsExpose,
         })
+    }
+}
+
+const fn survivors(key: Survivors) -> Restriction {
+    match key {
+        Survivors::Allow => Restriction::Allow,
+        Survivors::Report => Restriction::Report,
+        Survivors::Kill => Restriction::Deny,
+    }
+}
+
+const fn residue(key: Residue) -> Restriction {
+    match key {
+        Residue::Allow => Restriction::Allow,
+        Residue::Report => Restriction::Report,
+        Residue::Wipe => Restriction::Deny,
     }
 }
 
