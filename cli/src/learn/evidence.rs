@@ -23,8 +23,14 @@ const MAX_CODE: usize = 3;
 const MAX_WHAT: usize = 160;
 
 /// Rules of the pack `baseline` and of Ringfence itself: what they speak of is an attack unless a person says otherwise.
-const ATTACKS: [&str; 5] =
-    ["process.from_writable", "egress.deny", "egress.runtime_api", "files.deny_read", "self_protection"];
+const ATTACKS: [&str; 6] = [
+    "process.from_writable",
+    "egress.deny",
+    "egress.runtime_api",
+    "files.deny_read",
+    "files.deny_write",
+    "self_protection",
+];
 
 /// Something that a function did.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
