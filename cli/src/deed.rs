@@ -365,6 +365,24 @@ pub(crate) fn phase(word: &str) -> Phase {
     }
 }
 
+/// The word for a process, as policies write it.
+pub(crate) const fn role_word(role: Role) -> &'static str {
+    match role {
+        Role::Runtime => "runtime",
+        Role::Child => "child",
+    }
+}
+
+/// The word for a phase, as policies and records write it.
+pub(crate) const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Init => "init",
+        Phase::Invoke => "invoke",
+        Phase::Between => "between",
+        Phase::Shutdown => "shutdown",
+    }
+}
+
 /// The process that a record names: what executes a program is a child or about to be one.
 fn role(body: &Body) -> Role {
     let is_child = body.action == "exec" || body.actor.chain.contains(" > ");

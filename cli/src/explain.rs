@@ -15,7 +15,7 @@ use clap::{Args, ValueEnum};
 use ringfence_policy::{Decision, Phase, Role, Rule, Verdict};
 use serde_json::{Value, json};
 
-use crate::deed::{Deed, What};
+use crate::deed::{Deed, What, phase_word, role_word};
 use crate::logs;
 use crate::places::{Place, place};
 use crate::policy::{Given, printed};
@@ -304,22 +304,6 @@ fn circumstances(deed: &Deed) -> String {
         Phase::Shutdown => "at shutdown",
     };
     format!("{process} {phase}")
-}
-
-const fn role_word(role: Role) -> &'static str {
-    match role {
-        Role::Runtime => "runtime",
-        Role::Child => "child",
-    }
-}
-
-const fn phase_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Init => "init",
-        Phase::Invoke => "invoke",
-        Phase::Between => "between",
-        Phase::Shutdown => "shutdown",
-    }
 }
 
 const fn word(decision: Decision) -> &'static str {

@@ -3,6 +3,7 @@
 //! Decides what a command is called; must not know how anything is done.
 
 mod deed;
+mod diff;
 mod explain;
 mod learn;
 mod local;
@@ -38,6 +39,8 @@ enum Command {
     Learn(learn::Command),
     /// Say what a policy would have blocked of what happened
     Test(trial::Command),
+    /// Say what a policy newly permits and newly denies
+    Diff(diff::Command),
     /// Say what a policy does about a record or an action, where it says so, and what would change it
     Explain(explain::Command),
     /// Say which records of a log are Ringfence's own, and which are forged, missing or doubled
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Schema => policy::print_schema(),
         Command::Learn(command) => command.run(),
         Command::Test(command) => command.run(),
+        Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Review(command) => command.run(),
         Command::Local(command) => command.run(),

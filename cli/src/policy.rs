@@ -59,6 +59,8 @@ pub(crate) struct Given {
     pub(crate) text: String,
     /// Packs and dates applied.
     pub(crate) policy: Policy,
+    /// Packs applied, dates not.
+    pub(crate) written: Policy,
     /// The packs that it extends.
     pub(crate) packs: Vec<&'static str>,
 }
@@ -77,11 +79,13 @@ impl Given {
         };
         let parsed =
             Policy::parse(&name, &text).map_err(|findings| (findings.to_string(), ExitCode::FAILURE))?;
-        Ok(Self { name, text, policy: parsed.policy.effective(today()), packs: parsed.packs })
+        let (written, packs) = (parsed.policy, parsed.packs);
+        Ok(Self { name, text, policy: written.effective(today()), written, packs })
     }
 }
 
-fn today() -> Date {
+/// The day in UTC.
+pub(crate) fn today() -> Date {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Date::from_unix_seconds(since.as_secs())
 }

@@ -1,4 +1,4 @@
-//! `ringfence show`, `test` and `explain` from outside.
+//! `ringfence show`, `test`, `diff` and `explain` from outside.
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::io::Write as _;
@@ -99,4 +99,21 @@ fn records_that_are_not_signed_are_not_tested_against() {
     assert_eq!(ringfence(&["test", &policy, "--against", "/nonexistent"], "").0, 3);
     let broken = folder.file("broken.toml", "[egres]\n");
     assert_eq!(ringfence(&["test", &broken, "--against", "-"], "").0, 2);
+}
+
+#[test]
+fn a_difference_has_an_exit_status_of_its_own() {
+    let folder = Folder::new();
+    let old = folder.file("old.toml", "egress.allow = [\"a.example:443\"]\n");
+    let new = folder.file("new.toml", "egress.allow = [\"a.example:443\", \"b.example:443\"]\n");
+    let (status, said, _) = ringfence(&["diff", &old, &new], "");
+    assert_eq!(status, 1);
+    assert!(said.contains("connect b.example port 443 (egress.names): every process, always"), "{said}");
+    let (status, said, _) = ringfence(&["diff", &new, &old], "");
+    assert_eq!(status, 0);
+    assert!(said.starts_with("newly denied"), "{said}");
+    assert_eq!(ringfence(&["diff", "-", &old], "egress.allow = [\"A.example:443\"]\n").1, "no difference\n");
+    let (_, json, _) = ringfence(&["diff", "web-api", "baseline", "--output", "json"], "");
+    assert!(serde_json::from_str::<serde_json::Value>(&json).unwrap()[0]["changes"].is_array());
+    assert_eq!(ringfence(&["diff", "/nonexistent", &old], "").0, 3);
 }

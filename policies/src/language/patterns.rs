@@ -174,7 +174,7 @@ fn after_stars<'p>(open: &[&'p [u8]]) -> Vec<&'p [u8]> {
 }
 
 /// The suffix that is left when the first element of `suffix` takes `byte`.
-fn step(suffix: &[u8], byte: u8) -> Option<&[u8]> {
+pub(super) fn step(suffix: &[u8], byte: u8) -> Option<&[u8]> {
     match suffix {
         [b'?', rest @ ..] => Some(rest),
         [b'\\', escaped, rest @ ..] => (*escaped == byte).then_some(rest),

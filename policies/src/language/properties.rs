@@ -7,10 +7,12 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
-use super::{Date, Policy};
+use super::{Date, Effect, Policy};
+use crate::embedded::embedded;
+use crate::vocabulary::is_in_writable_place;
 use crate::{
-    Action, CompiledPolicy, Context, Destination, Exec, Linkage, Origin, Phase, Plane, Role, Transport,
-    Verdict,
+    Action, CompiledPolicy, Context, Decision, Destination, Exec, Linkage, Origin, Phase, Plane, Role,
+    Transport, Verdict,
 };
 
 const GLOBS: [&str; 12] = [
@@ -322,6 +324,56 @@ impl Event {
         self.judged(indices, |action| policy.verdict(action, &context))
     }
 
+    /// The event as the difference of two policies sees it; `None` where it compares none of its kind.
+    fn as_compared(&self) -> Option<Self> {
+        let path = |path: &str| crate::is_trusted_name(path.as_bytes()) || path.starts_with("/tmp/");
+        match self.clone() {
+            Self::Exec { resolved, linkage: linkage @ (Linkage::Dynamic | Linkage::Static), .. }
+                if path(resolved) =>
+            {
+                let writable = is_in_writable_place(resolved.as_bytes());
+                let origin = if writable { Origin::Writable } else { Origin::ReadOnly };
+                Some(Self::Exec { given: resolved, resolved, origin, linkage, by_listed_script: false })
+            }
+            Self::Read(own) | Self::Write(own) if !path(own) => None,
+            Self::Connect { address, port, host, .. } if port > 0 && embedded(address).next().is_none() => {
+                let host = host.filter(|host| !host.starts_with('.') && !host.is_empty());
+                let address =
+                    if host.is_some() { "203.0.113.1".parse().unwrap() } else { address.to_canonical() };
+                Some(Self::Connect { address, port, host, flags: (false, false, false) })
+            }
+            Self::Resolve(name) if name.starts_with('.') || name.is_empty() || name.ends_with("arpa") => None,
+            event @ (Self::Read(_) | Self::Write(_) | Self::Resolve(_) | Self::Inherit | Self::Dangerous) => {
+                Some(event)
+            }
+            event @ Self::Bind(_, port) if port > 0 => Some(event),
+            _ => None,
+        }
+    }
+
+    /// What happens, where a connection by name is looked up first.
+    fn compared(&self, policy: &Policy, context: Context) -> Decision {
+        let own = self.typed(policy, context).decision;
+        let Self::Connect { host: Some(host), .. } = self else { return own };
+        let looked_up = Self::Resolve(host).typed(policy, context).decision;
+        [own, looked_up].into_iter().max_by_key(|decision| *decision as u8).unwrap_or(own)
+    }
+
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Exec { .. } => "exec",
+            Self::Map { .. } => "map-executable",
+            Self::Connect { .. } => "connect",
+            Self::Resolve(_) => "resolve",
+            Self::Bind(..) => "bind",
+            Self::Read(_) => "open-read",
+            Self::Write(_) => "open-write",
+            Self::ReadCredential(_) => "read-credential",
+            Self::Inherit => "inherit-credentials",
+            Self::Dangerous => "dangerous-call",
+        }
+    }
+
     fn compiled(&self, policy: CompiledPolicy<'_>, context: Context) -> Verdict {
         self.judged(|host| policy.name_patterns(host).collect(), |action| policy.verdict(action, &context))
     }
@@ -329,9 +381,9 @@ impl Event {
 
 const fn severity(verdict: Verdict) -> u8 {
     match verdict.decision {
-        crate::Decision::Allow => 0,
-        crate::Decision::Report => 1,
-        crate::Decision::Deny => 2,
+        Decision::Allow => 0,
+        Decision::Report => 1,
+        Decision::Deny => 2,
     }
 }
 
@@ -471,5 +523,31 @@ proptest! {
         prop_assert!(CompiledPolicy::new(&bytes[..cut.index(bytes.len())]).is_err());
         let padded = [bytes.as_slice(), &[0; 64]].concat();
         prop_assert_eq!(CompiledPolicy::new(&padded).unwrap().as_bytes(), bytes.as_slice());
+    }
+}
+
+proptest! {
+    // Each case divides the patterns of two policies: some milliseconds, and tens of them unoptimised.
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_difference_has_every_action_that_is_treated_differently(
+        texts in (policy_text(), policy_text()),
+        events in prop::collection::vec((event(), context()), 40),
+    ) {
+        let (old, new) = (parse(&texts.0).effective(TODAY), parse(&texts.1).effective(TODAY));
+        let difference = old.difference(&new);
+        prop_assert!(difference.unknown.is_empty());
+        for (event, context) in events {
+            let context = Context { strongest: Plane::Process, launched: true, ..context };
+            let Some(event) = event.as_compared() else { continue };
+            let (before, after) = (event.compared(&old, context), event.compared(&new, context));
+            let Some(effect) = Effect::of(before, after) else { continue };
+            let who = (context.role, context.phase);
+            let found = difference.changes.iter().any(|change| {
+                change.action == event.word() && change.effect == effect && change.who.contains(&who)
+            });
+            prop_assert!(found, "{:?} {:?} in {:?}: {:#?}\n{}\n{}", effect, event, who, difference, texts.0, texts.1);
+        }
     }
 }
