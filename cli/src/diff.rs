@@ -173,6 +173,7 @@ fn annotations(file: &str, all: &[Since]) -> Vec<Annotation> {
         .map(|(day, change)| {
             let from = day.map_or_else(String::new, |day| format!(" from {day} on"));
             Annotation {
+                level: "error",
                 file: file.to_owned(),
                 line: 1,
                 rule: change.rule.as_str(),

@@ -2,6 +2,7 @@
 //!
 //! Decides what a command is called; must not know how anything is done.
 
+mod audit;
 mod deed;
 mod diff;
 mod explain;
@@ -29,7 +30,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read a policy and say what is wrong with it (exit status 0: usable, 1: not, or warnings with --strict, 3: unreadable)
+    /// Read policies and say what is wrong with them
     Check(policy::Check),
     /// Print the policy that holds today, packs and dates applied
     Show(policy::Show),

@@ -21,6 +21,8 @@ pub(crate) enum Output {
 /// A finding with its place in a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Annotation {
+    /// `error` or `warning`.
+    pub(crate) level: &'static str,
     pub(crate) file: String,
     /// From 1.
     pub(crate) line: usize,
@@ -32,9 +34,9 @@ pub(crate) struct Annotation {
 pub(crate) fn github(annotations: &[Annotation]) -> String {
     let property = |text: &str| escaped(text).replace(':', "%3A").replace(',', "%2C");
     let line = |found: &Annotation| {
-        let Annotation { file, line, rule, message } = found;
+        let Annotation { level, file, line, rule, message } = found;
         format!(
-            "::error file={},line={line},title=ringfence {}::{}\n",
+            "::{level} file={},line={line},title=ringfence {}::{}\n",
             property(file),
             property(rule),
             escaped(message)
@@ -56,7 +58,7 @@ pub(crate) fn sarif(command: &str, annotations: &[Annotation]) -> String {
     let result = |found: &Annotation| {
         json!({
             "ruleId": found.rule,
-            "level": "error",
+            "level": found.level,
             "message": { "text": found.message },
             "locations": [{ "physicalLocation": {
                 "artifactLocation": { "uri": found.file },
@@ -88,6 +90,7 @@ mod tests {
     #[test]
     fn annotations_are_one_line_each_whatever_they_say() {
         let found = Annotation {
+            level: "error",
             file: "a,b:c.toml".into(),
             line: 3,
             rule: "egress.allow",

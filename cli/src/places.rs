@@ -68,14 +68,34 @@ fn find(item: &Item, section: &str, key: &str) -> Option<Range<usize>> {
 }
 
 fn at(file: &str, text: &str, span: &Range<usize>) -> Place {
+    let spot = spot(text, span);
+    Place::At { file: file.to_owned(), line: spot.line, text: spot.text.trim().to_owned() }
+}
+
+/// Where a span stands, for people.
+pub(crate) struct Spot {
+    /// From 1.
+    pub(crate) line: usize,
+    /// In characters, from 1.
+    pub(crate) column: usize,
+    /// The line, without control characters.
+    pub(crate) text: String,
+    /// How many characters the span has on its line, at least 1.
+    pub(crate) width: usize,
+}
+
+/// Where a span of a text stands.
+pub(crate) fn spot(text: &str, span: &Range<usize>) -> Spot {
     let before = text.get(..span.start).unwrap_or_default();
     let start = before.rfind('\n').map_or(0, |end| end + 1);
     let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let text = line.trim().chars().map(|character| if character.is_control() { ' ' } else { character });
-    Place::At {
-        file: file.to_owned(),
+    let end = span.end.min(start + line.len());
+    let shown = line.chars().map(|character| if character.is_control() { ' ' } else { character });
+    Spot {
         line: before.matches('\n').count() + 1,
-        text: text.take(MAX_SHOWN).collect(),
+        column: text.get(start..span.start).map_or(0, |part| part.chars().count()) + 1,
+        text: shown.take(MAX_SHOWN).collect::<String>().trim_end().to_owned(),
+        width: text.get(span.start..end).map_or(1, |part| part.chars().count()).clamp(1, MAX_SHOWN),
     }
 }
 

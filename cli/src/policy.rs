@@ -10,34 +10,156 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use ringfence_policy::{Date, PACKS, Policy, schema};
+use ringfence_policy::{Date, Diagnostic, PACKS, Policy, Severity, schema};
+
+use crate::audit;
+use crate::output::{self, Annotation, Output};
 
 /// Longest policy in bytes: what the function's own start accepts.
 const POLICY_MAX: u64 = 256 * 1024;
 
-/// Diagnostics go to standard error, a summary to standard output.
+/// Read policies and say what is wrong with them.
+///
+/// Exit status: 0 usable, 1 a policy has errors, or warnings with --strict, 2 usage, 3 a file cannot be read.
+///
+/// Examples:
+///   ringfence check policy.toml
+///   ringfence check --strict --output github policies/*.toml
 #[derive(Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Check {
-    /// The policy
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
+    /// Policies; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
     /// Take warnings for errors
     #[arg(long)]
     strict: bool,
+    /// The form of the answer
+    #[arg(long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+/// What was found in one file.
+struct Checked {
+    file: String,
+    findings: Vec<Diagnostic>,
+    /// What a usable policy is, in a line.
+    summary: Option<String>,
 }
 
 impl Check {
     /// Runs the command to its exit status.
     pub(crate) fn run(self) -> ExitCode {
-        let name = self.file.display().to_string();
-        match read(&self.file) {
-            Ok(text) => check(&name, &text, self.strict),
-            Err(error) => {
-                eprintln!("ringfence check: {name}: {error}");
-                ExitCode::from(3)
+        let mut all = Vec::new();
+        let mut unreadable = false;
+        for file in &self.files {
+            let name = file.display().to_string();
+            match read(file) {
+                Ok(text) => all.push(checked(&name, &text)),
+                Err(error) => {
+                    eprintln!("ringfence check: {name}: {error}");
+                    unreadable = true;
+                }
             }
         }
+        let status = self.print(&all);
+        let failed = |finding: &Diagnostic| self.strict || finding.severity == Severity::Error;
+        match status {
+            _ if unreadable => ExitCode::from(3),
+            status if status != ExitCode::SUCCESS => status,
+            _ => ExitCode::from(u8::from(all.iter().flat_map(|checked| &checked.findings).any(failed))),
+        }
     }
+
+    /// As text, findings go to standard error and a summary to standard output; the other forms are one document.
+    fn print(&self, all: &[Checked]) -> ExitCode {
+        let annotations = || -> Vec<Annotation> { all.iter().flat_map(annotations).collect() };
+        match self.output {
+            Output::Text => {
+                for checked in all {
+                    let findings: Vec<String> = checked.findings.iter().map(ToString::to_string).collect();
+                    match &checked.summary {
+                        Some(summary) => {
+                            for finding in findings {
+                                eprintln!("{finding}\n");
+                            }
+                            println!("{summary}");
+                        }
+                        None => eprintln!("{}", findings.join("\n\n")),
+                    }
+                }
+                ExitCode::SUCCESS
+            }
+            Output::Json => {
+                let documents: Vec<_> = all.iter().map(as_json).collect();
+                printed(&format!("{:#}\n", serde_json::Value::Array(documents)))
+            }
+            Output::Github => printed(&output::github(&annotations())),
+            Output::Sarif => printed(&output::sarif("check", &annotations())),
+        }
+    }
+}
+
+fn checked(name: &str, text: &str) -> Checked {
+    let file = name.to_owned();
+    let parsed = match Policy::parse(name, text) {
+        Ok(parsed) => parsed,
+        Err(findings) => return Checked { file, findings: findings.0, summary: None },
+    };
+    for rule in parsed.policy.rules_in_use() {
+        tracing::debug!(target: "policy", rule = rule.rule.as_str(), mode = rule.mode.as_str(), idle = ?rule.idle, "a rule is in use");
+    }
+    let mut findings = parsed.warnings;
+    findings.extend(audit::findings(name, text, &parsed.policy, today()));
+    findings.sort_by_key(|finding| (finding.line, finding.column));
+    let packs = if parsed.packs.is_empty() {
+        String::new()
+    } else {
+        format!(", extends {}", parsed.packs.join(", "))
+    };
+    let verdict = match findings.len() {
+        0 => "a good policy".to_owned(),
+        1 => "a policy with 1 warning".to_owned(),
+        count => format!("a policy with {count} warnings"),
+    };
+    let rules = parsed.policy.rules_in_use().len();
+    Checked { file, findings, summary: Some(format!("{name}: {verdict} ({rules} rules in use{packs})")) }
+}
+
+const fn word(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+fn as_json(checked: &Checked) -> serde_json::Value {
+    let finding = |finding: &Diagnostic| {
+        serde_json::json!({
+            "severity": word(finding.severity),
+            "message": finding.message,
+            "line": finding.line,
+            "column": finding.column,
+            "label": finding.label,
+            "hint": finding.hint,
+        })
+    };
+    serde_json::json!({
+        "file": checked.file,
+        "usable": checked.summary.is_some(),
+        "findings": checked.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}
+
+fn annotations(checked: &Checked) -> Vec<Annotation> {
+    let one = |finding: &Diagnostic| Annotation {
+        level: word(finding.severity),
+        file: finding.file.clone(),
+        line: finding.line.max(1),
+        rule: "policy",
+        message: format!("{}: {}; hint: {}", finding.message, finding.label, finding.hint),
+    };
+    checked.findings.iter().map(one).collect()
 }
 
 /// Reads a policy; `-` is standard input.
@@ -123,35 +245,6 @@ pub(crate) fn printed(text: &str) -> ExitCode {
     match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(3),
-    }
-}
-
-fn check(name: &str, text: &str, strict: bool) -> ExitCode {
-    match Policy::parse(name, text) {
-        Ok(parsed) => {
-            for rule in parsed.policy.rules_in_use() {
-                tracing::debug!(target: "policy", rule = rule.rule.as_str(), mode = rule.mode.as_str(), idle = ?rule.idle, "a rule is in use");
-            }
-            for warning in &parsed.warnings {
-                eprintln!("{warning}\n");
-            }
-            let packs = if parsed.packs.is_empty() {
-                String::new()
-            } else {
-                format!(", extends {}", parsed.packs.join(", "))
-            };
-            let verdict = match parsed.warnings.len() {
-                0 => "a good policy".to_owned(),
-                1 => "a policy with 1 warning".to_owned(),
-                count => format!("a policy with {count} warnings"),
-            };
-            println!("{name}: {verdict} ({} rules in use{packs})", parsed.policy.rules_in_use().len());
-            ExitCode::from(u8::from(strict && !parsed.warnings.is_empty()))
-        }
-        Err(findings) => {
-            eprintln!("{findings}");
-            ExitCode::FAILURE
-        }
     }
 }
 

@@ -58,3 +58,33 @@ fn the_schema_is_json() {
     let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert!(schema.get("properties").is_some());
 }
+
+#[test]
+fn several_policies_are_one_answer_and_programs_read_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let good = file("good.toml", "egress.allow = [\"a.example:443\"]\n");
+    let dead = file("dead.toml", "egress.allow = [\"a.example:443\", \"*.example:443\"]\n");
+    let bad = file("bad.toml", "[egres]\n");
+    let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap();
+
+    let both = ringfence(&["check", &good, &dead]);
+    assert_eq!(both.status.code(), Some(0));
+    assert!(text(&both).contains("a good policy") && text(&both).contains("a policy with 1 warning"));
+    assert_eq!(ringfence(&["check", "--strict", &good, &dead]).status.code(), Some(1));
+    assert_eq!(ringfence(&["check", &good, &bad]).status.code(), Some(1));
+
+    let json: serde_json::Value =
+        serde_json::from_str(&text(&ringfence(&["check", "--output", "json", &dead, &bad]))).unwrap();
+    assert_eq!(json[0]["findings"][0]["severity"], "warning");
+    assert_eq!(json[1]["usable"], false);
+    let github = text(&ringfence(&["check", "--output", "github", &dead]));
+    assert!(github.starts_with("::warning file=") && github.contains("line=1"), "{github}");
+    let sarif: serde_json::Value =
+        serde_json::from_str(&text(&ringfence(&["check", "--output", "sarif", &bad]))).unwrap();
+    assert_eq!(sarif["runs"][0]["results"][0]["level"], "error");
+}

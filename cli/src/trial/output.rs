@@ -77,6 +77,7 @@ impl Trial<'_> {
             };
             let of = if name.is_empty() { String::new() } else { format!("{name}: ") };
             Annotation {
+                level: "error",
                 file,
                 line,
                 rule: finding.rule.as_str(),

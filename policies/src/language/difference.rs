@@ -46,6 +46,17 @@ impl Effect {
     }
 }
 
+/// A part of the language whose lists can be compared by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Area {
+    /// `process.allow`.
+    Programs,
+    /// `[files]`, `tmp.writes` and `tmp.keep`.
+    Files,
+    /// `egress.allow` and `egress.deny`.
+    Hosts,
+}
+
 /// Actions that the two policies treat differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
@@ -87,6 +98,18 @@ impl Policy {
         compared.children();
         compared.hooks();
         compared.found
+    }
+
+    /// Whether `other` treats nothing of `area` differently. If that cannot be told, it is `false`.
+    #[must_use]
+    pub fn is_same_in(&self, area: Area, other: &Self) -> bool {
+        let mut compared = Comparison { old: self, new: other, found: Difference::default() };
+        match area {
+            Area::Programs => compared.programs(),
+            Area::Files => compared.files(),
+            Area::Hosts => compared.hosts(),
+        }
+        compared.found == Difference::default()
     }
 
     fn all_sections(&self) -> impl Iterator<Item = &Sections> {

@@ -35,7 +35,7 @@ pub use amounts::{ByteSize, Date, Threshold};
 pub use compile::CompileError;
 pub use coverage::{Idle, RuleUse};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
-pub use difference::{Change, Difference, Effect};
+pub use difference::{Area, Change, Difference, Effect};
 pub use endpoint::{Endpoint, Host, Network, Ports};
 pub use function_shield::{ImportError, Imported, import_function_shield};
 pub use hooks::Language;
