@@ -7,7 +7,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
@@ -48,16 +48,33 @@ async fn by_datagram(query: &[u8], question: &Question, server: SocketAddr) -> i
     socket.connect(server).await?;
     socket.send(query).await?;
     // No memory for an answer that does not come.
-    socket.readable().await?;
+    answered(&socket).await?;
     let mut buffer = vec![0; super::MAX_DATAGRAM];
     for _ in 0..MAX_STRAYS {
-        let length = socket.recv(&mut buffer).await?;
+        answered(&socket).await?;
+        let length = match socket.try_recv(&mut buffer) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+            received => received?,
+        };
         let answer = buffer.get(..length).unwrap_or_default();
         if question.is_answered_by(answer, packet::id(query)) {
             return Ok(answer.to_vec());
         }
     }
     Err(io::ErrorKind::InvalidData.into())
+}
+
+/// Waits for a datagram.
+///
+/// # Errors
+/// What the network says in place of one: nobody listens there, or no way leads there. Without the layer a client learns
+/// that at once too.
+async fn answered(socket: &UdpSocket) -> io::Result<()> {
+    let ready = socket.ready(Interest::READABLE | Interest::ERROR).await?;
+    if ready.is_readable() {
+        return Ok(());
+    }
+    Err(socket.take_error()?.unwrap_or_else(|| io::ErrorKind::ConnectionRefused.into()))
 }
 
 async fn by_stream(query: &[u8], question: &Question, server: SocketAddr) -> io::Result<Vec<u8>> {
@@ -81,6 +98,18 @@ fn random_id() -> Option<u16> {
 mod tests {
     use super::*;
     use crate::resolver::packet::tests::{query, reply};
+
+    #[test]
+    fn a_server_that_is_not_there_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let message = query(7, "a.example", 1);
+        let question = Question::parse(&message).unwrap();
+        let begun = std::time::Instant::now();
+        let answer = runtime.block_on(forward(&message, &question, &[closed, closed], false));
+        assert_eq!(answer, None);
+        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn the_clients_id_does_not_leave_the_machine_and_comes_back() {
