@@ -162,9 +162,10 @@ def asker(frame):
 def locate(frame):
     """`(code, frames)` of a frame: the nearest line of the function's own, and the way from there to the handler.
 
-    Where the function has no part in it, the line by which the outermost package began that is no wrapper of others.
+    Where the function has no part in it, the line by which the outermost package began that is no wrapper of others. A
+    thread of a wrapper's own, which sends what was collected, is that wrapper's deed.
     """
-    frames, code, package, wrapper = [], None, None, None
+    frames, code, package, wrapper, wrappers = [], None, None, None, 0
     for depth in range(MAX_DEPTH):
         if frame is None:
             break
@@ -178,9 +179,14 @@ def locate(frame):
                 code = line
         elif kind == LIBRARY:
             if package_of(frame.f_code.co_filename) in WRAPPERS:
-                wrapper = _line(frame)
+                wrapper, wrappers = _line(frame), wrappers + 1
             else:
-                package = _line(frame)
+                package, wrappers = _line(frame), 0
+        elif kind == STANDARD:
+            # One frame alone may have been put before a thread's function.
+            if wrappers > 1 and frame.f_globals.get("__name__") == "threading":
+                package = wrapper
+            wrappers = 0
         frame = frame.f_back
     if code is None:
         code = frames[0].partition(" ")[0] if frames else package or wrapper

@@ -128,6 +128,18 @@ class Hints(unittest.TestCase):
         )
         self.assertEqual(hint["code"], "handler.py:2")
 
+    def test_a_thread_of_a_wrapper_s_own_is_its_deed_and_what_it_wraps_is_not(self):
+        files = {
+            "sentry_sdk/__init__.py": "",
+            "sentry_sdk/worker.py": "from client import ask\ndef send():\n    ask()\ndef target():\n    send()\ndef wrap(run):\n    return lambda: run()\n",
+            "sentry_sdk-1.0.dist-info/METADATA": "Name: sentry_sdk\n",
+            "client/__init__.py": "import os\ndef ask():\n    os.system('true')\n",
+            "client-1.0.dist-info/METADATA": "Name: client\n",
+        }
+        code = "import threading, client, sentry_sdk.worker as w\nt = threading.Thread(target=%s)\nt.start()\nt.join()\n"
+        for target, line in (("w.target", "sentry_sdk/worker.py:5"), ("w.wrap(client.ask)", "client/__init__.py:3")):
+            self.assertEqual(self.the_hint(EXEC, code % target, files=files)["code"], line)
+
     def test_a_forked_child_speaks_for_itself(self):
         outcome = run(
             """
