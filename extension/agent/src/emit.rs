@@ -93,6 +93,9 @@ impl Emitter {
     /// Takes a violation. True where it is the first that waits, so that the caller must have [`Self::flush`] called within
     /// [`FOLD_FOR`].
     pub(crate) fn violation(&mut self, report: &Report<'_>, current: &Current) -> bool {
+        if self.folds.continues_search(report) {
+            return false;
+        }
         *self.by_rule.entry(report.rule).or_default() += 1;
         if self.was_told(report) {
             return false;
@@ -257,6 +260,49 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].contains("\"count\":31,"), "{}", lines[0]);
         assert_eq!(emitter.by_rule.get(&Rule::ProcessShells), Some(&32));
+    }
+
+    #[test]
+    fn a_search_of_path_is_one_deed_and_another_program_or_process_is_not() {
+        let told = |deeds: &[(u32, &[u8], &[u8])]| {
+            let (mut emitter, lines) = emitter();
+            for (pid, path, argument) in deeds {
+                let mut report = Report { pid: *pid, ..report(path) };
+                report.outcome = Outcome::Blocked;
+                report.arguments.push(argument);
+                emitter.violation(&report, &Current::default());
+            }
+            emitter.flush();
+            let counted = emitter.by_rule.get(&Rule::ProcessShells).copied();
+            (lines.borrow().len(), counted.unwrap_or_default())
+        };
+        assert_eq!(told(&[(7, b"/usr/bin/git", b"git"), (7, b"/bin/git", b"git")]), (1, 1));
+        let both: [(u32, &[u8], &[u8]); 2] = [(7, b"/usr/bin/git", b"git"), (7, b"/bin/git", b"git")];
+        let again = both.map(|(_, path, argument)| (8, path, argument));
+        assert_eq!(told(&[both, again].concat()), (1, 2), "by each of two children");
+        assert_eq!(told(&[(7, b"/usr/bin/git", b"git"), (7, b"/bin/sh", b"git")]), (2, 2));
+        assert_eq!(told(&[(7, b"/usr/bin/git", b"git"), (7, b"/bin/git", b"gut")]), (2, 2));
+        assert_eq!(told(&[(7, b"/usr/bin/git", b"git"), (8, b"/bin/git", b"git")]), (2, 2));
+    }
+
+    #[test]
+    fn a_file_of_every_process_folds_and_the_readers_own_does_not_hide_anothers() {
+        let told = |pid, paths: &[&[u8]]| {
+            let (mut emitter, lines) = emitter();
+            for path in paths {
+                emitter.violation(&Report { pid, ..report(path) }, &Current::default());
+            }
+            emitter.flush();
+            lines.take()
+        };
+        let files: [&[u8]; 4] =
+            [b"/proc/3/environ", b"/proc/17/environ", b"/proc/9/environ", b"/proc/9/maps"];
+        let lines = told(9, &files);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[0].contains("/proc/3/environ") && lines[0].contains("\"count\":3,"), "{}", lines[0]);
+        let lines = told(3, &files[..3]);
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(lines[1].contains("/proc/17/environ"), "{}", lines[1]);
     }
 
     #[test]

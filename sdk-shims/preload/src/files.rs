@@ -275,6 +275,11 @@ fn path_judged(state: &State, path: &[u8], everywhere: bool, when: When) -> Judg
         return read;
     }
     let credential = Action::ReadCredential { variable: path, by_sdk: false };
+    // One deed is one record: what a rule on files has told is told again only where this rule refuses it.
+    let verdict = state.policy.verdict(&credential, &state.context_at(when));
+    if read == Judgement::Passed && verdict.decision != Decision::Deny {
+        return read;
+    }
     read.max(judged(state, &credential, ActionKind::ReadCredential, path, when))
 }
 
