@@ -137,6 +137,17 @@ impl Destination<'_> {
     pub const fn is_probe(&self) -> bool {
         matches!(self.transport, Transport::Datagram) && self.port == 0
     }
+
+    /// The same question where a connect(2) asks it by another port: Go takes that of name servers (`net/addrselect.go`),
+    /// musl the last one (`lookup_name.c`). A plane that would refuse such a connect connects to port 0 in its place: the
+    /// answer is the same, and no service has that port. Not for datagrams that carry an address.
+    #[must_use]
+    pub fn as_probe(&self) -> Option<Self> {
+        const OF_GO: u16 = 53;
+        const OF_MUSL: u16 = u16::MAX;
+        let asks = matches!(self.transport, Transport::Datagram) && matches!(self.port, OF_GO | OF_MUSL);
+        asks.then_some(Self { port: 0, ..*self })
+    }
 }
 
 /// Transport protocol of a [`Destination`].

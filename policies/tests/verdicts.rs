@@ -237,6 +237,23 @@ fn names_reach_the_addresses_that_the_resolver_tied_to_them() {
 #[test]
 fn a_datagram_socket_asks_for_the_way_to_any_host_that_may_be_reached() {
     let text = "egress = { allow = [\"192.0.2.0/24:443\"], deny = [\"192.0.2.9\"] }";
+    let asked = |port, transport| {
+        let address = "192.0.2.7".parse().unwrap();
+        let to = Destination {
+            address,
+            port,
+            transport,
+            names: &[],
+            runtime_api: false,
+            own_service: false,
+            second_connection: false,
+        };
+        to.as_probe().map(|probe| probe.port)
+    };
+    for port in [53, 65535] {
+        assert_eq!((asked(port, Transport::Datagram), asked(port, Transport::Stream)), (Some(0), None));
+    }
+    assert_eq!(asked(54, Transport::Datagram), None);
     let probe = |address, transport| {
         judge(text, &Action::Connect(Destination { transport, ..to(address, 0) }), CHILD)
     };

@@ -23,15 +23,17 @@ OPTIONS = None
 
 
 class Names(unittest.TestCase):
-    def invoke(self, runtime, handler, profile, prepare):
+    def invoke(self, runtime, handler, profile, prepare, mode="enforce"):
         """The function's answer, and the records of violations."""
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             os.chmod(folder, 0o755)
             code = pathlib.Path(folder)
             prepare(code)
             (code / "event.json").write_text("{}")
+            policy = code / "p.toml"
+            policy.write_text((SOURCES / "policy.toml").read_text().replace("enforce", mode))
             command = [OPTIONS.cli, "local", "invoke", "--code", folder, "--handler", handler, "--runtime", runtime, "--profile", profile]
-            command += ["--layer", OPTIONS.layer, "--policy", SOURCES / "policy.toml", "--network", f"world:{SOURCES / 'world.toml'}"]
+            command += ["--layer", OPTIONS.layer, "--policy", policy, "--network", f"world:{SOURCES / 'world.toml'}"]
             command += ["--output", "json", "--timeout", "60", code / "event.json"]
             done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
@@ -55,6 +57,23 @@ class Names(unittest.TestCase):
                 self.assertEqual(found, [(name, 1, "egress.names") for name in refused], told)
                 self.assertTrue(all("pid" in record["actor"] and "exe" in record["actor"] for record in told), told)
                 self.assertIn("app.py:", told[0]["actor"]["code"])
+
+    def test_a_question_for_the_way_is_no_connection_and_opens_none(self):
+        """A datagram socket that is connected to find the nearest address, as getaddrinfo does in Go and musl."""
+        for profile in ("strict", "nested", "open"):
+            for mode in ("enforce", "observe"):
+                with self.subTest(f"{profile} {mode}"):
+                    answer, told = self.invoke("python3", "app.ways", profile, lambda code: shutil.copy(SOURCES / "app.py", code), mode)
+                    refused = mode == "enforce"
+                    # Port 0 stands in for the one that the policy does not allow: the socket has no peer.
+                    peers = ["OSError 107"] * 2 if refused else [53, 65535]
+                    self.assertEqual([answer["go"], answer["musl"]], [[True, peer] for peer in peers])
+                    for kind in ("other port", "other address", "sent", "other name"):
+                        self.assertEqual(isinstance(answer[kind], str), refused, answer)
+                    found = [(record["subject"].get("address", record["subject"].get("name")), record["action"]) for record in told]
+                    # What asks for the way to a name that was looked up is told with the look-up.
+                    expected = [("203.0.113.50:53", "send"), ("203.0.113.50:54", "connect"), ("203.0.113.66:53", "connect"), ("evil.example", "resolve")]
+                    self.assertEqual(sorted(found), expected, told)
 
     @unittest.skipUnless(GO, "no go here")
     def test_gos_resolver_takes_a_refusal_for_final(self):

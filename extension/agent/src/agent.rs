@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
 use ringfence_policy::{Decision, Rule, Verdict};
-use ringfence_records::message::{ActionKind, Kind, Report};
+use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 use ringfence_records::record::{Moment, subject};
 use ringfence_records::time::Timestamp;
 use tokio::sync::Notify;
@@ -254,6 +254,10 @@ impl Agent {
             && report.name.is_empty()
             && let Some(name) = report.address.and_then(led_by)
         {
+            if report.detail == subject::WAY && report.outcome == Outcome::Reported {
+                // Part of a look-up that was told, and no connection.
+                return;
+            }
             report.name = name;
             self.emitter.borrow_mut().take_back_lookup(name);
         }

@@ -23,6 +23,25 @@ def response_code(name, kind):
         return asking.recv(4096)[3] & 15
 
 
+def way(address, port):
+    """Which of its addresses leads there, as Go (53) and musl (65535) ask it; and which port the socket then has as its peer's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect((address, port))
+        return [asking.getsockname()[0] != "0.0.0.0", tried(lambda: asking.getpeername()[1])]
+
+
+def ways(event, context):
+    """To an allowed host's address by ports that no entry has, and to another address."""
+    allowed = socket.gethostbyname("db.example")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sending:
+        sent = tried(lambda: sending.sendto(b"x", (allowed, 53)))
+    return {
+        "go": tried(lambda: way(allowed, 53)), "musl": tried(lambda: way(allowed, 65535)), "other port": tried(lambda: way(allowed, 54)),
+        "other address": tried(lambda: way("203.0.113.66", 53)), "sent": sent,
+        "other name": tried(lambda: way(socket.gethostbyname("evil.example"), 65535)),
+    }
+
+
 def handler(event, context):
     allowed = tried(lambda: socket.gethostbyname("db.example"))
     return {

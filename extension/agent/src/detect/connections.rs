@@ -64,6 +64,7 @@ impl Detector {
         let suspects: Vec<&Socket> = held
             .iter()
             .filter(|(key, socket)| !self.judged.contains_key(key) && is_suspect(socket, listed, scene))
+            .filter(|(_, socket)| !is_look_up(socket, scene))
             .map(|(_, socket)| *socket)
             .collect();
         let (put_off, suspects): (Vec<&Socket>, Vec<&Socket>) =
@@ -156,8 +157,6 @@ impl Detector {
         if self.census.has_neighbours || self.is_shared || nix::unistd::geteuid().is_root() {
             return;
         }
-        let is_look_up =
-            |socket: &Socket| socket.remote.port() == DNS && (scene.name_servers)().contains(&socket.remote);
         let scene = &scene.since_init(!self.has_seen_streams);
         let is_new = |socket: &Socket| {
             socket.state == State::Closed
@@ -166,7 +165,7 @@ impl Detector {
                 && !self.ends.contains(&socket.ends())
                 && !self.former.contains(&socket.ends())
         };
-        for socket in listed.iter().filter(|socket| is_new(socket) && !is_look_up(socket)) {
+        for socket in listed.iter().filter(|socket| is_new(socket) && !is_look_up(socket, scene)) {
             let by_runtime = verdict(socket, scene, Role::Runtime, false);
             let by_child = verdict(socket, scene, Role::Child, false);
             if by_runtime.decision != Decision::Allow && by_child.decision != Decision::Allow {
@@ -201,6 +200,11 @@ pub(super) fn kept_to_api(runtime: &[u8], spare: bool) -> usize {
 /// As libuv takes it.
 fn pool_size(set: Option<&str>) -> usize {
     set.map_or(DEFAULT_POOL, |set| set.trim().parse().unwrap_or(1).clamp(1, LARGEST_POOL))
+}
+
+/// Whether it leads to a name server: a runtime that the planes do not see looks its names up there, allowed ones too.
+fn is_look_up(socket: &Socket, scene: &Scene<'_>) -> bool {
+    socket.remote.port() == DNS && (scene.name_servers)().contains(&socket.remote)
 }
 
 fn is_ours(socket: &Socket) -> bool {

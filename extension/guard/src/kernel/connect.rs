@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 
-use ringfence_policy::{Action, Decision, Destination, Phase, Role, Transport, Verdict};
+use ringfence_policy::{Action, Decision, Destination, Phase, Role, Rule, Transport, Verdict};
 use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Outcome, Report, is_agents_name};
 use ringfence_records::page;
+use ringfence_records::record::subject;
 
 use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
@@ -176,6 +177,16 @@ impl Supervisor {
             context.phase = if in_init { Phase::Init } else { context.phase };
         }
         let verdict = self.policy.verdict(&Action::Connect(destination), &context);
+        if action == ActionKind::Connect && verdict.rule == Rule::EgressAllow {
+            let allows =
+                |probe| self.policy.verdict(&Action::Connect(probe), &context).decision == Decision::Allow;
+            match verdict.decision {
+                Decision::Allow => {}
+                _ if !destination.as_probe().is_some_and(allows) => {}
+                Decision::Report => return Ok(encoded),
+                Decision::Deny => return Ok(Encoded::like(given, SocketAddr::new(target.ip(), 0))),
+            }
+        }
         if let (Some(known), true) = (&mut api_connections, verdict.decision != Decision::Deny) {
             if speaker.role == Role::Runtime {
                 if !self.facts.invoked() || in_init {
@@ -192,7 +203,8 @@ impl Supervisor {
         }
         // A report asks for who the caller is, and may be written.
         drop(api_connections);
-        self.note_internet(caller, action, target, verdict)?;
+        let asks = action == ActionKind::Connect && destination.as_probe().is_some();
+        self.note_destination(caller, action, target, verdict, if asks { subject::WAY } else { b"" })?;
         Ok(encoded)
     }
 
@@ -204,11 +216,22 @@ impl Supervisor {
         address: SocketAddr,
         verdict: Verdict,
     ) -> Result<(), Errno> {
+        self.note_destination(caller, action, address, verdict, b"")
+    }
+
+    fn note_destination(
+        &mut self,
+        caller: &Caller,
+        action: ActionKind,
+        address: SocketAddr,
+        verdict: Verdict,
+        detail: &[u8],
+    ) -> Result<(), Errno> {
         if verdict.decision == Decision::Allow {
             return Ok(());
         }
         let mut report = Report::new(Kind::Violation, action);
-        report.address = Some(address);
+        (report.address, report.detail) = (Some(address), detail);
         let denied = verdict.decision == Decision::Deny;
         report.outcome = if denied { Outcome::Blocked } else { Outcome::Reported };
         self.report(caller, report, verdict.rule);

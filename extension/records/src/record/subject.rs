@@ -20,6 +20,8 @@ pub const BY_WAY: &[u8] = b"by way of ";
 pub const TRACING: &[u8] = b"the X-Ray daemon, which takes traces";
 /// What the session token is to those who read it alone.
 pub(super) const PROOF: &str = ", which the Parameters and Secrets extension asks its callers for,";
+/// The detail of a datagram socket's connection to a port by which resolvers ask which way leads to an address.
+pub const WAY: &[u8] = b"a datagram socket, as resolvers connect one to find the nearest address";
 /// Begins the detail of a read of all variables by a package.
 pub const PACKAGE: &[u8] = b"in a copy of the whole environment, by the package ";
 

@@ -13,10 +13,11 @@ pub(crate) use message::{sendmmsg, sendmsg};
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ringfence_policy::{Action, Decision, Destination, Role, Transport, Verdict};
+use ringfence_policy::{Action, Decision, Destination, Role, Rule, Transport, Verdict};
 use ringfence_records::handoff::covers;
 use ringfence_records::message::{ActionKind, CONTROL_SOCKET, Kind, Report, is_agents_name};
 use ringfence_records::page::View;
+use ringfence_records::record::subject;
 use ringfence_records::sockets;
 
 use crate::arch::{Flow, number};
@@ -133,10 +134,16 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
         return Some(Judged { instead, runtime_api: false });
     }
     if state.rules.egress || (runtime_api && state.runs_poller_for_another()) {
-        let verdict = verdict(state, socket, canonical, runtime_api);
+        let (verdict, asks) = verdict(state, socket, canonical, runtime_api);
+        let asks = asks.filter(|_| kind == ActionKind::Connect);
+        if asks == Some(Asks::Allowed) {
+            let nowhere = (verdict.decision == Decision::Deny).then(|| SocketAddr::new(canonical.ip(), 0));
+            return Some(Judged { instead: nowhere.or(instead), runtime_api });
+        }
         if speaks(verdict) {
             let mut report = Report::new(Kind::Violation, kind);
             report.address = Some(canonical);
+            report.detail = if asks.is_some() { subject::WAY } else { b"" };
             report::violation(state, verdict, &report);
         }
         if verdict.decision == Decision::Deny {
@@ -146,15 +153,25 @@ fn judge(state: &State, socket: i32, to: SocketAddr, kind: ActionKind) -> Option
     Some(Judged { instead, runtime_api })
 }
 
+/// What a connect(2) is that may only ask which way leads somewhere.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asks {
+    /// An entry covers the address.
+    Allowed,
+    /// None does.
+    Other,
+}
+
+/// The verdict, and where it is none that allows: whether a connect(2) would only ask which way leads there.
 #[inline(never)]
-fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> Verdict {
+fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> (Verdict, Option<Asks>) {
     let mut names = [0; MAX_NAMES];
     let found = View::new(state.words).map_or(0, |view| view.names(to.ip(), &mut names));
     let transport = match sys::socket_option(socket, SO_TYPE) {
         Ok(SOCK_STREAM) | Err(_) => Transport::Stream,
         Ok(_) => Transport::Datagram,
     };
-    let action = Action::Connect(Destination {
+    let destination = Destination {
         address: to.ip(),
         port: to.port(),
         transport,
@@ -162,8 +179,18 @@ fn verdict(state: &State, socket: i32, to: SocketAddr, runtime_api: bool) -> Ver
         runtime_api,
         own_service: state.handoff.resolver.is_some_and(|resolver| resolver == to),
         second_connection: runtime_api && runtime_api::is_second(state, socket),
-    });
-    if runtime_api { runtime_api::verdict_on(state, &action) } else { state.verdict(&action) }
+    };
+    let action = Action::Connect(destination);
+    if runtime_api {
+        return (runtime_api::verdict_on(state, &action), None);
+    }
+    let verdict = state.verdict(&action);
+    if verdict.decision == Decision::Allow || verdict.rule != Rule::EgressAllow {
+        return (verdict, None);
+    }
+    let may = |probe| state.verdict(&Action::Connect(probe)).decision == Decision::Allow;
+    let asks = destination.as_probe().map(|probe| if may(probe) { Asks::Allowed } else { Asks::Other });
+    (verdict, asks)
 }
 
 /// IPv4-mapped IPv6 as IPv4; the unspecified address as loopback, where the kernel sends it.
