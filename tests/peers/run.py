@@ -2,12 +2,15 @@
 
 `run.py --cli RINGFENCE --layer ZIP --cache FOLDER [--quick] [PEER…]`. Each folder of functions/ is one peer: what is
 installed from a package registry, a small function that uses it, and peer.toml, which says how it is run. Its `like` names
-the peer whose function it has too. A peer runs without the layer, then with it: in each profile of the local Lambda, once
-with the `baseline` pack observing and once with the `web-api` pack enforcing. Times are printed and not judged: they depend
-on the machine.
+the peer whose function it has too. A peer runs without the layer, then with it: in each profile of the local Lambda, under
+each of `Peer.ways`. `allow` names the hosts that its function calls, which world.toml makes; `refused` names hosts that it
+calls where the event says so and the policy does not allow them. `told` has the words of records that are expected once
+with low severity, `true` those of what its function does against the policy; `blind` names the profiles in which nothing sees what it looks up. Times are printed, and judged only where an event hangs.
 """
 
 import argparse
+import collections
+import dataclasses
 import json
 import os
 import pathlib
@@ -22,10 +25,22 @@ HERE = pathlib.Path(__file__).resolve().parent
 PROFILES = ("strict", "nested", "open")
 INSTALL_LIMIT = 1800
 RUN_LIMIT = 600
+# An event is slow if it takes so much longer than without the layer: a hang, a client that tries again and again.
+SLOWER, SLOWER_MS = 3, 2000
 
 
 class Skipped(Exception):
     """The peer cannot be had on this machine."""
+
+
+@dataclasses.dataclass
+class Way:
+    """A policy that a peer is run with."""
+
+    name: str
+    policy: str
+    # Whether the events reach for what the policy refuses: they say `"refused": true`.
+    refusing: bool = False
 
 
 class Peer:
@@ -69,21 +84,40 @@ class Peer:
         file = self.folder / "event.json"
         return file.read_text() if file.is_file() else "{}"
 
-    def policies(self):
-        """Name and text of each policy that it is run with."""
-        allow = json.dumps(self.settings.get("allow", []))
+    def world(self):
+        """The hosts that exist for it; None if there is loopback only."""
+        file = self.folder / "world.toml"
+        return file if file.is_file() else None
+
+    @property
+    def refused(self):
+        """The hosts that its events reach for where the policy does not allow them."""
+        return self.settings.get("refused", [])
+
+    def ways(self):
+        """Each way that it is run in."""
+        allow = self.settings.get("allow", [])
         extra = self.settings.get("policy", "")
-        enforced = f'version = 1\nextends = "web-api"\nmode = "enforce"\n{extra}\n[egress]\nallow = {allow}\n'
-        return {"observe": 'version = 1\nextends = "baseline"\nmode = "observe"\n', "enforce": enforced}
+
+        def fitting(mode, hosts):
+            return f'version = 1\nextends = "web-api"\nmode = "{mode}"\n{extra}\n[egress]\nallow = {json.dumps(hosts)}\n'
+
+        yield Way("baseline observe", 'version = 1\nextends = "baseline"\nmode = "observe"\n')
+        yield Way("web-api observe", fitting("observe", allow))
+        yield Way("web-api enforce", fitting("enforce", allow))
+        yield Way("learn", 'version = 1\nextends = "learn"\n')
+        if self.refused:
+            others = [host for host in allow if host.split(":")[0] not in self.refused]
+            yield Way("web-api refusing", fitting("enforce", others), refusing=True)
 
 
 class Run:
     """What one run printed."""
 
-    def __init__(self, options, peer, arguments, variables):
+    def __init__(self, options, peer, arguments, variables, refused):
         with tempfile.TemporaryDirectory() as folder:
             event = pathlib.Path(folder, "event.json")
-            event.write_text(peer.event())
+            event.write_text(json.dumps({**json.loads(peer.event()), **({"refused": True} if refused else {})}))
             words = [str(options.cli), "local", "invoke", "--output", "json", "--code", str(peer.code()),
                      "--runtime", peer.settings["runtime"], "--handler", peer.settings["handler"], "--timeout", "30",
                      "--memory", "1024", *arguments]
@@ -91,6 +125,8 @@ class Run:
                 words += ["--opt", layer]
             for name, value in {**peer.settings.get("env", {}), **variables}.items():
                 words += ["--env", f"{name}={value}"]
+            if peer.world():
+                words += ["--network", f"world:{peer.world()}"]
             words += [str(event)] * (options.events or peer.settings.get("events", 5))
             done = subprocess.run(words, capture_output=True, text=True, timeout=RUN_LIMIT)
         if done.returncode == 3:
@@ -107,7 +143,19 @@ class Run:
         """What the layer says about the function's deeds."""
         bodies = [line["record"] for line in self.lines if line["type"] == "extension"]
         bodies = [body for body in bodies if isinstance(body, dict) and "ringfence" in body]
-        return [body for body in bodies if body["ringfence"]["kind"] in ("violation", "residue", "survivor")]
+        return [body for body in bodies if body["ringfence"]["kind"] in ("violation", "residue", "survivor", "degraded")]
+
+    def printed(self):
+        """The function's own lines, for a run that failed."""
+        return "".join(f"\n    {line['record']}" for line in self.lines if line["type"] == "function")[-2000:]
+
+    def longest(self):
+        """Milliseconds of the slowest event, the first one left out: it has the cold start."""
+        return max([response["durationMs"] for response in self.responses[1:]] or [0.0])
+
+    def reached(self):
+        """The hosts and ports at which something arrived."""
+        return sorted((line["host"], line["port"]) for line in self.lines if line["type"] == "sink" and line["bytes"])
 
     def took(self):
         """Median of the milliseconds that the runtime took, of the warm invocations."""
@@ -118,24 +166,50 @@ class Run:
         return statistics.median([response["postRuntimeMs"] for response in self.responses[1:]] or [0.0])
 
 
-def faults(peer, plain, run):
+def faults(peer, way, plain, run, is_seen=True):
     """What is wrong with a run beside the one without the layer."""
     found = []
     if run.answers() != plain.answers():
         pairs = list(zip(plain.answers(), run.answers()))
         first = next((pair for pair in pairs if pair[0] != pair[1]), (len(plain.responses), len(run.responses)))
         found.append(f"answer: without {str(first[0])[:200]}, with {str(first[1])[:600]}")
+    expected = [place for place in plain.reached() if not way.refusing or place[0] not in peer.refused]
+    if run.reached() != expected:
+        found.append(f"arrived at {run.reached()} instead of {expected}")
+    if run.longest() > SLOWER * plain.longest() + SLOWER_MS:
+        found.append(f"slow: an event took {run.longest():.0f} ms, {plain.longest():.0f} without")
+    return found + {"learn": learned}.get(way.name, alarms)(peer, way, run, is_seen)
+
+
+def learned(peer, way, run, is_seen):
+    """Under the pack that learns everything has its record, and nothing is refused."""
+    return [f"refused: {body['message']}" for body in run.records() if body["ringfence"].get("verdict") in ("blocked", "killed")]
+
+
+def alarms(peer, way, run, is_seen):
+    """Records that are not true, or of no use."""
     # What the peer really does: told once, in these words, with low severity.
     expected = list(peer.settings.get("told", []))
-    seen = {}
+    seen, lines = {}, collections.Counter()
     for body in run.records():
-        rule = body["ringfence"].get("rule", body["ringfence"]["kind"])
         told = next((words for words in expected if words in body["message"]), None)
-        if told and body["ringfence"].get("severity") == "low":
+        details = body["ringfence"]
+        if told and details.get("severity") == "low":
             expected.remove(told)
+        elif any(words in body["message"] for words in peer.settings.get("true", [])):
+            lines[(body["message"].partition(",")[0], details["invocation"].get("number"))] += 1
+        elif way.refusing and details.get("subject", {}).get("name") in peer.refused:
+            line = (details["subject"]["name"], *(details["actor"].get(part) for part in ("code", "pid")), details["invocation"].get("number"))
+            lines[line] += 1
         else:
-            seen.setdefault(f"{rule}: {body['message']}", []).append(body)
-    return found + [f"record ({len(bodies)} times) {message}" for message, bodies in seen.items()]
+            rule = details.get("rule", details["kind"])
+            seen.setdefault(f"{rule}: {body['message']} ({details.get('actor', {}).get('code')})", []).append(body)
+    # What is done again folds for a second at most.
+    most = 2 + run.longest() / 1000
+    seen.update({f"one deed told often: {line}": [None] * count for line, count in lines.items() if count > most})
+    if way.refusing and is_seen and not set(peer.refused) <= {line[0] for line in lines}:
+        seen["no record of what was refused"] = []
+    return [f"record ({len(bodies)} times) {message}" for message, bodies in seen.items()]
 
 
 def judge(options, peer):
@@ -143,29 +217,36 @@ def judge(options, peer):
     peer.install()
     wrapper = peer.settings.get("wrapper")
     alone = {"AWS_LAMBDA_EXEC_WRAPPER": wrapper} if wrapper else {}
-    plain = Run(options, peer, ["--no-layer"], alone)
-    if any(status != "success" for status, _ in plain.answers()) or not plain.responses:
-        raise RuntimeError(f"does not answer without the layer: {plain.answers()[:1]} {plain.errors[-600:]}")
     chained = {"RINGFENCE_EXEC_WRAPPER": wrapper} if wrapper else {}
-    if peer.settings["runtime"] == "provided" and peer.settings.get("guarded", True):
+    if peer.settings["runtime"].startswith("provided") and peer.settings.get("guarded", True):
         chained["AWS_LAMBDA_EXEC_WRAPPER"] = "/opt/ringfence-exec"
+    plain = {}
+    for refusing in sorted({way.refusing for way in peer.ways()}):
+        run = plain[refusing] = Run(options, peer, ["--no-layer"], alone, refusing)
+        if any(status != "success" for status, _ in run.answers()) or not run.responses:
+            raise RuntimeError(f"does not answer without the layer: {run.answers()[:1]} {run.errors[-600:]}{run.printed()}")
     count = 0
-    for profile in PROFILES:
-        for name, policy in peer.policies().items():
+    for profile in options.profiles:
+        for way in peer.ways():
             with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-                file.write(policy)
+                file.write(way.policy)
                 file.flush()
                 arguments = ["--layer", str(options.layer), "--profile", profile, "--policy", file.name]
-                run = Run(options, peer, arguments, chained)
-            wrong = faults(peer, plain, run)
-            count += len(wrong)
-            word = "FAILED" if wrong else "passed"
-            times = (f"{run.took():.2f} ms ({run.took() / max(plain.took(), 0.001):.2f} times {plain.took():.2f} without), "
-                     f"after it {run.after():.2f} ms ({plain.after():.2f})")
-            print(f"{word} {peer.name} {profile} {name}: {len(run.responses)} events, {times}", flush=True)
-            for line in wrong:
-                print(f"    {line}", flush=True)
+                run = Run(options, peer, arguments, chained, way.refusing)
+            count += tell(peer, profile, way, plain[way.refusing], run)
     return count
+
+
+def tell(peer, profile, way, plain, run):
+    """Prints what came of one run. Returns the number of faults."""
+    wrong = faults(peer, way, plain, run, is_seen=profile not in peer.settings.get("blind", []))
+    word = "FAILED" if wrong else "passed"
+    times = (f"{run.took():.2f} ms ({run.took() / max(plain.took(), 0.001):.2f} times {plain.took():.2f} without), "
+             f"after it {run.after():.2f} ms ({plain.after():.2f})")
+    print(f"{word} {peer.name} {profile} {way.name}: {len(run.responses)} events, {times}, {len(run.records())} records", flush=True)
+    for line in wrong:
+        print(f"    {line}", flush=True)
+    return len(wrong)
 
 
 def main(options):
@@ -202,6 +283,7 @@ if __name__ == "__main__":
     parser.add_argument("--cache", required=True, type=pathlib.Path, help="where peers are installed")
     parser.add_argument("--events", type=int, help="events of one environment; default 5, or what the peer says")
     parser.add_argument("--quick", action="store_true", help="only the peers that are installed in seconds")
+    parser.add_argument("--profiles", type=lambda text: text.split(","), default=PROFILES, help=",".join(PROFILES))
     parser.add_argument("peers", nargs="*", metavar="PEER")
     chosen = parser.parse_args()
     for name in ("cli", "layer", "cache"):
