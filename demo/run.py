@@ -1,6 +1,6 @@
 """The demo: a service with flaws, honest events and attacks, without Ringfence and with it. See docs/demo.md.
 
-    python3 demo/run.py --program FILE --layer ZIP --code DIR [--json FILE] [--only NAME…] [--profiles strict,nested,open]
+    python3 demo/run.py --program FILE --layer ZIP --code DIR [--json FILE] [--logs DIR] [--only NAME…] [--profiles strict,nested,open]
 
 `scripts/demo` builds what it needs and calls it. Exit status: 0 all is as it should be; 1 a byte was taken under
 protection, a record is missing, an honest answer differs, or an attack no longer works without the layer; 2 it could
@@ -24,7 +24,9 @@ PROFILES = ("strict", "nested", "open")
 
 def main():
     options = arguments()
-    service = Service(options.program, options.code, HERE / "policy.toml", HERE / "world.toml", options.layer)
+    if options.logs:
+        options.logs.mkdir(parents=True, exist_ok=True)
+    service = Service(options.program, options.code, HERE / "policy.toml", HERE / "world.toml", options.layer, options.logs)
     attacks = [attack.load(file) for file in sorted(HERE.glob("attacks/*.json"))]
     if options.only:
         attacks = [each for each in attacks if any(word in each.name for word in options.only)]
@@ -41,6 +43,7 @@ def arguments():
     parser.add_argument("--layer", type=Path, required=True, help="the layer's zip")
     parser.add_argument("--code", type=Path, required=True, help="the function's code with its libraries")
     parser.add_argument("--json", type=Path, help="also write all results to this file")
+    parser.add_argument("--logs", type=Path, help="also keep the output of each run with the layer in this folder")
     parser.add_argument("--only", nargs="*", help="attacks whose name contains one of these words")
     parser.add_argument("--profiles", type=lambda text: tuple(filter(None, text.split(","))), default=PROFILES)
     return parser.parse_args()
@@ -69,7 +72,7 @@ def demo(service, attacks, options):
 def play(pool, service, attacks, modes):
     """Runs everything, as many environments at a time as the pool allows."""
     honest_runs = {mode: pool.submit(service.invoke, mode, honest_events()) for mode in modes}
-    runs = {each.name: {mode: pool.submit(service.invoke, mode, each.events) for mode in modes} for each in attacks}
+    runs = {each.name: {mode: pool.submit(service.invoke, mode, each.events, each.name) for mode in modes} for each in attacks}
     honest, problems = compare_honest({mode: run.result() for mode, run in honest_runs.items()})
     results = {}
     for each in attacks:

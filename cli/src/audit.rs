@@ -185,7 +185,8 @@ fn useless_entries(
         policy = without;
         let message = format!("{}.{} has an entry that does nothing", list.section, list.key);
         let label = "nothing is different without it".to_owned();
-        let hint = "leave it out: another entry or key covers it or denies it, or it holds always, as loopback does";
+        let hint =
+            "leave it out: another entry or key covers it or denies it, or it holds always, as loopback does";
         add(entry.span(), Finding::new(message, label, hint));
     }
 }

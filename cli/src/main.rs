@@ -6,6 +6,7 @@ mod audit;
 mod deed;
 mod diff;
 mod explain;
+mod help;
 mod learn;
 mod local;
 mod logs;
@@ -44,8 +45,14 @@ enum Command {
     Diff(diff::Command),
     /// Say what a policy does about a record or an action, where it says so, and what would change it
     Explain(explain::Command),
-    /// Say which records of a log are Ringfence's own, and which are forged, missing or doubled
+    /// Tell what happened as incidents, and which records are forged, missing or doubled
     Review(review::Command),
+    /// List the packs: policies to start from
+    Packs,
+    /// Print completions for a shell
+    Completions(help::Completions),
+    /// Print the manual page, or write one for each command
+    Man(help::Man),
     /// A Lambda service on this machine
     #[command(subcommand)]
     Local(local::Local),
@@ -71,6 +78,9 @@ fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Review(command) => command.run(),
+        Command::Packs => help::print_packs(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Local(command) => command.run(),
     }
 }

@@ -27,6 +27,15 @@ pub(crate) struct Body {
     pub(crate) invocation: Invocation,
     pub(crate) function: Function,
     pub(crate) severity: String,
+    pub(crate) plane: String,
+    /// Techniques of MITRE ATT&CK.
+    pub(crate) attack: Vec<String>,
+    /// Digest of the policy.
+    pub(crate) policy: String,
+    /// The environment: the start of its key.
+    pub(crate) key: String,
+    /// Of `degraded`.
+    pub(crate) part: String,
     pub(crate) policy_line: Option<PolicyLine>,
     pub(crate) count: u64,
     pub(crate) detail: String,
@@ -43,6 +52,7 @@ pub(crate) struct Body {
 #[serde(default)]
 pub(crate) struct Subject {
     pub(crate) path: String,
+    pub(crate) argv: Vec<String>,
     pub(crate) name: String,
     pub(crate) address: String,
 }
@@ -51,6 +61,7 @@ pub(crate) struct Subject {
 #[derive(Debug, Deserialize, Default)]
 #[serde(default)]
 pub(crate) struct Actor {
+    pub(crate) pid: u32,
     pub(crate) exe: String,
     pub(crate) chain: String,
     pub(crate) code: String,
@@ -69,6 +80,7 @@ impl Actor {
 pub(crate) struct Invocation {
     pub(crate) phase: String,
     pub(crate) request_id: String,
+    pub(crate) number: u64,
 }
 
 /// In which function.
@@ -76,6 +88,7 @@ pub(crate) struct Invocation {
 #[serde(default)]
 pub(crate) struct Function {
     pub(crate) name: String,
+    pub(crate) version: String,
 }
 
 /// What to write where to allow the deed.

@@ -49,6 +49,8 @@ class Service:
     policy: Path
     world: Path
     layer: Path
+    # Where the output of each run with the layer is kept, if anywhere: what `ringfence review` and `learn` read.
+    logs: Path | None = None
 
     def command(self, profile, output, files):
         """The command line; `profile` None is the plain service without the layer."""
@@ -60,9 +62,12 @@ class Service:
             *("--timeout", "30", "--output", output, *files),
         ]
 
-    def invoke(self, profile, events):
+    def invoke(self, profile, events, name="honest"):
         """The events in order, in one fresh environment."""
-        return read(self._run(profile, "json", events))
+        output = self._run(profile, "json", events)
+        if self.logs and profile:
+            self.logs.joinpath(f"{profile}-{name}.jsonl").write_text(output)
+        return read(output)
 
     def log_stream(self, profile, events):
         """The log as CloudWatch would show it."""
