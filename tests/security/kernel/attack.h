@@ -46,11 +46,13 @@ struct attack {
 
 extern const struct attack network[], sockets[], programs[], signals[], others[], floods[], races[], opens[], review[],
     review2[], review3[], stalls[], architecture[], memories[];
-extern int tries;  /* of a race */
+extern int tries;  /* of a race: ALL_TRIES in campaigns */
 extern int pinned; /* to one processor */
 extern int guarded;
 extern const char *self; /* this program's path */
 
+enum { ALL_TRIES = 20000 };
+int share_of(int all); /* of what a campaign tries: a quarter in a short run */
 #define TOP 64 /* a frame for tables */
 #define FORBIDDEN 0x7f000002u
 #define ALLOWED 0x7f000001u

@@ -279,7 +279,7 @@ static int seen_by_nobody(void) {
     pthread_t id;
     pthread_create(&id, 0, swap_programs, 0);
     double begun = now(), lived = 0;
-    while (lived <= 1 && now() - begun < 40) lived = lives_for();
+    while (lived <= 1 && now() - begun < share_of(40)) lived = lives_for();
     if (lived > 1) fprintf(stderr, "it ran for %.1f s\n", lived);
     return lived > 1 ? WORKED : NOT_SEEN;
 }

@@ -327,7 +327,7 @@ static int look_held(void) {
     pulse = mmap(0, sizeof *pulse, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     width = 2048ul << 20, strcpy(there_path, "/usr/bin/true");
     double lived = 0;
-    for (int i = 0; i < 24 && lived <= TOO_LONG; i++) lived = lives_for();
+    for (int i = 0; i < share_of(24) && lived <= TOO_LONG; i++) lived = lives_for();
     if (lived > TOO_LONG) fprintf(stderr, "it ran for %.1f s\n", lived);
     return lived > TOO_LONG ? WORKED : NOT_SEEN;
 }
