@@ -6,7 +6,9 @@
 mod draft;
 mod evidence;
 mod hosts;
+mod live;
 mod shape;
+mod update;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,20 +21,23 @@ use ringfence_policy::Policy;
 
 use crate::logs::{self, Review};
 use crate::output::plural;
+use crate::policy::{Given, printed};
 use draft::{Draft, Title};
 use evidence::{Evidence, Function};
+pub(crate) use live::Learner;
 
 /// Write a policy from the records of functions that ran in observe mode.
 ///
 /// Run a function with the pack `learn` (`RINGFENCE_POLICY=learn`): it allows everything and records what it sees. Then give
 /// the logs of some days to this command. The policy is printed, or written to DIR with --by function.
 ///
-/// Exit status: 0 there is a policy, 1 the logs have no start of a function that was watched, 2 usage, 3 a file cannot be
+/// Exit status: 0 there is a policy, 1 the logs have no start of a function that was watched or are too short, 2 usage, 3 a file cannot be
 /// read or written.
 ///
 /// Examples:
 ///   aws logs tail /aws/lambda/orders --since 7d | ringfence learn - >policy.toml
 ///   ringfence learn --by function --out policies/ exports/*.gz
+///   ringfence learn --policy policy.toml --update --tighten 30 exports/*.gz
 #[derive(Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Command {
@@ -50,8 +55,17 @@ pub(crate) struct Command {
     #[arg(long)]
     accept: bool,
     /// The mode that the policy sets
-    #[arg(long, value_enum, default_value = "enforce")]
+    #[arg(long, value_enum, default_value = "enforce", conflicts_with = "policy")]
     mode: Mode,
+    /// Start from this policy: add what it would deny of what was seen, keep its comments and order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["by", "accept"])]
+    policy: Option<PathBuf>,
+    /// Also write the result back to the file of --policy
+    #[arg(long, requires = "policy")]
+    update: bool,
+    /// Also take away entries that nothing needed in the last so many days of the log
+    #[arg(long, value_name = "DAYS", requires = "policy", value_parser = clap::value_parser!(u32).range(1..))]
+    tighten: Option<u32>,
 }
 
 /// What gets a policy of its own.
@@ -85,6 +99,12 @@ impl Command {
             return failed(&error);
         }
         warn(&review, &evidence);
+        if let Some(file) = &self.policy {
+            return self.change(file, &evidence.together()).unwrap_or_else(|(error, status)| {
+                eprintln!("ringfence learn: {error}");
+                status
+            });
+        }
         let written = match &self.out {
             Some(folder) => self.write_each(&evidence, folder),
             None => self.print(&evidence.together(), evidence.by_function()),
@@ -103,6 +123,32 @@ impl Command {
         let Some(draft) = self.draft(known, name)? else { return Ok(ExitCode::FAILURE) };
         io::stdout().write_all(draft.text.as_bytes()).map_err(|error| format!("standard output: {error}"))?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Changes an existing policy.
+    fn change(&self, file: &Path, known: &Function) -> Result<ExitCode, (String, ExitCode)> {
+        let given = Given::open(file)?;
+        if known.environments == 0 {
+            let hint = "hint: give a log that begins before a cold start";
+            let error = format!("the log has no start of an environment (record `protection`)\n{hint}");
+            return Err((error, ExitCode::FAILURE));
+        }
+        let updated =
+            update::update(&given, known, self.tighten).map_err(|error| (error, ExitCode::FAILURE))?;
+        let refused = draft::policy(known, &Title { function: "", mode: "enforce", accept: false }).refused;
+        let refused = refused.into_iter().map(|line| format!("not allowed: {line}"));
+        let incomplete = known.incomplete().into_iter().map(|line| format!("incomplete: {line}"));
+        for line in updated.changes.iter().chain(&updated.notes).cloned().chain(incomplete).chain(refused) {
+            eprintln!("ringfence learn: {line}");
+        }
+        if updated.changes.is_empty() {
+            eprintln!("ringfence learn: nothing to change");
+        }
+        if self.update && !updated.changes.is_empty() {
+            replace(file, &updated.text)
+                .map_err(|error| (format!("{}: {error}", file.display()), ExitCode::from(3)))?;
+        }
+        Ok(printed(&updated.text))
     }
 
     fn write_each(&self, evidence: &Evidence, folder: &Path) -> Result<ExitCode, String> {
@@ -141,6 +187,16 @@ impl Command {
         }
         Ok(Some(draft))
     }
+}
+
+/// Writes a file whole or not at all.
+fn replace(file: &Path, text: &str) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = file.with_file_name(name);
+    fs::write(&fresh, text)?;
+    fs::set_permissions(&fresh, fs::metadata(file)?.permissions())?;
+    fs::rename(&fresh, file)
 }
 
 fn failed(error: &str) -> ExitCode {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use ringfence_local::options::{LayerChoice, Network, Options, OutputFormat, Profile, RuntimeKind, Start};
 
+use crate::learn::Learner;
+
 /// The commands below `ringfence local`.
 #[derive(Subcommand)]
 pub(crate) enum Local {
@@ -80,6 +82,9 @@ pub(crate) struct Invoke {
     /// json or text
     #[arg(long, default_value = "text")]
     output: OutputFormat,
+    /// Run under the pack learn, and write the policy of what was seen; a policy that is there is widened
+    #[arg(long, value_name = "POLICY.toml", conflicts_with_all = ["policy", "no_layer"])]
+    learn: Option<PathBuf>,
     /// Event files; - is standard input
     #[arg(required = true, value_name = "EVENT.json")]
     events: Vec<PathBuf>,
@@ -88,9 +93,17 @@ pub(crate) struct Invoke {
 impl Local {
     /// Runs the command to its exit status.
     pub(crate) fn run(self) -> ExitCode {
-        let Self::Invoke(invoke) = self;
-        match ringfence_local::run::invoke(&invoke.options(), Box::new(io::stdout())) {
-            Ok(status) => ExitCode::from(status),
+        let Self::Invoke(mut invoke) = self;
+        let learn = invoke.learn.take();
+        if learn.is_some() {
+            invoke.env.push(("RINGFENCE_POLICY".to_owned(), "learn".to_owned()));
+        }
+        let learner = Learner::default();
+        match ringfence_local::run::invoke(&invoke.options(), Box::new(learner.tee(io::stdout()))) {
+            Ok(status) => match learn.map(|file| learner.write(&file)) {
+                Some(failed) if failed != ExitCode::SUCCESS => failed,
+                _ => ExitCode::from(status),
+            },
             Err(error) => {
                 eprintln!("ringfence local: {error}");
                 ExitCode::from(error.exit_status())

@@ -88,10 +88,21 @@ fn take_all(
         if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        let text = String::from_utf8_lossy(&line);
-        for found in lines::records(text.trim_end()) {
-            review.take(&found, name, number, authentic);
-        }
+        take_line(&line, name, number, review, authentic);
     }
     Ok(())
+}
+
+/// Takes one line of a log that is called `name`.
+pub(crate) fn take_line(
+    line: &[u8],
+    name: &str,
+    number: u64,
+    review: &mut Review,
+    authentic: &mut dyn FnMut(&str),
+) {
+    let text = String::from_utf8_lossy(line);
+    for found in lines::records(text.trim_end()) {
+        review.take(&found, name, number, authentic);
+    }
 }

@@ -41,6 +41,8 @@ pub(crate) struct Body {
     pub(crate) detail: String,
     /// Of `protection`.
     pub(crate) rules: Vec<Claim>,
+    /// Of `protection`: where the policy came from.
+    pub(crate) source: String,
     /// Of `residue`.
     pub(crate) entries: Vec<Entry>,
     /// Lines that the agent held back before this one; of `summary`, in all.

@@ -97,7 +97,7 @@ fn head(known: &Function, title: &Title<'_>) -> String {
 
 fn process(known: &Function, accept: bool) -> String {
     let mut out = String::new();
-    let allow = lines(known, "process", "allow");
+    let allow = programs(known);
     if known.watches("process.allow") {
         list(&mut out, "allow", &allow);
         if !allow.keys().any(|path| is_shell(path.as_bytes())) {
@@ -133,7 +133,7 @@ fn process(known: &Function, accept: bool) -> String {
 fn egress(known: &Function, accept: bool) -> String {
     let mut out = String::new();
     if known.watches("egress.allow") {
-        list(&mut out, "allow", &hosts::gathered(lines(known, "egress", "allow")));
+        list(&mut out, "allow", &hosts(known));
     }
     if accept {
         // Without the pack, so that an entry of it can be left out.
@@ -154,7 +154,7 @@ fn egress(known: &Function, accept: bool) -> String {
         key(&mut out, "runtime_api", word, why);
     }
     if known.watches("egress.listen") {
-        let listens = lines(known, "egress", "listen");
+        let listens = listens(known);
         let (word, seen) = match (listens.get("allow"), listens.get("loopback")) {
             (Some(seen), _) => ("allow", Some(seen)),
             (None, Some(seen)) => ("loopback", Some(seen)),
@@ -168,7 +168,7 @@ fn egress(known: &Function, accept: bool) -> String {
 fn tmp(known: &Function, _: bool) -> String {
     let mut out = String::new();
     if known.watches("tmp.writes") {
-        let writes = without_siblings(writes(known));
+        let writes = written(known);
         if writes.len() > MAX_WRITES {
             key(&mut out, "writes", "allow", &format!("{} shapes of names were written", writes.len()));
         } else if writes.is_empty() {
@@ -178,15 +178,7 @@ fn tmp(known: &Function, _: bool) -> String {
         }
     }
     if known.watches("tmp.residue") {
-        // A file that is written again and again is left behind, and told, once.
-        let again: List = writes(known).into_iter().filter(|(_, seen)| seen.occasions > 1).collect();
-        let left = shapes(known, |deed| match deed {
-            Deed::Left(shape) => Some(shape),
-            _ => None,
-        });
-        let (stable, others) = left.into_iter().partition(|(path, _)| again.contains_key(path));
-        let mut left: List = stable;
-        left.extend(without_siblings(others));
+        let left = left(known);
         if left.is_empty() {
             key(&mut out, "residue", "wipe", "nothing was left behind");
         } else {
@@ -199,16 +191,13 @@ fn tmp(known: &Function, _: bool) -> String {
 
 fn credentials(known: &Function, accept: bool) -> String {
     let mut out = String::new();
-    let started = !lines(known, "process", "allow").is_empty();
+    let started = !programs(known).is_empty();
     if known.watches("process.allow") && !started {
         key(&mut out, "expose", "runtime", "no child process was started that could need them");
     }
     if known.watches("credentials.reads") {
-        let variables = lines(known, "credentials", "reads_allow_variables");
-        let packages = shapes(known, |deed| match deed {
-            Deed::Package(package) => Some(package),
-            _ => None,
-        });
+        let variables = variables(known);
+        let packages = packages(known);
         match rule(known, "credentials.reads") {
             Some(seen) => {
                 key(&mut out, "reads", "report", &format!("{}: reads that name no variable", note(seen)));
@@ -259,6 +248,53 @@ fn code(known: &Function, _: bool) -> String {
     section("code", &out)
 }
 
+/// Programs that children were.
+pub(super) fn programs(known: &Function) -> List {
+    lines(known, "process", "allow")
+}
+
+/// Hosts that were connected or looked up.
+pub(super) fn hosts(known: &Function) -> List {
+    hosts::gathered(lines(known, "egress", "allow"))
+}
+
+/// Words for the listeners that were seen.
+pub(super) fn listens(known: &Function) -> List {
+    lines(known, "egress", "listen")
+}
+
+/// Globs of the files that were written below /tmp.
+pub(super) fn written(known: &Function) -> List {
+    without_siblings(writes(known))
+}
+
+/// Globs of the files that were left there.
+pub(super) fn left(known: &Function) -> List {
+    // A file that is written again and again is left behind, and told, once.
+    let again: List = writes(known).into_iter().filter(|(_, seen)| seen.occasions > 1).collect();
+    let left = shapes(known, |deed| match deed {
+        Deed::Left(shape) => Some(shape),
+        _ => None,
+    });
+    let (stable, others) = left.into_iter().partition(|(path, _)| again.contains_key(path));
+    let mut left: List = stable;
+    left.extend(without_siblings(others));
+    left
+}
+
+/// Credential variables that were read by name.
+pub(super) fn variables(known: &Function) -> List {
+    lines(known, "credentials", "reads_allow_variables")
+}
+
+/// Packages that read the credentials.
+pub(super) fn packages(known: &Function) -> List {
+    shapes(known, |deed| match deed {
+        Deed::Package(package) => Some(package),
+        _ => None,
+    })
+}
+
 /// What was seen of a key's values.
 fn lines(known: &Function, of_section: &str, of_key: &str) -> List {
     let of = |deed: &Deed| match deed {
@@ -279,7 +315,8 @@ fn shapes(known: &Function, of: impl Fn(&Deed) -> Option<&String>) -> List {
     known.deeds.iter().filter_map(|(deed, seen)| Some((of(deed)?.clone(), seen.clone()))).collect()
 }
 
-fn rule<'a>(known: &'a Function, name: &str) -> Option<&'a Seen> {
+/// What a rule without a list spoke of.
+pub(super) fn rule<'a>(known: &'a Function, name: &str) -> Option<&'a Seen> {
     known.deeds.get(&Deed::Rule(name.to_owned()))
 }
 

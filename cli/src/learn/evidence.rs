@@ -115,6 +115,8 @@ pub(super) struct Watch {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Function {
     pub(super) environments: u64,
+    /// Those of them that ran under the pack `learn`, which tells also of what is allowed.
+    pub(super) told_all: u64,
     pub(super) records: u64,
     /// Days of the first and the last record.
     pub(super) first: String,
@@ -180,6 +182,7 @@ impl Function {
 
     fn take_protection(&mut self, body: &Body) {
         self.environments += 1;
+        self.told_all += u64::from(body.source == "pack learn");
         for claim in &body.rules {
             let watch = self.watched.entry(claim.rule.clone()).or_default();
             if claim.status == "not_covered" { watch.not += 1 } else { watch.watched += 1 }
@@ -197,6 +200,7 @@ impl Function {
     /// Adds what another function did.
     fn merge(&mut self, other: &Self) {
         self.environments += other.environments;
+        self.told_all += other.told_all;
         self.records += other.records;
         self.dropped += other.dropped;
         self.held_back = self.held_back.saturating_add(other.held_back);

@@ -6,6 +6,8 @@ use ringfence_policy::Policy;
 
 use super::draft::{Title, policy};
 use super::evidence::Evidence;
+use super::update::update;
+use crate::policy::Given;
 
 const ENFORCE: Title<'static> = Title { function: "orders", mode: "enforce", accept: false };
 
@@ -30,7 +32,7 @@ fn protection(not_covered: &str) -> String {
         let status = if rule == not_covered { "not_covered" } else { "observed" };
         format!(r#"{{"rule":"{rule}","status":"{status}"}}"#)
     });
-    record(20, "", &format!(r#""kind":"protection","rules":[{}]"#, claims.join(",")))
+    record(20, "", &format!(r#""kind":"protection","source":"pack learn","rules":[{}]"#, claims.join(",")))
 }
 
 fn violation(action: &str, rule: &str, rest: &str) -> String {
@@ -211,4 +213,113 @@ proptest! {
         evidence.take(&text);
         prop_assert_eq!(evidence.unread, 1);
     }
+}
+
+fn given(text: &str) -> Given {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("policy.toml");
+    std::fs::write(&file, text).unwrap();
+    Given::open(&file).unwrap_or_else(|(error, _)| panic!("{error}"))
+}
+
+const OLD: &str = r#"# Orders. Ask the team before you change this.
+extends = "web-api"
+
+[egress]
+# The bank.
+allow = ["bank.example:443", "*.example.org:443"] # do not sort
+listen = "deny"
+
+[code]
+evaluate = "deny"
+"#;
+
+#[test]
+fn a_policy_is_widened_where_it_would_deny_what_was_seen_and_keeps_its_comments() {
+    let lines = [
+        protection(""),
+        record(20, "r-1", &exec("/usr/bin/convert")),
+        record(21, "r-1", &connect("bank.example:443")),
+        record(21, "r-1", &connect("a.example.org:443")),
+        record(21, "r-1", &connect("api.example.com:443")),
+        record(
+            21,
+            "r-2",
+            &violation(
+                "bind",
+                "egress.listen",
+                r#""subject":{"address":"127.0.0.1:8080"},"policyLine":{"section":"egress","key":"listen","value":"loopback"}"#,
+            ),
+        ),
+        record(22, "r-2", &violation("evaluate", "code.evaluate", r#""subject":{}"#)),
+    ];
+    let known = evidence(&lines).together();
+    let updated = update(&given(OLD), &known, None).unwrap();
+    assert_snapshot!(updated.text, @r#"
+    # Orders. Ask the team before you change this.
+    extends = "web-api"
+
+    [egress]
+    # The bank.
+    allow = ["bank.example:443", "*.example.org:443",
+        # 3 times, 2026-11-21, by app.py:3
+        "api.example.com:443",
+    ] # do not sort
+    listen = "loopback"  # once, 2026-11-21, by app.py:3
+
+    [code]
+    evaluate = "report"  # once, 2026-11-22, by app.py:3
+
+    [process]
+    allow = [
+        # once, 2026-11-20, by app.py:3
+        "/usr/bin/convert",
+    ]
+    "#);
+    assert_snapshot!(updated.changes.join("\n"), @"
+    added /usr/bin/convert to process.allow
+    added api.example.com:443 to egress.allow
+    set egress.listen to loopback: once, 2026-11-21, by app.py:3
+    set code.evaluate to report: once, 2026-11-22, by app.py:3
+    ");
+    let again = update(&given(&updated.text), &known, None).unwrap();
+    assert_eq!((again.text, again.changes), (updated.text, vec![]));
+}
+
+#[test]
+fn a_policy_is_narrowed_by_what_nothing_needed_for_some_days() {
+    let lines = [
+        protection(""),
+        record(1, "r-1", &connect("a.example.org:443")),
+        record(22, "r-1", &connect("bank.example:443")),
+        record(30, "r-2", &connect("bank.example:443")),
+    ];
+    let known = evidence(&lines).together();
+    let updated = update(&given(OLD), &known, Some(14)).unwrap();
+    assert_snapshot!(updated.changes.join("\n"), @"took *.example.org:443 out of egress.allow: not used in 14 days");
+    assert!(
+        updated.text.contains("# The bank.") && updated.text.contains("bank.example:443"),
+        "{}",
+        updated.text
+    );
+    let kept = update(&given(OLD), &known, Some(30)).unwrap();
+    assert_eq!(kept.changes, [""; 0]);
+    assert_snapshot!(update(&given(OLD), &known, Some(40)).unwrap_err(), @"
+    the log spans 2026-11-01 to 2026-11-30: too short to tell what was not used in 40 days
+    hint: give the logs of 40 days or more
+    ");
+    let unwatched =
+        evidence(&[protection("egress.allow"), record(1, "", &exec("/a")), record(30, "", &exec("/a"))]);
+    let notes = update(&given(OLD), &unwatched.together(), Some(14)).unwrap().notes;
+    assert!(notes.iter().any(|note| note.contains("egress.allow is left as it is")), "{notes:?}");
+}
+
+#[test]
+fn a_log_that_does_not_tell_of_what_is_allowed_takes_nothing_away() {
+    let other = protection("").replace("pack learn", "/var/task/policy.toml");
+    let known = evidence(&[protection(""), other, record(1, "", &exec("/a")), record(30, "", &exec("/a"))]);
+    assert_snapshot!(update(&given(OLD), &known.together(), Some(14)).unwrap_err(), @"
+    1 of 2 environments of the log ran under another policy than the pack learn: what that allows leaves no record, so nothing is known to be unused
+    hint: give logs of runs with RINGFENCE_POLICY=learn
+    ");
 }
