@@ -88,6 +88,8 @@ struct Function {
     /// Environments in which a rule was watched, and in which it was not.
     watched: BTreeMap<String, (u64, u64)>,
     environments: u64,
+    /// Those of them that ran under the pack `learn`, which tells also of what is allowed.
+    told_all: u64,
 }
 
 /// The trial of one policy, and of the one that was there before.
@@ -173,6 +175,13 @@ impl Trial<'_> {
                 say("the log has no start of an environment, so it is not known which rules were watched"
                     .into());
             }
+            let others = function.environments - function.told_all;
+            if others > 0 {
+                say(format!(
+                    "{} ran under another policy than the pack learn: what that allowed left no record and is not tried",
+                    plural(others, "environment")
+                ));
+            }
             let unknown: Vec<&str> = self.unwatched(function).collect();
             if !unknown.is_empty() {
                 say(format!(
@@ -228,6 +237,7 @@ impl Trial<'_> {
 impl Function {
     fn take_protection(&mut self, body: &Body) {
         self.environments += 1;
+        self.told_all += u64::from(body.source == "pack learn");
         for claim in &body.rules {
             let (watched, not) = self.watched.entry(claim.rule.clone()).or_default();
             if claim.status == "not_covered" { *not += 1 } else { *watched += 1 }

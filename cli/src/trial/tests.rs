@@ -72,6 +72,7 @@ fn what_would_be_blocked_is_told_with_its_line_of_code_and_of_policy() {
       egress.names: connect api.example.com:443
         6 times, 2026-11-20 to 2026-11-22, by app.py:7; policy.toml:5: allow = ["other.example:443"]
     1 record could not be read
+    orders: 1 environment ran under another policy than the pack learn: what that allowed left no record and is not tried
     orders: not known for tmp.writes: the log is of runs that did not watch this (run with RINGFENCE_POLICY=learn)
     orders: not all that is judged is told by 1 record
     "#);
@@ -90,6 +91,7 @@ fn a_baseline_leaves_what_the_change_brings() {
       egress.names: connect other.example:443
         3 times, 2026-11-21, by app.py:7; old.toml:4: allow = ["*.example.com"]
     1 record could not be read
+    orders: 1 environment ran under another policy than the pack learn: what that allowed left no record and is not tried
     orders: not known for tmp.writes: the log is of runs that did not watch this (run with RINGFENCE_POLICY=learn)
     orders: not all that is judged is told by 1 record
     "#);
