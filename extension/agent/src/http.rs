@@ -8,10 +8,12 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::spawn_local;
+
+use crate::answer::Answer;
 
 /// Largest answer in bytes: an INVOKE event is a few hundred.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -31,14 +33,6 @@ pub(crate) enum HttpError {
     /// The answer is too large or ended early.
     #[error("the answer's body is too large or ended early")]
     Body,
-}
-
-/// An answer.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Bytes,
 }
 
 /// A connection that is opened when it is needed.

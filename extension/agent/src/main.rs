@@ -19,6 +19,7 @@
 //! | [`emit`], [`protection`] | what is written, and what is claimed |
 
 mod agent;
+mod answer;
 mod budget;
 mod clock;
 mod control;

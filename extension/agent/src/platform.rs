@@ -4,6 +4,8 @@
 //! [`crate::lifecycle`]. Paths and fields are those of the developer guide, "Lambda Extensions API" and "Lambda
 //! Telemetry API".
 
+mod event;
+
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -11,8 +13,11 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
+pub(crate) use event::Event;
+
+use crate::answer::Answer;
 use crate::early;
-use crate::http::{Answer, Client, HttpError};
+use crate::http::{Client, HttpError};
 
 const IDENTIFIER: &str = "lambda-extension-identifier";
 /// How long an answer may take, other than that to /next.
@@ -51,40 +56,6 @@ pub(crate) enum PlatformError {
 pub(crate) struct Function {
     pub(crate) function_name: String,
     pub(crate) function_version: String,
-}
-
-/// An event of the Extensions API.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// An invocation begins.
-    Invoke {
-        request: String,
-        /// The X-Ray header.
-        trace: String,
-        /// When the function times out, in milliseconds since the epoch; 0 where it is not said.
-        deadline: u64,
-    },
-    /// The environment ends.
-    Shutdown { reason: String },
-    /// One that this version does not know.
-    Other,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
-struct WireEvent {
-    event_type: String,
-    request_id: String,
-    deadline_ms: u64,
-    shutdown_reason: String,
-    tracing: WireTracing,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct WireTracing {
-    value: String,
 }
 
 /// A registered (or not yet registered) extension.
@@ -153,7 +124,7 @@ impl Platform {
             .send(Method::GET, "/2020-01-01/extension/event/next", &headers, String::new())
             .await?;
         expect(REQUEST, &answer)?;
-        parse_event(&answer.body)
+        event::parse(&answer.body)
             .map_err(|error| PlatformError::Answer { request: REQUEST, reason: error.to_string() })
     }
 
@@ -188,42 +159,4 @@ fn expect(request: &'static str, answer: &Answer) -> Result<(), PlatformError> {
 
 fn reason(answer: &Answer) -> String {
     String::from_utf8_lossy(&answer.body).chars().take(MAX_REASON).collect()
-}
-
-fn parse_event(body: &[u8]) -> Result<Event, serde_json::Error> {
-    let event: WireEvent = serde_json::from_slice(body)?;
-    Ok(match &*event.event_type {
-        "INVOKE" => Event::Invoke {
-            request: event.request_id,
-            trace: event.tracing.value,
-            deadline: event.deadline_ms,
-        },
-        "SHUTDOWN" => Event::Shutdown { reason: event.shutdown_reason },
-        _ => Event::Other,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn events_are_read_as_the_guide_shows_them() {
-        let invoke = br#"{"eventType":"INVOKE","deadlineMs":676051,"requestId":"3da1","invokedFunctionArn":"arn","tracing":{"type":"X-Amzn-Trace-Id","value":"Root=1-5f"}}"#;
-        assert_eq!(
-            parse_event(invoke).unwrap(),
-            Event::Invoke { request: "3da1".to_owned(), trace: "Root=1-5f".to_owned(), deadline: 676_051 }
-        );
-        let shutdown = br#"{"eventType":"SHUTDOWN","shutdownReason":"spindown","deadlineMs":676051}"#;
-        assert_eq!(parse_event(shutdown).unwrap(), Event::Shutdown { reason: "spindown".to_owned() });
-        assert_eq!(parse_event(br#"{"eventType":"RESTORE"}"#).unwrap(), Event::Other);
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_is_an_error_not_a_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse_event(&body);
-        }
-    }
 }

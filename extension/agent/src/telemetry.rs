@@ -7,12 +7,14 @@
 //! The path is also what tells the platform's connection from others: no other process knows it. Until a connection has
 //! named it, it is a stranger, of whom there may be many, and no HTTP is spoken with it.
 
+mod event;
+
 use std::convert::Infallible;
 use std::io::{self, Cursor};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::rc::Rc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::{Bytes, Incoming};
@@ -22,11 +24,11 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ringfence_records::message::REPORT_SOCKET_RANDOM;
-use ringfence_records::time::Timestamp;
-use serde::Deserialize;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+
+pub(crate) use event::Event;
 
 use crate::agent::Agent;
 use crate::detect::Deliveries;
@@ -54,45 +56,6 @@ pub(crate) struct Listener {
     path: String,
     strangers: Rc<Places>,
     known: Rc<Places>,
-}
-
-/// One event; only the fields that are used.
-#[derive(Debug, Default, Deserialize, PartialEq, Eq)]
-#[serde(default)]
-pub(crate) struct Event {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    /// When it was, where that can be read.
-    #[serde(deserialize_with = "moment")]
-    pub(crate) time: Option<SystemTime>,
-    pub(crate) record: Record,
-}
-
-/// `2026-11-30T21:40:12.123Z`, with any number of digits behind the point. Anything else is no time.
-fn moment<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
-    let time = value.as_str().and_then(|text| Timestamp::parse(text.as_bytes()));
-    Ok(time.map(|time| UNIX_EPOCH + Duration::from_millis(time.0)))
-}
-
-/// The record of a `platform.*` event. Function lines are text, so anything else reads as empty.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Record {
-    pub(crate) request: String,
-    /// The X-Ray header.
-    pub(crate) trace: String,
-    /// The extension's name.
-    pub(crate) name: String,
-}
-
-impl<'de> Deserialize<'de> for Record {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = serde_json::Value::deserialize(deserializer)?;
-        let text = |pointer: &str| {
-            value.pointer(pointer).and_then(|found| found.as_str()).unwrap_or_default().to_owned()
-        };
-        Ok(Self { request: text("/requestId"), trace: text("/tracing/value"), name: text("/name") })
-    }
 }
 
 impl Listener {
@@ -201,7 +164,7 @@ impl Listener {
             return Ok(response);
         }
         match Limited::new(request.into_body(), MAX_BATCH).collect().await {
-            Ok(body) => agent.telemetry_events(&parse(&body.to_bytes())),
+            Ok(body) => agent.telemetry_events(&event::parse(&body.to_bytes())),
             Err(_) => *response.status_mut() = StatusCode::PAYLOAD_TOO_LARGE,
         }
         Ok(response)
@@ -244,11 +207,6 @@ fn is_elsewhere(peer: IpAddr) -> bool {
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-/// The events of a batch; none where it is not one.
-fn parse(body: &[u8]) -> Vec<Event> {
-    serde_json::from_slice(body).unwrap_or_default()
-}
-
 /// 32 hexadecimal digits that cannot be guessed.
 ///
 /// # Errors
@@ -262,7 +220,6 @@ pub(crate) fn random_name() -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     #[test]
     fn a_connection_shows_before_it_is_accepted() {
@@ -279,21 +236,6 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_gives_its_events() {
-        let batch = br#"[{"time":"t","type":"platform.start","record":{"requestId":"r1","version":"1","tracing":{"spanId":"s","type":"X","value":"Root=1-2"}}},
-            {"time":"1970-01-01T00:00:01.5Z","type":"platform.runtimeDone","record":{"requestId":"r1","status":"success"}},
-            {"time":"t","type":"function","record":"a line"}]"#;
-        let events = parse(batch);
-        assert_eq!(
-            events[0].record,
-            Record { request: "r1".to_owned(), trace: "Root=1-2".to_owned(), ..Record::default() }
-        );
-        assert_eq!((&*events[1].kind, &*events[1].record.request), ("platform.runtimeDone", "r1"));
-        assert_eq!(events[1].time, Some(UNIX_EPOCH + Duration::from_millis(1500)));
-        assert_eq!((&events[2].record, events[2].time), (&Record::default(), None));
-    }
-
-    #[test]
     fn only_an_address_of_this_machine_is_not_elsewhere() {
         assert!(!is_elsewhere([127, 0, 0, 1].into()) && !is_elsewhere([127, 9, 9, 9].into()));
         assert!(is_elsewhere([192, 0, 2, 1].into()) && is_elsewhere([169, 254, 254, 77].into()));
@@ -304,12 +246,5 @@ mod tests {
         let (one, two) = (random_name().unwrap(), random_name().unwrap());
         assert_eq!(one.len(), 32);
         assert_ne!(one, two);
-    }
-
-    proptest! {
-        #[test]
-        fn garbage_gives_no_events(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-            assert!(parse(&body).is_empty());
-        }
     }
 }

@@ -5,7 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::sys::Errno;
+use super::arguments::low_word;
+use crate::sys::{Errno, memory};
 
 /// Longest address that is read, `sizeof(struct sockaddr_storage)`.
 pub const MAX_ADDRESS: usize = 128;
@@ -21,6 +22,35 @@ pub enum Internet {
     Unspecified,
     /// An address in the family in which it was given.
     At(SocketAddr),
+}
+
+/// An address copied from the target.
+#[derive(Debug, Clone, Copy)]
+pub struct GivenAddress {
+    bytes: [u8; MAX_ADDRESS],
+    length: usize,
+}
+
+impl GivenAddress {
+    /// Copies `length` bytes at `address`.
+    ///
+    /// # Errors
+    /// `EINVAL` for a length that no address has, `EFAULT` for memory that is not there.
+    pub fn read(thread: u32, address: u64, length: u64) -> Result<Self, Errno> {
+        Self::copied(length, |room| memory::read_exactly(thread, address, room))
+    }
+
+    /// An address of `length` bytes that `copy` fetches.
+    pub fn copied(length: u64, copy: impl FnOnce(&mut [u8]) -> Result<(), Errno>) -> Result<Self, Errno> {
+        let length = usize::try_from(low_word(length)).ok().filter(|length| *length <= MAX_ADDRESS);
+        let mut given = Self { bytes: [0; MAX_ADDRESS], length: length.ok_or(Errno::EINVAL)? };
+        copy(given.bytes.get_mut(..given.length).ok_or(Errno::EINVAL)?)?;
+        Ok(given)
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
 }
 
 /// The family at the start of an address.

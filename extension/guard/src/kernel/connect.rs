@@ -13,10 +13,13 @@ use ringfence_records::page;
 use ringfence_records::record::subject;
 
 use super::Supervisor;
-use super::address::{Encoded, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6};
+use super::address::{
+    Encoded, GivenAddress, Internet, MAX_ADDRESS, canonical, family, is_internet, is_link_local_v6,
+};
 use super::answer::Answer;
 use super::api_connections::Candidate;
-use super::exec::{as_seen_by, low_word};
+use super::arguments::low_word;
+use super::exec::as_seen_by;
 use super::local_bind;
 use super::rights;
 use super::sockets::{Missing, Pinned};
@@ -24,7 +27,7 @@ use super::target::Caller;
 use super::workers::{Task, lock};
 use crate::sys::limit::Limit;
 use crate::sys::seccomp::Notification;
-use crate::sys::{Errno, descriptor, memory, socket};
+use crate::sys::{Errno, descriptor, socket};
 use crate::text::Text;
 
 /// Names that one address can have.
@@ -36,38 +39,6 @@ const UNIX_PATH: usize = 2;
 fn candidate(socket: &Pinned, is_heard: bool) -> Result<Candidate, Errno> {
     let blocks = descriptor::status_flags(socket.file.as_fd())? & libc::O_NONBLOCK == 0;
     Ok(Candidate { inode: socket.inode()?, blocks, is_heard })
-}
-
-/// An address copied from the target.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct GivenAddress {
-    bytes: [u8; MAX_ADDRESS],
-    length: usize,
-}
-
-impl GivenAddress {
-    /// Copies `length` bytes at `address`.
-    ///
-    /// # Errors
-    /// `EINVAL` for a length that no address has, `EFAULT` for memory that is not there.
-    pub(super) fn read(thread: u32, address: u64, length: u64) -> Result<Self, Errno> {
-        Self::copied(length, |room| memory::read_exactly(thread, address, room))
-    }
-
-    /// An address of `length` bytes that `copy` fetches.
-    pub(super) fn copied(
-        length: u64,
-        copy: impl FnOnce(&mut [u8]) -> Result<(), Errno>,
-    ) -> Result<Self, Errno> {
-        let length = usize::try_from(low_word(length)).ok().filter(|length| *length <= MAX_ADDRESS);
-        let mut given = Self { bytes: [0; MAX_ADDRESS], length: length.ok_or(Errno::EINVAL)? };
-        copy(given.bytes.get_mut(..given.length).ok_or(Errno::EINVAL)?)?;
-        Ok(given)
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.length).unwrap_or_default()
-    }
 }
 
 /// An address as the kernel takes it, longest of all families.

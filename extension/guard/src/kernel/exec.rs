@@ -17,6 +17,7 @@ use ringfence_records::message::{ActionKind, Kind, MAX_ARGUMENT, MAX_ARGUMENTS, 
 
 use super::Supervisor;
 use super::answer::Answer;
+use super::arguments::low_word;
 use super::target::{self, Caller, MAX_PATH, TargetPath};
 use super::verify::Image;
 use crate::program::Program;
@@ -64,13 +65,6 @@ impl Request {
         let directory = (directory != libc::AT_FDCWD).then_some(directory);
         Ok(Self { path: TargetPath::read(thread, second)?, directory, arguments: third, no_follow })
     }
-}
-
-/// An `int` argument as the kernel takes it: the low 32 bits.
-#[must_use]
-pub fn low_word(argument: u64) -> i32 {
-    let [a, b, c, d, ..] = argument.to_le_bytes();
-    i32::from_le_bytes([a, b, c, d])
 }
 
 impl Supervisor {
@@ -371,6 +365,5 @@ mod tests {
         assert_eq!(origin(b"/tmp/x", 1), Origin::Writable);
         assert_eq!(origin(b"/mnt/efs/x", 1), Origin::Writable);
         assert_eq!(origin(b"/usr/bin/x", 1), Origin::ReadOnly);
-        assert_eq!(low_word(0xffff_ffff_ffff_ff9c), libc::AT_FDCWD);
     }
 }

@@ -11,7 +11,7 @@ use ringfence_records::message::ActionKind;
 use super::Supervisor;
 use super::address::{Encoded, Internet, MAX_ADDRESS};
 use super::answer::Answer;
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;
 use crate::sys::seccomp::Notification;

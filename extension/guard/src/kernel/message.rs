@@ -3,8 +3,8 @@
 //! What a message is made of mostly lies beside its header, on the caller's stack: it is copied along with it, which
 //! saves a system call each. It decides nothing, and everything is still copied once only. `send` calls it.
 
+use super::address::GivenAddress;
 use super::address::MAX_ADDRESS;
-use super::connect::GivenAddress;
 use crate::sys::{Errno, memory};
 
 /// Bytes of a `struct msghdr`.

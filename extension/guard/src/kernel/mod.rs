@@ -10,6 +10,7 @@ pub mod address;
 pub mod answer;
 mod api;
 mod api_connections;
+mod arguments;
 mod beside;
 mod callers;
 pub mod child;

@@ -9,7 +9,7 @@ use libc::c_long;
 
 use super::Supervisor;
 use super::answer::Answer;
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::lookup::{Found, Lookup, Place, Slot};
 use super::open::{directory, masked, unsigned};
 use super::target::{Caller, TargetPath};

@@ -13,7 +13,7 @@ use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 
 use super::Supervisor;
 use super::answer::Answer;
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::lookup::{self, Found, Lookup, Name, Place, Slot};
 use super::rights::Rights;
 use super::target::{self, Caller, TargetPath};

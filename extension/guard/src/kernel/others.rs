@@ -9,7 +9,7 @@ use ringfence_policy::{Role, Rule};
 use ringfence_records::message::{ActionKind, Kind, Outcome, Report};
 
 use super::answer::{Answer, RegistersOnly};
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::numbers::{Pinned, Protected};
 use super::settings::Setting;
 use super::target::{self, Caller};

@@ -12,11 +12,12 @@ use ringfence_records::message::ActionKind;
 use ringfence_records::sockets;
 
 use super::Supervisor;
+use super::address::GivenAddress;
 use super::address::{Internet, family, is_internet};
 use super::answer::Answer;
+use super::arguments::low_word;
 use super::claims::{self, Claim};
-use super::connect::{GivenAddress, KernelAddress};
-use super::exec::low_word;
+use super::connect::KernelAddress;
 use super::message::{HEADER, Header, long};
 use super::sockets::{Missing, Pinned};
 use super::target::Caller;

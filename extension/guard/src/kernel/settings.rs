@@ -2,7 +2,7 @@
 //!
 //! Every copy has a bound. It decides nothing; `others` asks before, and says who is out of bounds.
 
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::message::long;
 use super::numbers::Protected;
 use crate::sys::others::{self, MAX_ATTRIBUTES, MAX_PROCESSORS};

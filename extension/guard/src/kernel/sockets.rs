@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use super::Supervisor;
 use super::answer::Answer;
-use super::exec::low_word;
+use super::arguments::low_word;
 use super::registry::{Family, socket_inode};
 use super::shares::Account;
 use super::target::{self, Caller};
