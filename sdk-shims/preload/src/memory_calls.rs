@@ -11,7 +11,7 @@ use ringfence_records::message::{ActionKind, Kind, Report};
 
 use crate::arch::{self, Flow, number};
 use crate::state::State;
-use crate::{own, report, shielded, sys};
+use crate::{own, report, shielded};
 
 const PROT_EXEC: usize = 4;
 const SHM_REMAP: usize = 0o40_000;
@@ -133,12 +133,6 @@ pub(crate) fn is_compiler(path: &[u8]) -> bool {
     ];
     let base = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
     STARTS.iter().any(|start| base.starts_with(start))
-}
-
-/// The executable of this process, for [`is_compiler`].
-pub(crate) fn compiles() -> bool {
-    let mut path = [0; 512];
-    sys::read_link(sys::CWD, b"/proc/self/exe\0", &mut path).is_ok_and(is_compiler)
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ impl Places {
         places
     }
 
-    /// Looks only where another process of the same text has found them. A call that is not wanted here is left out.
+    /// Looks only where another process of the same text has found them. A call whose number is not wanted here is left out.
     pub(crate) fn confirmed(
         text: Text,
         wanted: impl Fn(usize) -> bool,

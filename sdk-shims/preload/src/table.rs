@@ -1,8 +1,8 @@
 //! The list of libc's sites that a process hands to the programs it starts, so that they need not search for them.
 //!
 //! Searching through libc's text is most of what a start costs. A text is known by its object's build id; of each
-//! site only the offset is listed, and whoever takes over the list looks at the code there as if it had found it
-//! itself: a list that does not fit makes sites go unseen, and never patches what is none. It comes in the environment, beside the
+//! site only the offset is listed, and the process that takes over the list looks at the call there and the code before it: a list
+//! that does not fit makes sites go unseen. It comes in the environment, beside the
 //! variable without which the library would not be at work at all. `start` reads and fills it, `exec` hands it on.
 
 /// The variable that holds the list.

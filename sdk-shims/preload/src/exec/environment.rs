@@ -11,7 +11,7 @@ use super::hook;
 use super::judge::decimal;
 use super::search;
 use crate::arch;
-use crate::own_stack;
+use crate::own_stack::Stack;
 use crate::passing;
 use crate::report;
 use crate::scope;
@@ -32,45 +32,51 @@ const WORD: usize = size_of::<usize>();
 const REPORT: &[u8] = b"RINGFENCE_REPORT";
 const PRELOAD: &[u8] = b"LD_PRELOAD";
 
+/// What the environment of a program is made from.
+pub(super) struct Wanted<'a> {
+    pub(super) passed: &'a Passed,
+    /// Address of the environment as the caller gives it.
+    pub(super) envp: usize,
+    /// Whether what the policy strips is left out.
+    pub(super) strip: bool,
+    pub(super) stack: &'a Stack,
+}
+
 /// Calls `run` with the address of the environment that a program started now is to have.
 pub(super) fn with(
     state: &State,
-    passed: &Passed,
-    envp: usize,
-    strip: bool,
+    wanted: &Wanted<'_>,
     hook: hook::Variables,
     run: impl FnOnce(usize) -> isize,
 ) -> Result<isize, Errno> {
     let mut added = Added { hook, ..Added::default() };
-    own_stack::with(|| added.fill(state, passed, envp, strip));
-    let count = variables(envp).take(MAX_VARIABLES).count();
+    wanted.stack.run(|| added.fill(state, wanted.passed, wanted.envp, wanted.strip));
+    let count = variables(wanted.envp).take(MAX_VARIABLES).count();
     if count <= FEW {
-        return Ok(on_stack::<{ FEW + ADDED }>(state, envp, strip, &added, run));
+        return Ok(on_stack::<{ FEW + ADDED }>(state, wanted, &added, run));
     }
     if count <= ON_STACK && arch::link_list_of_libc() != 0 {
-        return Ok(on_stack::<{ ON_STACK + ADDED }>(state, envp, strip, &added, run));
+        return Ok(on_stack::<{ ON_STACK + ADDED }>(state, wanted, &added, run));
     }
-    in_memory(state, envp, strip, &added, count, run)
+    in_memory(state, wanted, &added, count, run)
 }
 
 #[inline(never)]
 fn on_stack<const N: usize>(
     state: &State,
-    envp: usize,
-    strip: bool,
+    wanted: &Wanted<'_>,
     added: &Added,
     run: impl FnOnce(usize) -> isize,
 ) -> isize {
     let mut vector = [0; N];
-    own_stack::with(|| build(state, envp, strip, added, &mut vector));
+    wanted.stack.run(|| build(state, wanted.envp, wanted.strip, added, &mut vector));
     run(vector.as_ptr() as usize)
 }
 
 #[inline(never)]
 fn in_memory(
     state: &State,
-    envp: usize,
-    strip: bool,
+    wanted: &Wanted<'_>,
     added: &Added,
     count: usize,
     run: impl FnOnce(usize) -> isize,
@@ -79,7 +85,7 @@ fn in_memory(
     let memory = sys::memory_near(0, length)?;
     let address = memory.as_ptr() as usize;
     let vector = sys::as_words(memory);
-    own_stack::with(|| build(state, envp, strip, added, vector));
+    wanted.stack.run(|| build(state, wanted.envp, wanted.strip, added, vector));
     let result = run(address);
     sys::unmap(address, length);
     Ok(result)

@@ -8,7 +8,7 @@ use ringfence_records::hook::{self, Entry, python_takes_no_hook};
 
 use super::{Request, elf, judge};
 use crate::arch;
-use crate::own_stack;
+use crate::own_stack::Stack;
 use crate::state::State;
 use crate::sys::{self, Owned};
 
@@ -43,8 +43,13 @@ impl Variables {
 }
 
 /// Calls `run` with the address of the arguments and the variables that the program is to get beside its own.
-pub(super) fn with<T>(state: &State, request: &Request, run: impl FnOnce(usize, Variables) -> T) -> T {
-    if state.handoff.hook.is_empty() || !own_stack::with(|| is_wanted(state, request)) {
+pub(super) fn with<T>(
+    state: &State,
+    request: &Request,
+    stack: &Stack,
+    run: impl FnOnce(usize, Variables) -> T,
+) -> T {
+    if state.handoff.hook.is_empty() || !stack.run(|| is_wanted(state, request)) {
         return run(request.argv, Variables::default());
     }
     if sys::process_id() == state.handoff.runtime_pid {

@@ -17,9 +17,10 @@ pub(crate) use origin::origin_of;
 use ringfence_policy::Origin;
 
 use crate::arch::{Flow, number};
+use crate::own_stack::Stack;
 use crate::state::State;
 use crate::sys::{self, Errno, Owned};
-use crate::{children, own, own_stack, passing, remembered, report, runtime_api, scope};
+use crate::{children, own, passing, remembered, report, runtime_api, scope};
 
 /// An exec as the program asks for it. Addresses are the program's.
 #[derive(Debug, Clone, Copy)]
@@ -69,21 +70,22 @@ pub(crate) fn exec(state: &State, request: &Request) -> Flow {
         return Flow::Done(Errno::NAMETOOLONG.result());
     }
     let mut request = Request { path: path.address(), ..*request };
+    let stack = Stack::new();
     let steady = if state.rules.exec || scope::limits() != 0 {
-        own_stack::with(|| judge::judge(state, &request))
+        stack.run(|| judge::judge(state, &request))
     } else {
         judge::exists(&request)
     };
     match steady {
-        Ok(None) => run(state, &request),
+        Ok(None) => run(state, &request, &stack),
         Ok(Some(file)) => {
-            match own_stack::with(|| path.name_of(&file)) {
+            match stack.run(|| path.name_of(&file)) {
                 Ok(true) => request = Request { flags: 0, path: path.address(), ..request },
                 Ok(false) => request.path = path.address(),
                 Err(error) => return Flow::Done(error.result()),
             }
             drop(file);
-            run(state, &request)
+            run(state, &request, &stack)
         }
         Err(error) => Flow::Done(error.result()),
     }
@@ -198,18 +200,20 @@ fn passed(state: &State) -> Result<environment::Passed, Flow> {
 }
 
 /// What exec does after the verdict.
-fn run(state: &State, request: &Request) -> Flow {
+fn run(state: &State, request: &Request, stack: &Stack) -> Flow {
     let strip = state.context().launched;
-    let passed = match own_stack::with(|| passed(state)) {
+    let passed = match stack.run(|| passed(state)) {
         Ok(passed) => passed,
         Err(refused) => return refused,
     };
     let is_first = strip && state.is_fork_of_runtime();
     if is_first {
-        own_stack::with(|| runtime_api::withhold(state));
+        stack.run(|| runtime_api::withhold(state));
     }
-    hook::with(state, request, |argv, variables| {
-        environment::with(state, &passed, request.envp, strip, variables, |envp| {
+    hook::with(state, request, stack, |argv, variables| {
+        let environment = environment::Wanted { passed: &passed, envp: request.envp, strip, stack };
+        environment::with(state, &environment, variables, |envp| {
+            stack.give_back();
             // Last, since under a limit on memory there may be none for what comes before.
             if is_first {
                 children::prepare(state);

@@ -34,7 +34,7 @@ pub(crate) fn find_sites(text: &[u8], wanted: impl Fn(usize) -> bool, mut found:
     let mut free = 0;
     each_instruction(text, |at| {
         // Two sites that share a byte cannot both be taken over.
-        if let Some(site) = shape_at(text, at, &wanted).filter(|site| site.anchor >= free) {
+        if let Some(site) = shape_at(text, at, &wanted, may_be_moved).filter(|site| site.anchor >= free) {
             free = at + if site.anchor == at { JUMP } else { SYSCALL.len() };
             found(site);
         }
@@ -90,22 +90,33 @@ fn holds_pair(window: &[u8; WINDOW]) -> bool {
     _mm_movemask_epi8(found) != 0
 }
 
-/// The site whose call stands at `at`, if it is one that is taken over.
+/// The site whose call stands at `at`, where a search of this very text has found it: what that search looked for around a call
+/// without its number (branches to it, where the number may come from) is most of what it takes, and is not looked for again.
 pub(crate) fn site_at(text: &[u8], at: usize, wanted: impl Fn(usize) -> bool) -> Option<Site> {
-    if text.get(at..)?.starts_with(&SYSCALL) { shape_at(text, at, &wanted) } else { None }
+    let was_found = |_: &[u8], _, _: &_| true;
+    if text.get(at..)?.starts_with(&SYSCALL) { shape_at(text, at, &wanted, was_found) } else { None }
 }
 
-/// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted.
-fn shape_at(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
+/// The site whose `0f 05` stands at `at`, if its shape is understood and its number wanted. `bare` says whether one that has no
+/// number before it may be taken.
+fn shape_at<W: Fn(usize) -> bool>(
+    text: &[u8],
+    at: usize,
+    wanted: &W,
+    bare: impl Fn(&[u8], usize, &W) -> bool,
+) -> Option<Site> {
     let before = text.get(..at)?;
     if let Some(length) = generic_before(before) {
         return Some(Site { anchor: at - length, call: at, number: None });
     }
     match number_before(text, at) {
         Some((anchor, number)) => wanted(number).then_some(Site { anchor, call: at, number: Some(number) }),
-        None => handed_on(before)
-            .map(|length| Site { anchor: at - length, call: at, number: None })
-            .or_else(|| bare_site(text, at, wanted)),
+        None => handed_on(before).map(|length| Site { anchor: at - length, call: at, number: None }).or_else(
+            || {
+                followers(text.get(at..)?)?;
+                bare(text, at, wanted).then_some(Site { anchor: at, call: at, number: None })
+            },
+        ),
     }
 }
 
@@ -147,11 +158,9 @@ fn loaded_number(bytes: &[u8]) -> Option<usize> {
     }
 }
 
-/// The call itself as the anchor, where its number may be a wanted one.
-fn bare_site(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> Option<Site> {
-    followers(text.get(at..)?)?;
-    let taken_over = may_be_wanted(text.get(..at)?, wanted) && !jumped_into(text, at + 1..at + JUMP);
-    taken_over.then_some(Site { anchor: at, call: at, number: None })
+/// Whether the call itself can be the anchor: its number may be a wanted one, and nothing leads into what is moved.
+fn may_be_moved(text: &[u8], at: usize, wanted: &impl Fn(usize) -> bool) -> bool {
+    may_be_wanted(text.get(..at).unwrap_or_default(), wanted) && !jumped_into(text, at + 1..at + JUMP)
 }
 
 /// The instructions behind a call that a jump in its place covers, where they can be moved. `rest` begins with it.
