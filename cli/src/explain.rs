@@ -183,13 +183,15 @@ fn unreadable(name: &str, error: &io::Error) -> (String, ExitCode) {
 
 fn of_record(text: &str) -> Vec<Asked> {
     let Ok(record) = serde_json::from_str::<Record>(text) else { return Vec::new() };
-    let body: &Body = &record.ringfence;
-    let told = |deed| {
-        let told =
-            Told { verdict: body.verdict.clone(), rule: body.rule.clone(), line: body.policy_line.clone() };
-        Asked { deed, told: Some(told) }
+    let asked = |record: Record| {
+        let Body { verdict, rule, policy_line: line, .. } = &record.ringfence;
+        let told = |deed| {
+            let told = Told { verdict: verdict.clone(), rule: rule.clone(), line: line.clone() };
+            Asked { deed, told: Some(told) }
+        };
+        Deed::of_record(&record.ringfence).into_iter().map(told).collect::<Vec<_>>()
     };
-    Deed::of_record(body).into_iter().map(told).collect()
+    record.each().into_iter().flat_map(asked).collect()
 }
 
 /// One rule that spoke.

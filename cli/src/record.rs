@@ -45,8 +45,69 @@ pub(crate) struct Body {
     pub(crate) source: String,
     /// Of `residue`.
     pub(crate) entries: Vec<Entry>,
+    /// Of `activity`.
+    pub(crate) new: Vec<Told>,
+    /// Of `activity`: deeds for which there was no room.
+    pub(crate) dropped: u64,
+    /// It was one of an `activity` record, which tells a deed when it is new and when it is done again, and not each time.
+    #[serde(skip)]
+    pub(crate) is_activity: bool,
     /// Lines that the agent held back before this one; of `summary`, in all.
     pub(crate) lines_dropped: u64,
+}
+
+/// One deed of an `activity` record.
+#[derive(Debug, Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+pub(crate) struct Told {
+    action: String,
+    rule: String,
+    subject: Subject,
+    actor: Actor,
+    phase: String,
+    policy_line: Option<PolicyLine>,
+    detail: String,
+    count: u64,
+}
+
+impl Record {
+    /// The record, or what it tells: an `activity` record is as many violations that were reported.
+    pub(crate) fn each(self) -> Vec<Self> {
+        if self.ringfence.kind != "activity" {
+            return vec![self];
+        }
+        let Self { timestamp, ringfence: body } = self;
+        let one = |told: Told| Self {
+            timestamp: timestamp.clone(),
+            ringfence: Body {
+                kind: "violation".to_owned(),
+                verdict: "reported".to_owned(),
+                action: told.action,
+                rule: told.rule,
+                subject: told.subject,
+                actor: told.actor,
+                invocation: Invocation { phase: told.phase, ..Invocation::default() },
+                policy_line: told.policy_line,
+                detail: told.detail,
+                count: told.count,
+                function: body.function.clone(),
+                policy: body.policy.clone(),
+                key: body.key.clone(),
+                is_activity: true,
+                ..Body::default()
+            },
+        };
+        // What had no room is told as lines are that were held back.
+        let rest = Body {
+            kind: "activity".to_owned(),
+            lines_dropped: body.lines_dropped.saturating_add(body.dropped),
+            function: body.function.clone(),
+            key: body.key.clone(),
+            ..Body::default()
+        };
+        let rest = Self { timestamp: timestamp.clone(), ringfence: rest };
+        body.new.into_iter().map(one).chain([rest]).collect()
+    }
 }
 
 /// What was acted on.
@@ -86,7 +147,7 @@ pub(crate) struct Invocation {
 }
 
 /// In which function.
-#[derive(Debug, Deserialize, Default)]
+#[derive(Debug, Deserialize, Default, Clone)]
 #[serde(default)]
 pub(crate) struct Function {
     pub(crate) name: String,

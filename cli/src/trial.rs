@@ -145,20 +145,8 @@ impl Trial<'_> {
             return;
         }
         let function = self.functions.entry(name.clone()).or_default();
-        let body = &record.ringfence;
-        if body.kind != "summary" {
-            function.held_back = function.held_back.saturating_add(body.lines_dropped);
-        }
-        match body.kind.as_str() {
-            "protection" => function.take_protection(body),
-            "violation" | "residue" => {
-                let deeds = Deed::of_record(body);
-                function.unclear += u64::from(deeds.is_empty() && body.kind == "violation");
-                for deed in deeds {
-                    function.judge(&record, &deed, self.policy, self.baseline);
-                }
-            }
-            _ => {}
+        for record in record.each() {
+            function.take(&record, self.policy, self.baseline);
         }
     }
 
@@ -235,6 +223,24 @@ impl Trial<'_> {
 }
 
 impl Function {
+    fn take(&mut self, record: &Record, policy: &Given, baseline: Option<&Given>) {
+        let body = &record.ringfence;
+        if body.kind != "summary" {
+            self.held_back = self.held_back.saturating_add(body.lines_dropped);
+        }
+        match body.kind.as_str() {
+            "protection" => self.take_protection(body),
+            "violation" | "residue" => {
+                let deeds = Deed::of_record(body);
+                self.unclear += u64::from(deeds.is_empty() && body.kind == "violation");
+                for deed in deeds {
+                    self.judge(record, &deed, policy, baseline);
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn take_protection(&mut self, body: &Body) {
         self.environments += 1;
         self.told_all += u64::from(body.source == "pack learn");

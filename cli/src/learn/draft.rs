@@ -369,10 +369,13 @@ pub(super) fn note(seen: &Seen) -> String {
         if seen.first == seen.last { seen.first.clone() } else { format!("{} to {}", seen.first, seen.last) };
     let code: Vec<String> = seen.code.iter().map(|code| printable(code)).collect();
     let code = if code.is_empty() { String::new() } else { format!(", by {}", code.join(" and ")) };
-    format!(
-        "{}, {when}{code}",
-        if seen.count == 1 { "once".to_owned() } else { format!("{} times", seen.count) }
-    )
+    let times = match (seen.at_least, seen.count) {
+        (true, 1) => "at least once".to_owned(),
+        (true, count) => format!("at least {count} times"),
+        (false, 1) => "once".to_owned(),
+        (false, count) => format!("{count} times"),
+    };
+    format!("{times}, {when}{code}")
 }
 
 fn printable(text: &str) -> String {

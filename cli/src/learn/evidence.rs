@@ -58,6 +58,8 @@ pub(super) struct Seen {
     pub(super) first: String,
     pub(super) last: String,
     pub(super) code: Vec<String>,
+    /// Whether it may have been more often.
+    pub(super) at_least: bool,
     /// On how many occasions: in different invocations, or at the start of different environments.
     pub(super) occasions: u64,
     occasion: String,
@@ -67,6 +69,7 @@ impl Seen {
     fn add(&mut self, record: &Record) {
         let day = Body::day(&record.timestamp);
         self.count = self.count.saturating_add(record.ringfence.times());
+        self.at_least |= record.ringfence.is_activity;
         if self.first.is_empty() || day < self.first.as_str() {
             day.clone_into(&mut self.first);
         }
@@ -91,6 +94,7 @@ impl Seen {
     pub(super) fn merge(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         self.occasions += other.occasions;
+        self.at_least |= other.at_least;
         if self.first.is_empty() || (!other.first.is_empty() && other.first < self.first) {
             self.first.clone_from(&other.first);
         }
@@ -239,7 +243,10 @@ impl Evidence {
             self.unread += 1;
             return;
         }
-        self.functions.entry(name.clone()).or_default().take(&record);
+        let function = self.functions.entry(name.clone()).or_default();
+        for record in record.each() {
+            function.take(&record);
+        }
     }
 
     /// Each function by itself.

@@ -323,3 +323,23 @@ fn a_log_that_does_not_tell_of_what_is_allowed_takes_nothing_away() {
     hint: give logs of runs with RINGFENCE_POLICY=learn
     ");
 }
+
+#[test]
+fn an_activity_record_is_as_many_deeds() {
+    let line = r#""policyLine":{"section":"process","key":"allow","value":"/usr/bin/convert"}"#;
+    let told = |rest: &str| {
+        format!(
+            r#""kind":"activity","dropped":2,"new":[{{"action":"exec","rule":"process.allow","subject":{{"path":"/usr/bin/convert"}},"actor":{{"exe":"/usr/bin/python3","code":"app.py:3"}},"phase":"invoke",{line}{rest}}},{{"action":"open_write","rule":"tmp.writes","subject":{{"path":"/tmp/cache.db"}},"phase":"init","count":1}}]"#
+        )
+    };
+    let again = told(r#","count":4,"again":true"#);
+    let known = evidence(&[protection(""), record(21, "", &told(r#","count":2"#)), record(22, "", &again)])
+        .together();
+    let text = policy(&known, &ENFORCE).text;
+    assert!(
+        text.contains("\"/usr/bin/convert\",  # at least 6 times, 2026-11-21 to 2026-11-22, by app.py:3"),
+        "{text}"
+    );
+    assert!(text.contains("\"/tmp/cache.db\",  # at least 2 times"), "{text}");
+    assert!(text.contains("4 lines of log were held back"), "{text}");
+}

@@ -5,6 +5,7 @@
 //! next line that goes through and in the summary. Each line is numbered and signed ([`seal`]). It knows nothing of how
 //! violations come to be.
 
+mod activity;
 mod bucket;
 mod fold;
 mod seal;
@@ -13,18 +14,22 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-use ringfence_policy::{Plane, Rule};
-use ringfence_records::message::{Outcome, Report};
-use ringfence_records::record::{Degraded, MAX_LINE, Moment, Record, Scene, Violation, subject};
+use ringfence_policy::{Phase, Plane, Rule};
+use ringfence_records::message::{ActionKind, Outcome, Report};
+use ringfence_records::record::{Activity, Degraded, MAX_LINE, Moment, Record, Scene, Violation, subject};
 use ringfence_records::redact::Redactor;
 use ringfence_records::seal::MAX_SEAL;
 use ringfence_records::time::Timestamp;
 
+use crate::clock;
 use crate::invocation::Current;
+use activity::Deeds;
 use bucket::Bucket;
 use fold::{Folded, Folds};
 use seal::Seal;
 
+/// Most deeds in one line; fewer where they are long.
+const DEEDS_IN_A_LINE: usize = 32;
 /// How long a violation may wait for others of its kind.
 pub(crate) const FOLD_FOR: Duration = Duration::from_secs(1);
 
@@ -51,6 +56,9 @@ pub(crate) struct Emitter {
     bucket: Bucket,
     claims: Bucket,
     folds: Folds,
+    /// Whether deeds that are reported and go ahead are told once (`report.activity`).
+    pub(crate) tells_activity: bool,
+    deeds: Deeds,
     /// Everyday deeds that were told: what, in which line of code, by which rule, with what outcome.
     everyday: Vec<(Vec<u8>, Vec<u8>, Rule, Outcome)>,
     /// Violations by rule, each counted.
@@ -83,6 +91,8 @@ impl Emitter {
             bucket: Bucket::new(Instant::now()),
             claims: Bucket::new(Instant::now()),
             folds: Folds::default(),
+            tells_activity: false,
+            deeds: Deeds::default(),
             everyday: Vec::new(),
             by_rule: BTreeMap::new(),
             lines_dropped: 0,
@@ -97,10 +107,14 @@ impl Emitter {
             return false;
         }
         *self.by_rule.entry(report.rule).or_default() += 1;
+        let was_empty = self.folds.is_empty() && self.deeds.is_empty();
+        if self.tells_activity && Deeds::takes(report) {
+            self.deeds.add(report, current);
+            return was_empty && !self.deeds.is_empty();
+        }
         if self.was_told(report) {
             return false;
         }
-        let was_empty = self.folds.is_empty();
         if let Some(crowded_out) = self.folds.add(report, current) {
             self.print_folded(&crowded_out);
         }
@@ -109,7 +123,11 @@ impl Emitter {
 
     /// Takes a read of credentials back that a hook has reported and now knows to be none, as long as it waits.
     pub(crate) fn take_back(&mut self, report: &Report<'_>) {
-        let count = self.folds.take_back(report);
+        let is_it = |read: &Report<'_>| {
+            read.action == ActionKind::ReadCredential
+                && (read.pid, read.name, read.code) == (report.pid, report.name, report.code)
+        };
+        let count = self.folds.take_back(report) + self.deeds.remove(is_it);
         // It was not told, so the next of its kind is.
         let deed = everyday(report);
         self.everyday.retain(|told| *told != deed);
@@ -120,7 +138,10 @@ impl Emitter {
 
     /// Takes a reported look-up of `name` back, as long as it waits: its connection says more, and they are one deed.
     pub(crate) fn take_back_lookup(&mut self, name: &[u8]) {
-        let count = self.folds.take_back_lookup(name);
+        let is_it = |report: &Report<'_>| {
+            report.action == ActionKind::Resolve && report.name.eq_ignore_ascii_case(name)
+        };
+        let count = self.folds.take_back_lookup(name) + self.deeds.remove(is_it);
         if let Some(known) = self.by_rule.get_mut(&Rule::EgressNames) {
             *known = known.saturating_sub(count);
         }
@@ -136,6 +157,27 @@ impl Emitter {
     pub(crate) fn flush(&mut self) {
         for folded in self.folds.take() {
             self.print_folded(&folded);
+        }
+        self.flush_deeds();
+    }
+
+    /// Writes the deeds that wait, as many in a line as fit. Where the bucket is empty they wait on.
+    fn flush_deeds(&mut self) {
+        let mut most = usize::MAX;
+        while !self.deeds.is_empty() && most > 0 {
+            if most == usize::MAX && !self.claims.take(Instant::now()) {
+                return;
+            }
+            let mut deeds = std::mem::take(&mut self.deeds);
+            let mut tried = 0;
+            let written = deeds.write_some(most.min(DEEDS_IN_A_LINE), |deeds, dropped| {
+                tried = deeds.len();
+                let phase = deeds.first().map_or(Phase::Invoke, |deed| deed.phase);
+                let moment = Moment::new(clock::now(), phase);
+                self.print(|scene| Activity { scene, moment, deeds, dropped })
+            });
+            self.deeds = deeds;
+            most = if written { usize::MAX } else { tried / 2 };
         }
     }
 
@@ -196,7 +238,7 @@ impl Emitter {
     }
 
     /// Writes a record that only the agent itself can cause.
-    pub(crate) fn print<'a, R: Record>(&'a mut self, record: impl FnOnce(Scene<'a>) -> R) {
+    pub(crate) fn print<'a, R: Record>(&'a mut self, record: impl FnOnce(Scene<'a>) -> R) -> bool {
         let scene = Scene {
             redactor: &self.redactor,
             function: self.identity.function.as_bytes(),
@@ -207,11 +249,12 @@ impl Emitter {
         self.buffer.resize(MAX_LINE, 0);
         let room = self.buffer.get_mut(..MAX_LINE - MAX_SEAL).unwrap_or_default();
         let record = record(scene);
-        let Some(length) = record.line(room).map(<[u8]>::len) else { return };
+        let Some(length) = record.line(room).map(<[u8]>::len) else { return false };
         let introduces = record.introduces_key();
         self.buffer.truncate(length);
         self.seal.get_or_insert_with(Seal::new).close(&mut self.buffer, introduces);
         (self.sink)(&self.buffer);
+        true
     }
 }
 
@@ -306,6 +349,55 @@ mod tests {
     }
 
     #[test]
+    fn deeds_are_told_once_several_in_a_line_and_attacks_each() {
+        let (mut emitter, lines) = emitter();
+        emitter.tells_activity = true;
+        let current = |number| Current { number, ..Current::default() };
+        for number in [1, 1, 2, 3] {
+            emitter.violation(&report(b"/usr/bin/a"), &current(number));
+            emitter.violation(&report(b"/usr/bin/b"), &current(number));
+            let attack = Report { rule: Rule::ProcessFromWritable, ..report(b"/tmp/x") };
+            emitter.violation(&attack, &current(number));
+            emitter.flush();
+        }
+        let lines = lines.take();
+        let activity: Vec<&String> =
+            lines.iter().filter(|line| line.contains("\"kind\":\"activity\"")).collect();
+        assert_eq!((activity.len(), lines.len()), (2, 6), "{lines:#?}");
+        assert!(activity[0].contains("/usr/bin/a") && activity[0].contains("/usr/bin/b"), "{}", activity[0]);
+        assert!(activity[1].contains("\"again\":true"), "{}", activity[1]);
+        assert_eq!(emitter.by_rule.get(&Rule::ProcessShells), Some(&8));
+    }
+
+    #[test]
+    fn deeds_that_find_the_bucket_empty_wait_for_the_next_line() {
+        let (mut emitter, lines) = emitter();
+        emitter.tells_activity = true;
+        while emitter.claims.take(Instant::now()) {}
+        emitter.violation(&report(b"/usr/bin/a"), &Current::default());
+        emitter.flush();
+        assert!(lines.borrow().is_empty());
+        emitter.claims = Bucket::new(Instant::now());
+        emitter.flush();
+        assert_eq!(lines.borrow().len(), 1);
+        assert_eq!(emitter.lines_dropped, 0);
+    }
+
+    #[test]
+    fn long_deeds_are_told_in_several_lines() {
+        let (mut emitter, lines) = emitter();
+        emitter.tells_activity = true;
+        for number in 0..60_u8 {
+            let path = [&b"/tmp/"[..], &[b'a' + number % 26; 2], &[b'a' + number / 26; 400]].concat();
+            emitter.violation(&report(&path), &Current::default());
+        }
+        emitter.flush();
+        let told: usize = lines.borrow().iter().map(|line| line.matches("\"action\":").count()).sum();
+        assert_eq!(told, 60);
+        assert!(lines.borrow().iter().all(|line| line.len() <= MAX_LINE));
+    }
+
+    #[test]
     fn an_attacker_cannot_cause_more_lines_than_the_bucket_holds() {
         let (mut emitter, lines) = emitter();
         let current = Current::default();
@@ -329,7 +421,7 @@ mod tests {
         let before = lines.borrow().len();
         emitter.violation(&Report { plane: Plane::Kernel, ..report(b"/bin/sh") }, &current);
         emitter.flush();
-        emitter.degraded("ledger", "a fault", current.moment(crate::clock::now()));
+        emitter.degraded("ledger", "a fault", current.moment(clock::now()));
         assert_eq!(lines.borrow().len(), before + 2);
     }
 
@@ -346,7 +438,7 @@ mod tests {
     #[test]
     fn what_the_runtime_did_before_the_agent_heard_of_the_invocation_belongs_to_it() {
         let (mut emitter, lines) = emitter();
-        let mut current = Current { phase: ringfence_policy::Phase::Between, ..Current::default() };
+        let mut current = Current { phase: Phase::Between, ..Current::default() };
         emitter.violation(&report(b"/bin/sh"), &current);
         current.begin("r-1", "");
         emitter.begun(Timestamp(0), &current);
@@ -436,7 +528,7 @@ mod tests {
     #[test]
     fn secrets_of_the_environment_are_masked() {
         let (mut emitter, lines) = emitter();
-        emitter.degraded("guard", "key a-secret-value", Current::default().moment(crate::clock::now()));
+        emitter.degraded("guard", "key a-secret-value", Current::default().moment(clock::now()));
         assert!(lines.borrow()[0].contains("key [redacted]"));
     }
 }

@@ -199,7 +199,10 @@ impl Agent {
             took_us = micros(begun),
             "the policy is read"
         );
-        self.emitter.borrow_mut().identity.policy.clone_from(&rules.hash);
+        let mut emitter = self.emitter.borrow_mut();
+        emitter.identity.policy.clone_from(&rules.hash);
+        emitter.tells_activity = rules.activity;
+        drop(emitter);
         if let Some((refuse, message)) = &rules.failure {
             let consequence =
                 if *refuse { "the start is refused" } else { "the baseline is observed instead" };

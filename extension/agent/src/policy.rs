@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use ringfence_policy::{
-    Action, CompiledPolicy, Context, Decision, Exec, Mode, PathGlob, Phase, Plane, Residue, Resolution, Role,
-    Rule, RuleUse, Survivors, Verdict, resolve,
+    Action, Activity, CompiledPolicy, Context, Decision, Exec, Mode, PathGlob, Phase, Plane, Residue,
+    Resolution, Role, Rule, RuleUse, Survivors, Verdict, resolve,
 };
 
 use crate::clock;
@@ -35,6 +35,8 @@ pub(crate) struct Rules {
     pub(crate) uses: Vec<RuleUse>,
     /// What is wrong with the policy, and whether the guard refuses the start for it.
     pub(crate) failure: Option<(bool, String)>,
+    /// Whether deeds that are reported and go ahead are told once.
+    pub(crate) activity: bool,
     keep: Vec<PathGlob>,
     compiled: Vec<u8>,
 }
@@ -63,6 +65,7 @@ impl Rules {
             survivors: softened_survivors(policy.base.process.survivors, process_mode),
             uses: policy.rules_in_use(),
             failure,
+            activity: policy.base.report.activity == Some(Activity::New),
             keep: policy.base.tmp.keep.unwrap_or_default(),
             compiled,
         }

@@ -69,6 +69,15 @@ impl<'w> Object<'w> {
         write!(self.out, "{value}")
     }
 
+    /// Adds true or false.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn boolean(&mut self, key: &'static str, value: bool) -> fmt::Result {
+        self.key(key)?;
+        write!(self.out, "{value}")
+    }
+
     /// Adds text from outside, cut to `limit` escaped bytes; nothing where it is empty.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! agent prints through it, and where there is no agent the guard and the preload library do, from a buffer on the
 //! stack. Whatever came from outside passes the [`Redactor`].
 
+mod activity;
 mod degraded;
 mod protection;
 mod residue;
@@ -15,6 +16,7 @@ mod violation;
 
 use core::fmt::{self, Write};
 
+pub use activity::{Activity, Deed};
 pub use degraded::Degraded;
 pub use protection::{Environment, Protection, RuleStatus};
 pub use residue::{Change, Entry, MAX_LISTED, Residue};

@@ -45,8 +45,8 @@ pub use patterns::{PackageName, PathGlob, SyscallName, VariableGlob, VariableNam
 pub use resolve::{Failure, PolicySource, Resolution, resolve};
 pub use schema::schema;
 pub use sections::{
-    Anomaly, Code, CredentialVariable, Credentials, Egress, Environment, Expose, Files, Format, Hooks,
-    Integrity, Listen, Mode, Names, Process, ProcessLimits, Profile, Report, Residue, Restriction,
+    Activity, Anomaly, Code, CredentialVariable, Credentials, Egress, Environment, Expose, Files, Format,
+    Hooks, Integrity, Listen, Mode, Names, Process, ProcessLimits, Profile, Report, Residue, Restriction,
     RuntimeApi, Secrets, Survivors, SyscallTable, Syscalls, Tmp, TmpMax, Verify, Webhook, Writes,
 };
 pub use value::{Count, Denied};

@@ -168,6 +168,7 @@ fn whole_keys() -> Vec<(&'static str, BoxedStrategy<String>)> {
         ("anomaly.memory", value(&["\"p1 * 0.5\""])),
         ("report.format", word(&["ringfence", "ocsf"])),
         ("report.metrics", value(&["true", "false"])),
+        ("report.activity", word(&["new", "off"])),
         ("report.webhook", value(&["\"https://hooks.example/x\""])),
     ]
 }

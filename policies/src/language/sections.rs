@@ -147,6 +147,16 @@ words! {
 }
 
 words! {
+    /// Whether deeds that are reported and go ahead are told once.
+    Activity {
+        /// Each once when it is new and once when it is done again, several in a line.
+        New = "new", Nothing;
+        /// As violations, with each request.
+        Off = "off", Nothing;
+    }
+}
+
+words! {
     /// The base of the children's system-call profile.
     Profile {
         /// What attacks need and programs do not.
@@ -432,6 +442,8 @@ section! {
         format: Format, rule = ReportFormat, narrowed = false;
         /// Whether counters are written as CloudWatch embedded metrics.
         metrics: bool, rule = ReportMetrics, narrowed = false;
+        /// How deeds that are reported and go ahead are told: once in an environment, or with each request.
+        activity: Activity, rule = None, narrowed = false;
         /// Where records are also posted.
         webhook: Webhook, rule = ReportWebhook, narrowed = false;
     }

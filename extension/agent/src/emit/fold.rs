@@ -197,6 +197,6 @@ fn process_in(path: &[u8]) -> Option<(u32, &[u8])> {
 }
 
 /// A file of any process is the same file to a reader: `ps` opens those of all.
-fn without_process(path: &[u8]) -> &[u8] {
+pub(super) fn without_process(path: &[u8]) -> &[u8] {
     process_in(path).map_or(path, |(_, file)| file)
 }
