@@ -74,6 +74,34 @@ mod tests {
 
     proptest! {
         #[test]
+        fn what_awss_crate_reads_is_read_the_same(
+            request in "[ -~é]{0,40}", trace in proptest::option::of("[ -~]{0,60}"), deadline: u64,
+            reason in proptest::sample::select(&["SPINDOWN", "TIMEOUT", "FAILURE", "spindown"][..]), shutdown: bool,
+        ) {
+            use lambda_extension::NextEvent;
+            let mut event = if shutdown {
+                serde_json::json!({"eventType": "SHUTDOWN", "shutdownReason": reason, "deadlineMs": deadline})
+            } else {
+                serde_json::json!({"eventType": "INVOKE", "deadlineMs": deadline, "requestId": request, "invokedFunctionArn": "arn"})
+            };
+            if let Some(trace) = trace {
+                event["tracing"] = serde_json::json!({"type": "X-Amzn-Trace-Id", "value": trace});
+            }
+            let body = serde_json::to_vec(&event).unwrap();
+            let expected = match serde_json::from_slice::<NextEvent>(&body).unwrap() {
+                NextEvent::Invoke(event) => Event::Invoke {
+                    request: event.request_id,
+                    trace: event.tracing.value,
+                    deadline: event.deadline_ms,
+                },
+                NextEvent::Shutdown(event) => Event::Shutdown { reason: event.shutdown_reason },
+            };
+            prop_assert_eq!(parse(&body).unwrap(), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
         fn garbage_is_an_error_not_a_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = parse(&body);
         }
