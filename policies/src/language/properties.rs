@@ -415,6 +415,24 @@ proptest! {
     }
 
     #[test]
+    fn observing_reports_exactly_what_enforcing_denies(
+        text in policy_text(),
+        events in prop::collection::vec((event(), context()), 60),
+    ) {
+        let policy = parse(&text).effective(TODAY);
+        let observing = policy.clone().observing();
+        for (event, context) in events {
+            let (enforced, observed) = (event.typed(&policy, context), event.typed(&observing, context));
+            match enforced.decision {
+                Decision::Allow => prop_assert_eq!(observed.decision, Decision::Allow, "{:?}\n{}", event, text),
+                Decision::Report | Decision::Deny => {
+                    prop_assert_eq!(observed.decision, Decision::Report, "{:?}\n{}", event, text);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn adding_a_deny_never_allows_more(
         text in policy_text(),
         key in select(vec!["egress.deny", "files.deny_read", "files.deny_write"]),
