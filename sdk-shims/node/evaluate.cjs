@@ -1,9 +1,9 @@
-// Watches what turns text into code, for `code.evaluate` of the policy: Function and its kin, vm, worker threads,
-// Module.prototype._compile, and eval.
+// Watches what turns text into code, for `code.evaluate` and `code.deserialize` of the policy: Function and its kin, vm,
+// worker threads, Module.prototype._compile, and eval.
 //
 // It decides nothing: `detections.cjs` compares the text with the event, and says whether the call is refused. Of eval
 // Node tells nobody the text, so there it goes by who refers to it. `ringfence.cjs` loads this file where the policy has
-// the key, before the function's code. All that it replaces must be to that code what it was.
+// one of the keys, before the function's code. All that it replaces must be to that code what it was.
 'use strict';
 
 const { apply, construct } = Reflect;
@@ -15,19 +15,26 @@ let detector;
 /** Whether something is being judged: what that loads and does itself is not. */
 let judging = false;
 
-/** Has all evaluation judged: `says` is "report" or "deny", `variables` the environment. */
-function watch(says, variables, installed) {
+/** Has all evaluation judged: of `words`, `evaluate` and `deserialize`, each is "report", "deny" or nothing; `variables` is
+ * the environment. */
+function watch(words, variables, installed) {
   const detections = () => (detector ??= require('./detections.cjs'));
-  const refused = (name) => Object.assign(new Error(`EACCES: ${name} is denied by code.evaluate of the policy`), { code: 'EACCES', errno: EACCES });
+  const refused = (name, key) => Object.assign(new Error(`EACCES: ${name} is denied by code.${key} of the policy`), { code: 'EACCES', errno: EACCES });
+  // Data is read in init, too.
+  const isJudged = () => Boolean(words.deserialize) || event.isThere();
   const judge = (name, texts) => {
-    if (!event.isThere()) return;
-    if (unless(() => detections().refusesText(name, texts, says, variables))) throw refused(name);
+    if (!isJudged()) return;
+    const key = unless(() => detections().refusesText(name, texts, words, variables));
+    if (key) throw refused(name, key);
   };
-  const refers = () => unless(() => detections().refuses('evaluate', 'eval', says, variables, 'the text is not known'));
-  const denied = () => {
-    throw refused('eval');
+  const denied = (key) => () => {
+    throw refused('eval', key);
   };
-  for (const each of [clients, () => functions(judge), () => evals(refers, denied), () => contexts(judge), () => threads(judge), () => modules(judge)]) installed(each);
+  const fails = { deserialize: denied('deserialize'), evaluate: denied('evaluate') };
+  const refers = () => fails[unless(() => detections().refusesEval(words, variables))];
+  const watches = [() => functions(judge, isJudged), () => evals(refers), () => contexts(judge)];
+  if (words.evaluate) watches.push(clients, () => threads(judge), () => modules(judge));
+  watches.forEach((each) => installed(each));
   installed(() => require('module').syncBuiltinESMExports());
 }
 
@@ -98,9 +105,9 @@ function listen(client) {
 }
 
 /** Function, and the constructors that only their functions lead to. */
-function functions(judge) {
+function functions(judge, isJudged) {
   const see = (name) => (given) => {
-    if (!event.isThere()) return given;
+    if (!isJudged()) return given;
     // Once, and in the order of the language: an object may have another text the next time.
     const texts = given.map((each) => (typeof each === 'string' ? each : `${each}`));
     judge(name, texts.length > 1 ? [...texts, texts.join('\n')] : texts);
@@ -121,13 +128,13 @@ function functions(judge) {
 
 /** eval: a wrapper would take the local variables from the code. The getter gives the real one, so a direct call stays
  * one, and learns who refers to it. */
-function evals(refers, denied) {
+function evals(refers) {
   const real = globalThis.eval;
   const { enumerable, configurable } = getOwnPropertyDescriptor(globalThis, 'eval');
   defineProperty(globalThis, 'eval', {
     enumerable,
     configurable,
-    get: () => (refers() ? denied : real),
+    get: () => refers() ?? real,
     set(value) {
       const own = this === undefined || this === globalThis;
       defineProperty(own ? globalThis : this, 'eval', { value, writable: true, enumerable: !own, configurable: true });

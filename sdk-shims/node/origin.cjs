@@ -131,4 +131,4 @@ function place(site) {
   return `${path.startsWith(TASK_ROOT) ? path.slice(TASK_ROOT.length) : path}:${site.getLineNumber() || 0}`;
 }
 
-module.exports = { TASK_ROOT, FUNCTION, EVALUATED, STANDARD, HOOK, sites, file, kindOf, isSdk, packageOf, asker, locate, place };
+module.exports = { TASK_ROOT, FUNCTION, EVALUATED, LIBRARY, STANDARD, HOOK, sites, file, kindOf, isSdk, packageOf, asker, locate, place };

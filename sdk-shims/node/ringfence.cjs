@@ -22,6 +22,9 @@ const bindings = process.binding;
 const speaker = once(() => require('./hints.cjs'));
 const reader = once(() => require('./reads.cjs'));
 
+/** Whether the evaluation of text is watched already. */
+let watched = false;
+
 const hooked = start();
 
 function start() {
@@ -34,6 +37,7 @@ function start() {
   const served = [
     ['native', below],
     ['evaluate', evaluations],
+    ['deserialize', evaluations],
     ['imports', imports],
   ].filter(([key, watch]) => installed(watch) && word(key)).map(([key]) => key);
   // Scopes build on these: they must not seem to hold where one is missing.
@@ -266,10 +270,12 @@ function word(key) {
   return says;
 }
 
-/** What `code.evaluate` of the policy speaks of: text that becomes code. */
+/** What `code.evaluate` and `code.deserialize` of the policy speak of: text that becomes code. */
 function evaluations() {
-  const says = word('evaluate');
-  if (says) require('./evaluate.cjs').watch(says, process.env, installed);
+  const words = { evaluate: word('evaluate'), deserialize: word('deserialize') };
+  if (watched || !(words.evaluate || words.deserialize)) return;
+  require('./evaluate.cjs').watch(words, process.env, installed);
+  watched = true;
 }
 
 /** What `code.imports` of the policy speaks of: modules from where the function can write. */

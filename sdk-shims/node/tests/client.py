@@ -34,7 +34,7 @@ exports.run = async (handler) => {
 FOLDER = "node_modules/aws-lambda-ric"
 
 
-def invoke(handler, *events, words="", files=(), options="", **keywords):
+def invoke(handler, *events, words="", files=(), options="", variables=(), **keywords):
     """Hands the events to what the file `index.cjs` exports as `handler`."""
     bodies = json.dumps([json.dumps(event) for event in events])
     with open_loader() as loader:
@@ -45,6 +45,7 @@ def invoke(handler, *events, words="", files=(), options="", **keywords):
             environment={
                 "RINGFENCE_CODE": words,
                 "NODE_OPTIONS": f"--require {loader} --require {SHIM}/ringfence.cjs {options}",
+                **dict(variables),
             },
             **keywords,
         )

@@ -53,6 +53,7 @@ CODE = {
     ],
     "node": [
         Attack("code.evaluate", [["evaluate", "['thr', 'ough'].join('') || 'an event'"]]),
+        Attack("code.deserialize", [["deserialize", '{"run": "_$$ND_FUNC$$_function () { return [`thr`, `ough`].join(``) }()"}']]),
         Attack("code.native", [["native"]]),
         Attack("code.imports", [["plant", "/tmp/ok-module.cjs"], ["imports", "/tmp/ok-module.cjs"]]),
     ],

@@ -57,6 +57,7 @@ const STEPS = {
   write: (path) => fs.writeFileSync(path, 'x') ?? 'through',
   getenv: (name) => (process.env[name] ? 'through' : 'absent'),
   evaluate: (text) => Function('return ' + text)(),
+  deserialize: (data) => require('node-serialize').unserialize(data).run,
   native: () => (process.binding('natives') ? 'through' : 'empty'),
   plant: (path) => fs.writeFileSync(path, "module.exports = 'through';\n") ?? 'through',
   imports: (path) => require(path),

@@ -9,6 +9,7 @@ SOURCES = pathlib.Path(__file__).parent
 CASES = SOURCES.parent / "cases"
 GO = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
 WRAPPER = "/opt/ringfence-exec "
+DESERIALIZER = "node-serialize@0.0.4"
 
 
 class Runtime:
@@ -143,6 +144,8 @@ class Node(Runtime):
 
     def build(self):
         shutil.copy(SOURCES / "index.cjs", self.code / "index.js")
+        command = ["npm", "install", "--prefix", self.code, "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", "--silent", DESERIALIZER]
+        subprocess.run(command, check=True, timeout=300)
 
     def arguments(self, layer):
         return ["--runtime", "node", "--handler", "index.handler", "--code", str(self.code)]

@@ -39,6 +39,8 @@ pub struct Means<'a> {
 const NATIVE_READS: &str =
     "no language hook tells the SDKs from other code: reads by getenv(3) are recorded, not denied";
 
+const NODE_DESERIALIZERS: &str = "Node hook: functions that node-serialize, serialize-to-js, funcster, cryo or js-yaml make of data; other packages, and these inside a bundle, are not seen";
+
 /// The guard's account of the rules in use, each rule once. A use of which something is missing decides; among the
 /// others the strictest.
 #[must_use]
@@ -172,6 +174,7 @@ impl<'a> Means<'a> {
                 Some(Plane::Process),
                 "Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen",
             ),
+            (Hook::Node, Rule::CodeDeserialize) => (Some(Plane::Process), NODE_DESERIALIZERS),
             (Hook::Node, Rule::CodeImports) => (
                 Some(Plane::Process),
                 "Node hook: what Node's loaders read in /tmp and /dev/shm; threads that are started without the hook, and what loader hooks of the function read, are not seen",
@@ -284,6 +287,7 @@ mod tests {
         };
         insta::assert_snapshot!(below(Rule::CodeNative), @"code.native enforced process: Node hook: process.dlopen, process.binding, inspector.open");
         insta::assert_snapshot!(below(Rule::CodeEvaluate), @"code.evaluate enforced process: Node hook: Function, vm and workers where the text stands in the event; eval by the function's own code and by known deserializers, its text unknown; eval by other packages is not seen");
+        insta::assert_snapshot!(below(Rule::CodeDeserialize), @"code.deserialize enforced process: Node hook: functions that node-serialize, serialize-to-js, funcster, cryo or js-yaml make of data; other packages, and these inside a bundle, are not seen");
         insta::assert_snapshot!(below(Rule::CodeImports), @"code.imports enforced process: Node hook: what Node's loaders read in /tmp and /dev/shm; threads that are started without the hook, and what loader hooks of the function read, are not seen");
         insta::assert_snapshot!(with(Hook::Java), @r"
         credentials.reads observed process: Java hook, getenv(3) and /proc: native code that walks its environment is not seen
