@@ -6,7 +6,8 @@
 use std::path::{Path, PathBuf};
 
 use super::interpreter::{Search, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache};
+use super::setup::{Request, RuntimeSetup};
+use super::{bootstrap, cache};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 

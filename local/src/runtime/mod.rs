@@ -11,58 +11,21 @@ mod java;
 mod node;
 mod python;
 mod ruby;
+mod setup;
 mod tool;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+pub(crate) use setup::RuntimeSetup;
 pub(crate) use tool::INTERRUPTS;
+
+use setup::Request;
 
 use crate::error::LocalError;
 use crate::options::{Language, Options, Start};
-use crate::sandbox::plan::Lang;
 
 /// What AWS's base images start.
 const ENTRYPOINT: &str = include_str!("files/lambda-entrypoint.sh");
-
-/// A runtime that is ready to be mounted and started.
-#[derive(Debug)]
-pub(crate) struct RuntimeSetup {
-    /// Becomes /var/runtime.
-    pub(crate) directory: PathBuf,
-    pub(crate) lang: Lang,
-    pub(crate) argv: Vec<String>,
-    /// For platform.initStart.
-    pub(crate) version: String,
-    /// Whether it is started by a bootstrap that honours AWS_LAMBDA_EXEC_WRAPPER.
-    pub(crate) honours_wrapper: bool,
-    /// Whether the managed runtimes' own directories are on its search paths.
-    pub(crate) managed: bool,
-    /// The text of /lambda-entrypoint.sh, where there is one.
-    pub(crate) entrypoint: Option<&'static str>,
-}
-
-impl RuntimeSetup {
-    /// A managed runtime with `directory` at /var/runtime.
-    fn managed(directory: PathBuf) -> Self {
-        Self {
-            directory,
-            lang: Lang::default(),
-            argv: vec!["/var/runtime/bootstrap".into()],
-            version: String::new(),
-            honours_wrapper: true,
-            managed: true,
-            entrypoint: None,
-        }
-    }
-}
-
-/// What a language is asked for.
-struct Request<'a> {
-    /// The version as Lambda's identifier spells it; `None` takes what is on PATH.
-    version: Option<&'static str>,
-    /// The program to take in place of one on PATH.
-    interpreter: Option<&'a Path>,
-}
 
 /// Finds or installs what the chosen runtime needs. `scratch` is an empty directory of this run.
 pub(crate) fn prepare(options: &Options, opt: &Path, scratch: &Path) -> Result<RuntimeSetup, LocalError> {

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::interpreter::{Search, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache, tool};
+use super::setup::{Request, RuntimeSetup};
+use super::{bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::interpreter::{Search, kept, output_of, visible};
-use super::{Request, RuntimeSetup, bootstrap, cache, tool};
+use super::setup::{Request, RuntimeSetup};
+use super::{bootstrap, cache, tool};
 use crate::error::LocalError;
 use crate::sandbox::plan::Lang;
 

@@ -4,11 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
+
+/// Where the sandbox's resolver listens, as on Lambda a link-local address.
+pub(crate) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 78, 1));
 
 /// Most addresses of a world.
 const ADDRESSES_MAX: usize = 64;
@@ -140,7 +143,7 @@ fn host(table: HostTable, directory: &Path) -> Result<Host, String> {
     if !names.iter().all(|n| is_name(n)) {
         return Err(format!("{name}: not a host name"));
     }
-    if table.addresses.iter().any(|a| a.is_unspecified() || a.is_multicast() || *a == super::RESOLVER) {
+    if table.addresses.iter().any(|a| a.is_unspecified() || a.is_multicast() || *a == RESOLVER) {
         return Err(format!("{name}: an address that no host can have here"));
     }
     let mut sites: BTreeMap<u16, (bool, Vec<Page>)> = BTreeMap::new();

@@ -10,7 +10,7 @@ mod services;
 mod sinks;
 
 use std::fs;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -18,14 +18,12 @@ use std::sync::Arc;
 use crate::error::LocalError;
 use crate::sandbox::plan::SocketPlan;
 use authority::Authority;
-use description::Description;
+use description::{Description, RESOLVER};
 use dns::Zone;
 use services::{Service, Services};
 use sinks::Sink;
 pub(crate) use sinks::SinkLine;
 
-/// Where the sandbox's resolver listens, as on Lambda a link-local address.
-pub(crate) const RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 78, 1));
 /// Longest world file in bytes.
 const FILE_MAX: u64 = 1024 * 1024;
 const DNS_PORT: u16 = 53;
