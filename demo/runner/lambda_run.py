@@ -6,7 +6,7 @@ Decides how the command line is spelt and how its JSON lines are read; knows not
 import json
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # A run that takes longer than this is broken: every wait inside has a limit of its own.
@@ -52,9 +52,10 @@ class Service:
     # Where the output of each run with the layer is kept, if anywhere: what `ringfence review` and `learn` read.
     logs: Path | None = None
 
-    def command(self, profile, output, files):
+    def command(self, profile, output, files, policy=None):
         """The command line; `profile` None is the plain service without the layer."""
-        protection = ["--no-layer"] if profile is None else ["--layer", self.layer, "--policy", self.policy]
+        policy = policy or ("--policy", self.policy)
+        protection = ["--no-layer"] if profile is None else ["--layer", self.layer, *policy]
         return [
             *(self.program, "local", "invoke", "--code", self.code, "--handler", "app.handler", "--runtime", "python3"),
             *protection,
@@ -69,17 +70,24 @@ class Service:
             self.logs.joinpath(f"{profile}-{name}.jsonl").write_text(output)
         return read(output)
 
+    def learned(self, profile, events, file):
+        """The same service under the policy that `ringfence learn` makes of these events, written to `file`."""
+        self._run(profile, "json", events, ("--learn", file))
+        if not file.exists():
+            raise CannotRun(f"no policy was learned in {profile}")
+        return replace(self, policy=file)
+
     def log_stream(self, profile, events):
         """The log as CloudWatch would show it."""
         return self._run(profile, "text", events)
 
-    def _run(self, profile, output, events):
+    def _run(self, profile, output, events, policy=None):
         with tempfile.TemporaryDirectory(prefix="ringfence-demo-") as folder:
             files = []
             for number, event in enumerate(events):
                 files.append(Path(folder, f"{number}.json"))
                 files[-1].write_text(json.dumps(event))
-            command = [str(part) for part in self.command(profile, output, files)]
+            command = [str(part) for part in self.command(profile, output, files, policy)]
             try:
                 process = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=DEADLINE_SECONDS)
             except subprocess.TimeoutExpired as error:
