@@ -4,7 +4,7 @@
 //! across an await. The sockets' tasks call in here; [`crate::lifecycle`] drives invocations through it.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Instant, SystemTime};
 
@@ -476,10 +476,11 @@ impl Agent {
     }
 }
 
-/// Whether the X-Ray daemon listens here. The platform has it at this address in every environment.
+/// Whether the X-Ray daemon listens here. The platform has it at one of these addresses, by its generation.
 fn is_tracing_daemon(address: SocketAddr) -> bool {
-    const DAEMON: (std::net::Ipv4Addr, u16) = (std::net::Ipv4Addr::new(169, 254, 100, 1), 2000);
-    address == SocketAddr::from(DAEMON)
+    const DAEMONS: [Ipv4Addr; 2] = [Ipv4Addr::new(169, 254, 100, 1), Ipv4Addr::new(169, 254, 79, 129)];
+    const PORT: u16 = 2000;
+    DAEMONS.iter().any(|daemon| address == SocketAddr::from((*daemon, PORT)))
 }
 
 /// Whether a process with this number is there.

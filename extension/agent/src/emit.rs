@@ -181,11 +181,11 @@ impl Emitter {
         }
     }
 
-    /// Whether this is a helper of packages, or a read of the session token, that was told before: once in the
+    /// Whether this is a helper of packages, a read of the session token, or tracing, that was told before: once in the
     /// environment's life is enough.
     fn was_told(&mut self, report: &Report<'_>) -> bool {
         const MAX_EVERYDAY: usize = 64;
-        if !subject::is_helper(report) && !subject::is_proof(report) {
+        if !subject::is_helper(report) && !subject::is_proof(report) && report.detail != subject::TRACING {
             return false;
         }
         let deed = everyday(report);
@@ -258,10 +258,13 @@ impl Emitter {
     }
 }
 
-/// What an everyday deed is known by. A helper is the same wherever it is asked for, a read is not.
+/// What an everyday deed is known by. A helper and the X-Ray daemon are the same wherever they are asked for, a read is not.
 fn everyday(report: &Report<'_>) -> (Vec<u8>, Vec<u8>, Rule, Outcome) {
-    let (subject, code) =
-        if subject::is_proof(report) { (report.name, report.code) } else { (report.path, &[][..]) };
+    let (subject, code) = match report {
+        proof if subject::is_proof(proof) => (proof.name, proof.code),
+        traces if traces.detail == subject::TRACING => (traces.detail, &[][..]),
+        helper => (helper.path, &[][..]),
+    };
     (subject.to_vec(), code.to_vec(), report.rule, report.outcome)
 }
 
@@ -303,6 +306,19 @@ mod tests {
         assert_eq!(lines.len(), 2);
         assert!(lines[0].contains("\"count\":31,"), "{}", lines[0]);
         assert_eq!(emitter.by_rule.get(&Rule::ProcessShells), Some(&32));
+    }
+
+    #[test]
+    fn tracing_is_told_once() {
+        let (mut emitter, lines) = emitter();
+        for (number, code) in [(1, &b"app.py:1"[..]), (1, b"app.py:2"), (2, b"app.py:1")] {
+            let mut traces = Report::new(Kind::Violation, ActionKind::Send);
+            (traces.rule, traces.code, traces.detail) = (Rule::EgressAllow, code, subject::TRACING);
+            emitter.violation(&traces, &Current { number, ..Current::default() });
+        }
+        emitter.flush();
+        assert_eq!(lines.borrow().len(), 1, "{lines:?}");
+        assert_eq!(emitter.by_rule.get(&Rule::EgressAllow), Some(&3));
     }
 
     #[test]
