@@ -235,6 +235,20 @@ fn names_reach_the_addresses_that_the_resolver_tied_to_them() {
 }
 
 #[test]
+fn destinations_are_refused_where_some_phase_enforces_a_rule_on_them() {
+    let refuses = |text: &str| {
+        let bytes = policy(&format!("version = 1\n{text}")).compile(TODAY).unwrap();
+        CompiledPolicy::new(&bytes).unwrap().enforces_egress()
+    };
+    let allow = "egress = { allow = [\"192.0.2.7\"] }";
+    assert!(refuses(&format!("mode = \"enforce\"\n{allow}")));
+    assert!(!refuses(&format!("mode = \"observe\"\n{allow}")));
+    assert!(refuses(&format!(
+        "mode = \"observe\"\n{allow}\n[[rule]]\nwhen = {{ phase = \"init\" }}\negress.mode = \"enforce\""
+    )));
+}
+
+#[test]
 fn a_datagram_socket_asks_for_the_way_to_any_host_that_may_be_reached() {
     let text = "egress = { allow = [\"192.0.2.0/24:443\"], deny = [\"192.0.2.9\"] }";
     let asked = |port, transport| {

@@ -29,7 +29,7 @@ LONGEST_RUN = 300
 KNOWN, QUICK = {}, (
     "web-adapter", "shell-bootstrap", "own-files", "held-proxy", "runtime-api-proxy", "internal-extension", "after-a-reset",
     "shell-runtime", "forking-wrapper", "own-runtimes", "java-errors", "parameters-and-secrets-python", "vendor-proxy-node",
-    "inherited-descriptors",
+    "inherited-descriptors", "passed-descriptors",
 )
 
 

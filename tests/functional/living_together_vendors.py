@@ -28,6 +28,34 @@ def handler(event, context):
     return [inherited(close_fds=True), inherited(close_fds=False), inherited(pass_fds=[reading]), reading, os.open("/", os.O_RDONLY)]
 """
 
+# Over half of a pair, and over a connection to a socket that has a name.
+PASSES = """import array, os, socket
+
+def passed(sending, receiving):
+    reading, writing = os.pipe()
+    rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [writing]))
+    if os.fork() == 0:
+        sending.sendmsg([b"x"], [rights])
+        os._exit(0)
+    _, ancillary, _, _ = receiving.recvmsg(1, socket.CMSG_SPACE(4))
+    (there,) = array.array("i", ancillary[0][2])
+    os.write(there, b"passed")
+    for each in (there, writing):
+        os.close(each)
+    os.wait()
+    with os.fdopen(reading) as file:
+        return file.read()
+
+def handler(event, context):
+    with socket.socket(socket.AF_UNIX) as listening, socket.socket(socket.AF_UNIX) as client:
+        listening.bind("\\0passes")
+        listening.listen()
+        client.connect("\\0passes")
+        here, there = socket.socketpair()
+        with here, there, listening.accept()[0] as server:
+            return [passed(here, there), passed(client, server)]
+"""
+
 
 def runtime(kit, language):
     for tool in NODE_TOOLS if language == "node" else ():
@@ -84,6 +112,16 @@ def cases(kit):
             for n, answer in enumerate(answers):
                 told = {"start": n + 1, "end": n + 1, "traces": n + 1, "answers": n, "metrics": n + 1}
                 same(answer, {"answer": {"n": n}, "metric": "taken", "told": told})
+
+    @case("passed-descriptors")
+    def passed(setting):
+        """Descriptors that one process passes to another, as forkserver and Node's cluster do: observing refuses none."""
+        code = setting.write("code/app.py", PASSES).parent
+        for text in ('extends = "baseline"\nmode = "observe"\n', 'extends = "web-api"\nmode = "observe"\n[egress]\nallow = []\n'):
+            policy = setting.write("policy.toml", "version = 1\n" + text)
+            run = setting.play([{}, {}], code=code, runtime="python3", handler="app.handler", policy=policy)
+            same(run.answers, [["passed", "passed"]] * 2, run)
+            quiet(run)
 
     @case("inherited-descriptors")
     def descriptors(setting):

@@ -195,6 +195,12 @@ impl<'a> CompiledPolicy<'a> {
         })
     }
 
+    /// Whether some connection or datagram could be refused.
+    #[must_use]
+    pub fn enforces_egress(&self) -> bool {
+        self.any_view(View::refuses_destinations)
+    }
+
     /// Whether host names matter: there is an allow list, or a denied name.
     #[must_use]
     pub fn has_name_rules(&self) -> bool {

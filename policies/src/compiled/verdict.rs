@@ -127,6 +127,13 @@ impl View<'_> {
         (self.byte(view::PROCESS_MODE), self.byte(view::FROM_WRITABLE)) != (ENFORCE, DENY)
     }
 
+    /// Whether some destination is refused.
+    pub(super) fn refuses_destinations(self) -> bool {
+        let speaks =
+            self.has(view::EGRESS_ALLOW) || self.has(view::EGRESS_DENY) || self.byte(view::RUNTIME_API) != 0;
+        self.byte(view::EGRESS_MODE) == ENFORCE && speaks
+    }
+
     fn shell(self, exec: &Exec<'_>) -> Saying {
         let restriction = self.byte(view::SHELLS);
         let is_shell = !exec.by_listed_script && (is_shell(exec.given) || is_shell(exec.resolved));

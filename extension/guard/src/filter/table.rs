@@ -297,15 +297,22 @@ fn sockets(options: Options) -> Vec<Rule> {
             "TCP fast open connects unseen; IP source routes and IPv6 routing headers change where packets go",
         ),
     ];
+    if options.bind || options.registry {
+        let reason = if options.bind {
+            "egress.listen"
+        } else {
+            "the registry may hold the address for a socket that is closed"
+        };
+        rules.push(rule(libc::SYS_bind, vec![], Action::Ask, reason));
+    }
     if options.bind {
-        rules.push(rule(libc::SYS_bind, vec![], Action::Ask, "egress.listen"));
         rules.push(rule(
             libc::SYS_listen,
             vec![],
             Action::Ask,
             "egress.listen: without a bind it picks a port",
         ));
-    } else {
+    } else if !options.registry {
         let [control, report] =
             options.agent_addresses.map(|length| case(vec![Atom::Is(2, length)], Action::Ask));
         rules.push(rule(

@@ -81,7 +81,7 @@ fn binds_of_the_agents_names_are_asked_about_without_rules_too() {
         let program = compile(options).unwrap();
         let bind = |length: u64| run(&program, &call(libc::SYS_bind, &[3, 4096, length])).0;
         assert_eq!([bind(35), bind(52), bind((1 << 32) + 35)], [ASK; 3]);
-        let others = if options.bind { ASK } else { ALLOW };
+        let others = if options.bind || options.registry { ASK } else { ALLOW };
         assert_eq!([bind(16), bind(28), bind(110), bind(34)], [others; 4]);
     }
 }

@@ -14,7 +14,7 @@ use ringfence_records::sockets;
 use super::Supervisor;
 use super::address::GivenAddress;
 use super::address::{Internet, family, is_internet};
-use super::answer::Answer;
+use super::answer::{Answer, RegistersOnly};
 use super::arguments::low_word;
 use super::claims::{self, Claim};
 use super::connect::KernelAddress;
@@ -186,9 +186,19 @@ impl Supervisor {
         });
         let (socket, given, copied) = match prepared {
             Ok(prepared) => prepared,
-            Err(missing) => return Answer::Fail(missing.error()),
+            Err(missing) => return self.without_socket(missing),
         };
         self.finish_send(notification, caller, number, &socket, given.as_ref(), copied, low_word(flags))
+    }
+
+    /// A message on a socket that is not at hand: one that passes descriptors. Where no rule refuses a destination it goes
+    /// ahead, whatever it is by the time that the kernel reads it.
+    fn without_socket(&self, missing: Missing) -> Answer {
+        const NOTHING_REFUSED: RegistersOnly = RegistersOnly::because("the policy refuses no destination");
+        if matches!(missing, Missing::Connected | Missing::Foreign) && !self.policy.enforces_egress() {
+            return Answer::Continue(NOTHING_REFUSED);
+        }
+        Answer::Fail(missing.error())
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is one argument of the call that is carried out")]
@@ -349,7 +359,7 @@ impl Supervisor {
         let number = low_word(number);
         let socket = match self.pin(caller, number) {
             Ok(socket) => socket,
-            Err(missing) => return Answer::Fail(missing.error()),
+            Err(missing) => return self.without_socket(missing),
         };
         let count = (count & u64::from(u32::MAX)).min(MAX_MESSAGES);
         let (mut sent, mut failed) = (0, None);
