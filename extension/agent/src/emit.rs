@@ -185,7 +185,8 @@ impl Emitter {
     /// environment's life is enough.
     fn was_told(&mut self, report: &Report<'_>) -> bool {
         const MAX_EVERYDAY: usize = 64;
-        if !subject::is_helper(report) && !subject::is_proof(report) && report.detail != subject::TRACING {
+        let is_one_deed = report.detail == subject::TRACING || subject::is_native_read(report);
+        if !subject::is_helper(report) && !subject::is_proof(report) && !is_one_deed {
             return false;
         }
         let deed = everyday(report);
@@ -262,7 +263,7 @@ impl Emitter {
 fn everyday(report: &Report<'_>) -> (Vec<u8>, Vec<u8>, Rule, Outcome) {
     let (subject, code) = match report {
         proof if subject::is_proof(proof) => (proof.name, proof.code),
-        traces if traces.detail == subject::TRACING => (traces.detail, &[][..]),
+        one if one.detail == subject::TRACING || subject::is_native_read(one) => (one.detail, &[][..]),
         helper => (helper.path, &[][..]),
     };
     (subject.to_vec(), code.to_vec(), report.rule, report.outcome)
@@ -319,6 +320,22 @@ mod tests {
         emitter.flush();
         assert_eq!(lines.borrow().len(), 1, "{lines:?}");
         assert_eq!(emitter.by_rule.get(&Rule::EgressAllow), Some(&3));
+    }
+
+    #[test]
+    fn what_a_native_sdk_reads_is_told_once() {
+        let (mut emitter, lines) = emitter();
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"] {
+            let mut read = Report::new(Kind::Violation, ActionKind::ReadCredential);
+            (read.rule, read.name, read.detail) = (Rule::CredentialsReads, name.as_bytes(), subject::NATIVE);
+            emitter.violation(&read, &Current::default());
+        }
+        emitter.flush();
+        assert_eq!(lines.borrow().len(), 1, "{lines:?}");
+        assert!(
+            lines.borrow()[0].contains("of AWS_ACCESS_KEY_ID by native code, an SDK's or not, by"),
+            "{lines:?}"
+        );
     }
 
     #[test]

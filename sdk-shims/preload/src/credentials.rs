@@ -10,9 +10,10 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use ringfence_policy::{Action, CREDENTIAL_VARIABLES, Decision};
+use ringfence_policy::{Action, CREDENTIAL_VARIABLES, Decision, Role};
 use ringfence_records::handoff::hooks;
 use ringfence_records::message::{ActionKind, Kind, Report};
+use ringfence_records::record::subject;
 
 use crate::state::{State, speaks};
 use crate::{arch, report, sys};
@@ -68,6 +69,9 @@ fn denied(state: &State, variable: &[u8]) -> bool {
     if speaks(verdict) && TOLD.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
         let mut report = Report::new(Kind::Violation, ActionKind::ReadCredential);
         report.name = variable;
+        if state.handoff.reads_hook == hooks::NONE && state.role() == Role::Runtime {
+            report.detail = subject::NATIVE;
+        }
         report::violation(state, verdict, &report);
     }
     verdict.decision == Decision::Deny

@@ -20,6 +20,8 @@ pub const BY_WAY: &[u8] = b"by way of ";
 pub const TRACING: &[u8] = b"the X-Ray daemon, which takes traces";
 /// What the session token is to those who read it alone.
 pub(super) const PROOF: &str = ", which the Parameters and Secrets extension asks its callers for,";
+/// The detail of a read by getenv(3) in a runtime that has no hook: its SDK and other code are one program.
+pub const NATIVE: &[u8] = b"by native code, an SDK's or not,";
 /// The detail of a datagram socket's connection to a port by which resolvers ask which way leads to an address.
 pub const WAY: &[u8] = b"a datagram socket, as resolvers connect one to find the nearest address";
 /// Begins the detail of a read of all variables by a package.
@@ -78,12 +80,21 @@ pub fn is_proof(report: &Report<'_>) -> bool {
         && report.detail.is_empty()
 }
 
+/// Whether this is a read by getenv(3) of which nothing tells whether an SDK made it.
+#[must_use]
+pub fn is_native_read(report: &Report<'_>) -> bool {
+    report.action == ActionKind::ReadCredential
+        && report.outcome == Outcome::Reported
+        && report.detail == NATIVE
+}
+
 /// Whether a violation is the everyday work of a function or a package: worth knowing, and no sign of an attack.
 #[must_use]
 pub fn is_everyday(report: &Report<'_>) -> bool {
     is_helper(report)
         || is_proof(report)
         || report.detail == TRACING
+        || is_native_read(report)
         || (report.action == ActionKind::ReadCredential && report.detail.starts_with(PACKAGE))
 }
 
@@ -125,7 +136,7 @@ pub(super) fn policy_line(report: &Report<'_>, redactor: &Redactor<'_>, out: &mu
             write("egress", "listen", &|out| out.word("value", if loopback { "loopback" } else { "allow" }))
         }
         (Rule::CredentialsReads, ActionKind::ReadCredential)
-            if report.detail.is_empty()
+            if (report.detail.is_empty() || is_native_read(report))
                 && CREDENTIAL_VARIABLES.iter().any(|known| known.as_bytes() == report.name) =>
         {
             write("credentials", "reads_allow_variables", &|out| text(report.name, out))
@@ -249,6 +260,10 @@ mod tests {
         read.outcome = Outcome::Blocked;
         assert_eq!(severity_of(&read), Severity::Medium);
         (read.name, read.outcome) = (b"AWS_SECRET_ACCESS_KEY", Outcome::Reported);
+        assert_eq!(severity_of(&read), Severity::Medium);
+        read.detail = NATIVE;
+        assert_eq!(severity_of(&read), Severity::Low);
+        read.outcome = Outcome::Blocked;
         assert_eq!(severity_of(&read), Severity::Medium);
         let mut send = report(ActionKind::Send, Rule::EgressAllow);
         send.detail = TRACING;
