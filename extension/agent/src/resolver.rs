@@ -183,6 +183,8 @@ impl Sockets {
             "a look-up is forwarded"
         );
         let Some(answer) = answer else {
+            let name = question.name.as_slice();
+            self.memory.borrow_mut().was_not_answered(self.machine.without_search(name), name, question.kind);
             return packet::refusal(query, packet::SERVER_FAILURE);
         };
         self.keep(agent, &patterns, &answer);

@@ -108,6 +108,14 @@ impl Memory {
         self.told.push_back(Told { key: key.to_vec(), questions: vec![question], at: now });
         true
     }
+
+    /// Forgets a question that no server has answered: its client asks it again, and that is the same look-up.
+    pub(super) fn was_not_answered(&mut self, key: &[u8], name: &[u8], kind: u16) {
+        let is_it = |question: &(Vec<u8>, u16)| question.0 == name && question.1 == kind;
+        for told in self.told.iter_mut().filter(|told| told.key == key) {
+            told.questions.retain(|question| !is_it(question));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -141,6 +149,17 @@ mod tests {
         assert!(asks("evil.example", 1, 5), "the same question again is another look-up");
         assert!(!asks("evil.example", 28, 6));
         assert!(asks("evil.example", 65, 5000), "much later");
+    }
+
+    #[test]
+    fn what_no_server_answers_is_asked_again_in_the_same_lookup() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let name = b"down.example";
+        assert!(memory.begins_lookup(name, name, 1, now));
+        assert!(!memory.begins_lookup(name, name, 28, now));
+        memory.was_not_answered(name, name, 1);
+        assert!(!memory.begins_lookup(name, name, 1, now), "after a server's failure");
+        assert!(memory.begins_lookup(name, name, 28, now), "which this one had not");
     }
 
     #[test]

@@ -91,6 +91,9 @@ impl Protection<'_> {
 
     /// What the rules come to, in words.
     fn outcome(&self, out: &mut Text<'_>) -> fmt::Result {
+        if self.trouble.starts_with(REFUSED) {
+            return out.plain("ringfence lets nothing of this function run");
+        }
         let ((enforce, enforced), (observe, observed)) =
             (self.asked(Coverage::Enforced), self.asked(Coverage::Observed));
         if enforce == 0 {
@@ -180,6 +183,9 @@ fn share(out: &mut Text<'_>, all: u64, some: u64) -> fmt::Result {
     out.plain(if all == 1 { " rule" } else { " rules" })
 }
 
+/// Begins [`Protection::trouble`] where there is no start that rules could hold in.
+const REFUSED: &[u8] = b"the start is refused";
+
 /// Whether a probe line ends in the name of an error, as in `seccomp(2): EPERM`.
 fn tells_a_refusal(probe: &[u8]) -> bool {
     probe.rsplit(|byte| *byte == b' ').next().is_some_and(|last| {
@@ -252,6 +258,15 @@ mod tests {
             },
             trouble: b"",
         }
+    }
+
+    #[test]
+    fn a_refused_start_counts_no_rules() {
+        let redactor = Redactor::new(&[]);
+        let trouble = b"the start is refused: error: unknown key\n --> /var/task/policy.toml:4:1";
+        let record = Protection { trouble, ..protection(&redactor, &[]) };
+        let message = "ringfence lets nothing of this function run (mode enforce, plane process); the start is refused: error: unknown key\",";
+        assert!(line(&record).contains(message), "{}", line(&record));
     }
 
     #[test]
