@@ -36,6 +36,9 @@ def created():
     os.close(os.open(f"/tmp/new-{len(made)}", os.O_WRONLY | os.O_CREAT, 0o600))
     made.append(len(made))
 
+def rewritten():
+    os.close(os.open("/tmp/new-0", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+
 def renamed():
     renames.append(len(renames))
     os.rename(f"/tmp/new-{len(renames) - 1}", f"/tmp/old-{len(renames) - 1}")
@@ -52,7 +55,7 @@ def ran():
 CALLS = {"open": (opened, 200), "open in /proc": (opened_in_proc, 200), "connect, UDP": (connected, 200),
          "getenv": (read_variable, 2000), "start and end of a child": (ran, 5),
          # In this order: what one makes, the next renames, and the last removes.
-         "create in /tmp": (created, 100), "rename in /tmp": (renamed, 100), "unlink in /tmp": (removed, 100)}
+         "create in /tmp": (created, 100), "open for writing in /tmp": (rewritten, 100), "rename in /tmp": (renamed, 100), "unlink in /tmp": (removed, 100)}
 
 def best(call, times, stretches=12):
     found = []

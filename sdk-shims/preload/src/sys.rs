@@ -60,7 +60,7 @@ pub(crate) const fn descriptor(argument: usize) -> i32 {
     }
 }
 
-const fn argument(descriptor: i32) -> usize {
+pub(crate) const fn argument(descriptor: i32) -> usize {
     #[allow(clippy::cast_sign_loss, reason = "as the kernel reads an int")]
     {
         descriptor as usize

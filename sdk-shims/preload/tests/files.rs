@@ -158,6 +158,27 @@ fn the_functions_own_code_is_readable_at_init_only() {
 }
 
 #[test]
+fn files_are_made_elsewhere_as_without_rules_on_procfs() {
+    let code = "import os\ndef made(path, flags, mode=0o640, at=None):\n         try: f=os.open(path, flags|os.O_WRONLY, mode, dir_fd=at)\n         except OSError as e: return e.strerror\n         seen=os.fstat(f); os.write(f, b'x'); os.close(f)\n         return oct(seen.st_mode), seen.st_size\n\
+        C,X,T=os.O_CREAT,os.O_EXCL,os.O_TRUNC\n\
+        open('kept','w').write('kept'); os.mkdir('folder'); here=os.open('folder', os.O_PATH)\n\
+        os.symlink('behind','dangling'); os.symlink('kept','link'); os.symlink('/proc/self/mem','memory')\n\
+        for way in [('new',C),('new',C),('new',C|T),('exclusive',C|X),('exclusive',C|X),('dangling',C),('behind',C|X),\n         ('link',C),('link',C|os.O_NOFOLLOW),('slash/',C),('folder',C),('none/new',C),('kept/new',C),('',C),('strange',C,0o4751),\n         ('in',C,0o600,here),('in',C,0o600,here),('../kept',C,0o600,here),('/proc/self/none',C),('x'*300,C)]: print(way[:2], made(*way))\n\
+        print(sorted(os.listdir('.')), os.listdir('folder'), open('kept').read())\n\
+        try: os.open('memory', C|os.O_WRONLY); print('opened')\n\
+        except PermissionError: print('denied')";
+    let policy = "version = 1\nmode = \"enforce\"\n[files]\ndeny_write = [\"/proc/*/mem\"]\n";
+    let run = |with: bool| {
+        let folder = folder("made");
+        let world = World::new(policy).with(|world| world.folder = Some(folder));
+        if with { world.run(PYTHON, &["-c", code]) } else { world.bare(PYTHON, &["-c", code]) }
+    };
+    let (bare, held) = (run(false), run(true));
+    let bare = bare.stdout.strip_suffix("opened").unwrap_or_else(|| panic!("{}", bare.whole()));
+    assert_eq!(held.stdout.strip_suffix("denied"), Some(bare), "{}", held.whole());
+}
+
+#[test]
 fn nothing_changes_under_a_folder_that_may_not_be_written() {
     let folder = folder("writes");
     let inside = folder.join("kept");

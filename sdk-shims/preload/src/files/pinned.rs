@@ -46,6 +46,9 @@ impl Writes<'_> {
 #[inline(never)]
 pub(super) fn open(open: &Open, writes: &Writes<'_>, verdict: impl Fn(i32) -> Option<Flow>) -> Outcome {
     let makes_only = open.flags & (sys::O_CREAT | sys::O_EXCL) == sys::O_CREAT | sys::O_EXCL;
+    if let Some(opened) = made_unasked(open, writes) {
+        return Outcome::Unjudged(opened);
+    }
     // A file that must be new is not made behind a link.
     let nofollow = if makes_only { sys::O_NOFOLLOW } else { open.flags & sys::O_NOFOLLOW };
     for _ in 0..MAX_TRIES {
@@ -123,6 +126,17 @@ fn mode_of(open: &Open) -> usize {
         number::CREAT => second,
         _ => third,
     }
+}
+
+/// Makes the file where no rule on writing cares for its name, so that its folder need not be known. What `O_EXCL` makes is new, so
+/// nothing that is there is opened. `None` where it cannot be made so: most often, because there is a file.
+fn made_unasked(open: &Open, writes: &Writes<'_>) -> Option<i32> {
+    if writes.is_judged || open.flags & sys::O_CREAT == 0 {
+        return None;
+    }
+    let directory = sys::argument(open.directory);
+    let arguments = [directory, open.path, open.flags | sys::O_EXCL, mode_of(open), 0, 0];
+    sys::check(sys::pass(number::OPENAT, arguments)).ok().map(sys::descriptor)
 }
 
 /// Makes the file and nothing else: in the folder that the path leads to, or where a link there leads that dangles.
