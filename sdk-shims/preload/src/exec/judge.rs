@@ -37,9 +37,8 @@ pub(super) fn judge(state: &State, request: &Request) -> Result<Option<Owned>, E
     of.listed = judge_file(state, &asked, given, of, &mut head)?;
     of.script = given;
     for _ in 0..MAX_INTERPRETERS {
-        let mut path = sys::Buffer::new(elf::Head::SIZE)?;
-        let path = path.bytes().first_chunk_mut().ok_or(Errno::INVAL)?;
-        let Some(interpreter) = head.interpreter_of_script(path) else {
+        let mut path = [0; elf::Head::SIZE];
+        let Some(interpreter) = head.interpreter_of_script(&mut path) else {
             return Ok((!is_steady(given)).then_some(asked));
         };
         let file = sys::open_at(sys::CWD, interpreter, sys::O_PATH | sys::O_CLOEXEC)?;
@@ -131,11 +130,15 @@ fn judge_file(
     if sys::identity(file.0)?.mode & TYPE != REGULAR {
         return Err(Errno::ACCES);
     }
-    let (mut link, mut path) = ([0; 32], sys::Buffer::new(4096)?);
+    // Nearly all names are short; memory for a long one costs more than all else here.
+    let (mut link, mut short, mut long) = ([0; 32], [0; 256], None);
     let link = descriptor_path(file.0, &mut link);
-    let resolved = match sys::read_link(sys::CWD, link, path.bytes()) {
+    let resolved = match sys::read_link(sys::CWD, link, &mut short) {
         Ok(resolved) => resolved,
-        Err(Errno::NAMETOOLONG) => return Err(Errno::NAMETOOLONG),
+        Err(Errno::NAMETOOLONG) => {
+            let room = long.insert(sys::Buffer::new(4096)?);
+            sys::read_link(sys::CWD, link, room.bytes())?
+        }
         Err(_) => given,
     };
     head.read(link);
