@@ -1,9 +1,9 @@
-"""Packs a Lambda layer: `pack.py ZIP NAME=FILE:MODE … NAME=FOLDER:tree`.
+"""Packs a Lambda layer: `pack.py [--byte-code 3.12,3.13,…] ZIP NAME=FILE:MODE … NAME=FOLDER:tree`.
 
 Lambda unpacks a layer into /opt and keeps the mode bits, so they are set here and not taken from the checkout.
 Names are sorted and dated 1980-01-01, so that the same files give the same bytes. Python modules of a folder are
-compiled for every interpreter that this machine has: /opt is read-only, so what is not compiled here is compiled
-anew at every cold start.
+compiled for the versions that are named, and for no others: what is in the zip must not depend on the machine. /opt is
+read-only, so what is not compiled here is compiled anew at every cold start.
 """
 
 import os
@@ -15,8 +15,7 @@ import sys
 import tempfile
 import zipfile
 
-INTERPRETERS = ["/usr/bin/python3", *(f"python3.{minor}" for minor in range(9, 16))]
-# Prints the interpreter's cache tag and compiles argv[1] into argv[2], as if it stood at argv[3].
+# Compiles argv[1] into argv[2], as if it stood at argv[3]. Interpreters of one minor version give the same bytes.
 COMPILE = """
 import py_compile, sys
 source, target, name = sys.argv[1:]
@@ -25,7 +24,19 @@ py_compile.compile(source, f"{target}.{sys.implementation.cache_tag}.pyc", name,
 """
 
 
-def tree(name, root, scratch):
+def interpreter(version):
+    """An interpreter of this minor version, such as 3.12: one on PATH, or one of pyenv's."""
+    found = [shutil.which(f"python{version}")]
+    found += map(str, sorted(pathlib.Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}")))
+    for program in filter(None, found):
+        # A shim of pyenv may stand for a version that is not chosen.
+        printed = subprocess.run([program, "-I", "--version"], capture_output=True, text=True, check=False).stdout
+        if printed.startswith(f"Python {version}."):
+            return program
+    sys.exit(f"pack: no python{version} for its byte code\nhint: install it, or leave {version} out of --byte-code")
+
+
+def tree(name, root, scratch, interpreters):
     """Yields the modules of a folder, and the compiled forms of those in Python."""
     for file in sorted(root.rglob("*")):
         relative = file.relative_to(root)
@@ -34,36 +45,39 @@ def tree(name, root, scratch):
         yield f"{name}/{relative.as_posix()}", file, 0o644
         if file.suffix != ".py":
             continue
-        for compiled in compile_module(file, f"/opt/{name}/{relative.as_posix()}", scratch / relative.parent):
+        for compiled in compile_module(file, f"/opt/{name}/{relative.as_posix()}", scratch / relative.parent, interpreters):
             yield f"{name}/{(relative.parent / '__pycache__' / compiled.name).as_posix()}", compiled, 0o644
 
 
-def compile_module(file, name, folder):
-    """Compiles one module with each interpreter at hand; one that cannot is passed over."""
+def compile_module(file, name, folder, interpreters):
+    """Compiles one module with each interpreter."""
     folder.mkdir(parents=True, exist_ok=True)
-    for interpreter in filter(None, map(shutil.which, INTERPRETERS)):
-        command = [interpreter, "-I", "-c", COMPILE, str(file), str(folder / file.stem), name]
-        subprocess.run(command, check=False, stderr=subprocess.DEVNULL)
+    for program in interpreters:
+        subprocess.run([program, "-I", "-c", COMPILE, str(file), str(folder / file.stem), name], check=True)
     return sorted(folder.glob(f"{file.stem}.*.pyc"))
 
 
-def members(arguments, scratch):
+def members(arguments, scratch, interpreters):
     """Yields (name in the zip, file, mode) for each argument."""
     for argument in arguments:
         name, _, rest = argument.partition("=")
         source, _, mode = rest.rpartition(":")
         if mode == "tree":
-            yield from tree(name, pathlib.Path(source), scratch)
+            yield from tree(name, pathlib.Path(source), scratch, interpreters)
         else:
             yield name, pathlib.Path(source), int(mode, 8)
 
 
 def main():
     target, *arguments = sys.argv[1:]
+    interpreters = []
+    if target == "--byte-code":
+        versions, target, *arguments = arguments
+        interpreters = [interpreter(version) for version in versions.split(",")]
     target = pathlib.Path(target)
     unfinished = target.with_suffix(f".{os.getpid()}")
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(unfinished, "w") as archive:
-        for name, file, mode in sorted(members(arguments, pathlib.Path(scratch))):
+        for name, file, mode in sorted(members(arguments, pathlib.Path(scratch), interpreters)):
             info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
             info.compress_type = zipfile.ZIP_DEFLATED
             info.create_system = 3
