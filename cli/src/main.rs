@@ -7,6 +7,7 @@ mod deed;
 mod diff;
 mod explain;
 mod help;
+mod init;
 mod learn;
 mod local;
 mod logs;
@@ -47,6 +48,8 @@ enum Command {
     Explain(explain::Command),
     /// Tell what happened as incidents, and which records are forged, missing or doubled
     Review(review::Command),
+    /// Write a first policy from the code in a folder
+    Init(init::Command),
     /// List the packs: policies to start from
     Packs,
     /// Print completions for a shell
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Review(command) => command.run(),
+        Command::Init(command) => command.run(),
         Command::Packs => help::print_packs(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
