@@ -66,6 +66,8 @@ fn an_action_is_explained_for_a_process_and_a_phase() {
     assert_eq!(status, 2);
     assert!(complaint.contains("--policy FILE"), "{complaint}");
     assert_eq!(ringfence(&["explain", "--policy", &file, "conect x"], "").0, 2);
+    assert!(explain(&["--process", "/usr/bin/curl"]).1.contains("by a child"));
+    assert_eq!(explain(&["--process", "curl"]).0, 2);
 }
 
 const RECORD: &str = r#"{"timestamp":"2026-11-22T01:02:03.456Z","level":"WARN","message":"m","ringfence":{"kind":"violation","action":"exec","verdict":"blocked","rule":"process.shells","subject":{"path":"/bin/sh"},"invocation":{"phase":"invoke"},"function":{"name":"orders"}}}"#;
