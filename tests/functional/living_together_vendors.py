@@ -3,6 +3,9 @@
 Cases of `living_together.py`, which hands in its tools: `cases(kit)`.
 """
 
+import json
+import subprocess
+
 SECRETS = [{"SecretString": "a password"}, {"Parameter": {"Value": "17"}}, 401]
 CONFIGURATION = {"dark": {"enabled": True}}
 TOKEN = "AWS_SESSION_TOKEN, which the Parameters and Secrets extension asks its callers for,"
@@ -12,7 +15,6 @@ DENIES = '[credentials]\nreads = "deny"\nreads_allow_variables = ["AWS_SESSION_T
 POLICIES = {
     "baseline": "", "web-api": "", "document-worker": "", "web-api, no hosts": NOTHING, "web-api, no reads": NOTHING + DENIES,
 }
-OBSERVED = ("baseline", "web-api, no reads")
 NODE_TOOLS = ("node", "npm", "cmake", "make", "g++", "autoconf", "automake", "libtoolize")
 DESCRIPTORS = """import os, subprocess
 
@@ -60,7 +62,14 @@ def handler(event, context):
 def runtime(kit, language):
     for tool in NODE_TOOLS if language == "node" else ():
         kit.need(tool)
-    return {"python": "python3", "node": "node"}[language]
+    for tool in ("javac", "mvn") if language == "java" else ():
+        kit.need(tool)
+    return {"python": "python3", "node": "node", "java": "java"}[language]
+
+
+def read(answers):
+    """The answers of Java's functions, which are texts of JSON."""
+    return [[json.loads(text) for text in answer] if isinstance(answer, list) else json.loads(answer) for answer in answers]
 
 
 def cases(kit):
@@ -69,13 +78,15 @@ def cases(kit):
     def answers_alike(setting, language, handler, vendor, events, wrapper=None, reads=False):
         """Under each pack the answers are those without the layer, and nothing is told. Returns them."""
         place = setting.inputs("vendor-extensions")
-        common = dict(code=place / language, runtime=runtime(kit, language), handler=f"app.{handler}")
+        common = dict(code=place / language, runtime=runtime(kit, language), handler=f"app{'::' if language == 'java' else '.'}{handler}")
+        if language == "java":
+            subprocess.run(["javac", "-g", "-d", str(place / "java"), str(place / "java" / "app.java")], check=True)
         common["more"] = ["--opt", place / vendor, "--network", f"world:{place / 'world.toml'}", "--timeout", "60"]
         alone = [f"AWS_LAMBDA_EXEC_WRAPPER={wrapper}"] if wrapper else []
         free = setting.play(events, layer=False, env=alone, **common)
         same(free.status, 0, free)
         for name, more in POLICIES.items():
-            for mode in ("enforce", "observe") if name in OBSERVED else ("enforce",):
+            for mode in ("enforce", "observe"):
                 pack = name.split(",")[0]
                 policy = setting.write("policy.toml", f'version = 1\nextends = "{pack}"\nmode = "{mode}"\n{more}')
                 chained = [f"RINGFENCE_EXEC_WRAPPER={wrapper}"] if wrapper else []
@@ -92,17 +103,23 @@ def cases(kit):
         for each in run.of("violation"):
             same((each["severity"], each["policyLine"]["value"]), ("low", "AWS_SESSION_TOKEN"), run)
 
-    for language in ("python", "node"):
+    for language in ("python", "node", "java"):
 
         @case(f"parameters-and-secrets-{language}")
         def secrets(setting, language=language):
             """The function shows its session token to an extension on localhost, also where other reads are denied."""
-            same(answers_alike(setting, language, "secrets", "secrets", [{}] * 3, reads=True), [SECRETS] * 3)
+            found = answers_alike(setting, language, "secrets", "secrets", [{}] * 3, reads=True)
+            same(read(found) if language == "java" else found, [SECRETS] * 3)
 
         @case(f"appconfig-{language}")
         def configuration(setting, language=language):
             """An extension that works beside invocations, and asks hosts that the function may not."""
-            same(answers_alike(setting, language, "configuration", "appconfig", [{}] * 3), [CONFIGURATION] * 3)
+            found = answers_alike(setting, language, "configuration", "appconfig", [{}] * 3)
+            same(read(found) if language == "java" else found, [CONFIGURATION] * 3)
+
+        # The vendor's layer puts its handler before the function's; for Java it does so in an agent, which is a peer's own.
+        if language == "java":
+            continue
 
         @case(f"vendor-proxy-{language}")
         def proxy(setting, language=language):
