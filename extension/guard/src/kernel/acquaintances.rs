@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::lock::lock;
 use super::target::Caller;
-use super::workers::lock;
 use crate::sys::{Errno, descriptor, process};
 
 /// Threads that are remembered, each in the slot that its number gives; a newcomer takes the place of the former.

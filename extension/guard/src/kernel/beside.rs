@@ -5,9 +5,9 @@
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex};
 
+use super::lock::lock;
 use super::verify::Verifier;
 use super::witness::Witness;
-use super::workers::lock;
 use crate::sys::process::{self, Ending};
 
 /// What the thread that waits has for itself.

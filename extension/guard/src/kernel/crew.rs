@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lock::lock;
 use super::shares::Account;
 use super::verify::MAX_LOOKERS;
-use super::workers::lock;
 use crate::sys::descriptor::{Alarm, Timer};
 use crate::sys::seccomp::Notification;
 

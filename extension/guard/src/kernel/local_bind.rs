@@ -10,9 +10,9 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Mutex;
 
 use super::address::family;
+use super::lock::lock;
 use super::open::masked;
 use super::target::{Caller, ProcPath};
-use super::workers::lock;
 use crate::sys::{Errno, descriptor, file};
 
 /// The working folder of all threads that have none of their own, while one of them uses it.

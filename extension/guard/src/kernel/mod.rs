@@ -21,12 +21,14 @@ mod exec;
 mod facts;
 mod listen;
 mod local_bind;
+mod lock;
 mod lookup;
 mod message;
 mod names;
 mod numbers;
 mod open;
 mod others;
+mod processor;
 mod registry;
 mod report;
 mod rights;
@@ -325,7 +327,7 @@ impl Supervisor {
     }
 
     fn verifier(&self) -> MutexGuard<'_, Verifier> {
-        workers::lock(&self.verifier)
+        lock::lock(&self.verifier)
     }
 
     /// What was carried out while a signal took its caller away must not be carried out again.

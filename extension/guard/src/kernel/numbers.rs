@@ -10,8 +10,8 @@ use std::io::Write as _;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
+use super::lock::lock;
 use super::target::{self, ProcPath};
-use super::workers::lock;
 use crate::sys::others::{self, SignalInfo};
 use crate::sys::{Errno, descriptor, process};
 

@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::lock::lock;
+use super::processor::wants_processor;
 use super::shares::Account;
 use super::target;
-use super::threads::wants_processor;
-use super::workers::lock;
 use crate::sys::{Errno, descriptor, socket};
 
 /// Sockets that are kept at most, of a thousand descriptors that there may be; workers need the most of the others.

@@ -15,8 +15,8 @@ use ringfence_records::page;
 use ringfence_records::record::Moment;
 use ringfence_records::wire;
 
+use super::lock::lock;
 use super::target::{self, Caller};
-use super::workers::lock;
 use crate::notice;
 use crate::sys::Errno;
 use crate::sys::map::StatePage;

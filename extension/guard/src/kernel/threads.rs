@@ -7,7 +7,6 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use super::answer::Answer;
 use super::beside::Beside;
 use super::crew::{Crew, MAX_IDLE, Place, Ticket, Work};
 use super::numbers;
+use super::processor::wants_processor;
 use super::shares::Account;
 use super::target::Caller;
 use super::undelivered::digest;
@@ -159,16 +159,6 @@ impl Watch {
             }
         }
     }
-}
-
-/// Whether a thread of the guard, whose own `stat` this is, waits for nothing but a processor (proc(5)).
-pub(super) fn wants_processor(stat: &File) -> bool {
-    let mut bytes = [0; 128];
-    let length = stat.read_at(&mut bytes, 0).unwrap_or(0);
-    let line = bytes.get(..length).unwrap_or_default();
-    // The name before it is the guard's own.
-    let state = line.iter().rposition(|byte| *byte == b')').and_then(|at| line.get(at + 2));
-    state == Some(&b'R')
 }
 
 /// Starts one more thread, which finds out what there is to do; `early` before the function can keep it from anything.

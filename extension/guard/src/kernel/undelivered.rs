@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::workers::lock;
+use super::lock::lock;
 use crate::sys::seccomp::Notification;
 
 /// Results that are kept.

@@ -10,10 +10,10 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::answer::ExpectedExec;
+use super::lock::lock;
 use super::numbers::Pinned;
 use super::shares::Account;
 use super::target;
-use super::workers::lock;
 use crate::sys::Errno;
 use crate::sys::descriptor::Identity;
 

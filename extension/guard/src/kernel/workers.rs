@@ -6,12 +6,13 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use ringfence_records::handoff::WAITS_FOR;
 
 use super::address;
+use super::lock::lock;
 use super::numbers;
 use super::open;
 use super::registry::Registry;
@@ -257,11 +258,6 @@ struct Shared {
 /// The workers.
 #[derive(Debug, Clone)]
 pub struct Workers(Arc<Shared>);
-
-/// The content of a mutex, whether or not a thread died with it.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Workers {
     /// Workers that answer through `listener`; no thread is started yet.

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod environments;
 pub mod features;
 pub mod pages;
+mod plan;
 pub mod policy;
 pub mod probe;
 pub mod resolvers;
@@ -17,12 +18,10 @@ pub mod settings;
 pub mod shims;
 pub mod start;
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use ringfence_policy::{CompiledPolicy, Plane};
 use ringfence_records::clients::Spare;
-use ringfence_records::handoff::{Handoff, MAX_PROXIES};
-use ringfence_records::message::{CoverageLine, address_of_proxy};
+use ringfence_records::handoff::Handoff;
+use ringfence_records::message::CoverageLine;
 
 use crate::filter::profile;
 use crate::kernel;
@@ -30,6 +29,8 @@ use crate::kernel::wall::Raised;
 use crate::kernel::witness::Witness;
 use crate::notice;
 use crate::sys::Errno;
+pub use plan::{Plan, resolver};
+
 use agent::{Agent, AgentError, Door, Hello};
 use coverage::{Means, Reads};
 use features::Features;
@@ -50,29 +51,6 @@ const OPENS_ASKED: &str = "opens that write go through the guard: nothing else k
 /// What it means that nobody judges look-ups.
 const NO_RESOLVER: &str = "egress.names: no guarded resolver: look-ups go to the name servers unjudged, and no address is \
                            known by its name, so connections are allowed by address only";
-
-/// Everything that is known before the runtime's process exists.
-#[derive(Debug)]
-pub struct Plan {
-    /// Arguments and environment.
-    pub settings: Settings,
-    /// The policy.
-    pub policy: Loaded,
-    /// The runtime behind the wrappers.
-    pub runtime: Runtime,
-    /// What the platform allows.
-    pub capabilities: Capabilities,
-    /// Name servers that the resolver stands in for.
-    pub name_servers: Vec<SocketAddr>,
-    /// Why the preload library will not be in the runtime; empty where it will.
-    pub no_preload: String,
-    /// The children's seccomp filter; empty where there is none.
-    pub child_filter: Vec<u8>,
-    /// The language hook that is loaded.
-    pub hook: Hook,
-    /// The way to the agent, until it is greeted.
-    pub door: Result<Door, AgentError>,
-}
 
 /// Runs the whole launch. Returns the status to end with; in the process plane it does not return at all.
 #[must_use]
@@ -302,35 +280,6 @@ impl Plan {
         handoff
     }
 
-    /// Whether the runtime may ask for its events by a program that it starts: a shell, or any other that is not one of the
-    /// platform's own runtimes, whose bootstrap names itself.
-    #[must_use]
-    pub fn asks_by_child(&self) -> bool {
-        self.runtime.identity.inode == 0 || self.settings.variable("AWS_EXECUTION_ENV").is_none()
-    }
-
-    /// The runtime's own command, without the wrappers before it.
-    #[must_use]
-    pub fn own_command(&self) -> Vec<u8> {
-        let search = self.settings.variable("PATH").unwrap_or_default();
-        self.runtime.own_command(&self.settings.command, search)
-    }
-
-    /// The platform's own API: the agent knows it, and the guard's variable may be a wrapper's.
-    #[must_use]
-    pub fn platforms_api(&self, agent: Option<&Agent>) -> Option<SocketAddr> {
-        agent.and_then(|agent| agent.runtime_api).or(self.settings.runtime_api)
-    }
-
-    /// Proxies in front of it that are known before the runtime starts: the one that a wrapper before the guard has put
-    /// into its variable, and a web adapter's.
-    #[must_use]
-    pub fn proxies(&self, agent: Option<&Agent>) -> [Option<SocketAddr>; MAX_PROXIES] {
-        let api = self.platforms_api(agent);
-        let wrappers = address_of_proxy(&self.settings.runtime_api_text).filter(|proxy| Some(*proxy) != api);
-        [wrappers, self.settings.adapters_proxy]
-    }
-
     fn additions(&self, agent: Option<&Agent>, inherited: &Inherited) -> Additions {
         let mut additions = Additions::none();
         additions.set(ringfence_records::handoff::ENVIRONMENT, inherited.numbers.as_bytes());
@@ -350,12 +299,6 @@ fn greet(door: Result<Door, AgentError>, hello: &Hello<'_>) -> (Option<Agent>, O
         Ok(agent) => (Some(agent), None),
         Err(error) => (None, Some(error.to_string())),
     }
-}
-
-/// The guarded resolver, where the agent has one.
-#[must_use]
-pub fn resolver(agent: &Agent) -> Option<SocketAddr> {
-    (agent.resolver_port != 0).then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, agent.resolver_port)))
 }
 
 /// Why the preload library will not be in the runtime; empty where it will.
