@@ -39,7 +39,7 @@ MODULE = re.compile(r"^\s*(?:pub(?:\([a-z ]+\))?\s+)?mod\s+([a-z_][a-z0-9_]*)\s*
 def without_tests(text):
     """The code of a file: no comments, no literals, nothing below `#[cfg(test)]`'s module."""
     text = STRIP.sub(lambda found: '""' if '"' in found[0] or found[0][0] == "'" else "", text)
-    return re.split(r"#\[cfg\(test\)\]\s*mod tests\b", text)[0]
+    return re.split(r"#\[cfg\(test\)\]\s*(?:pub(?:\([a-z ]+\))?\s+)?mod tests\b", text)[0]
 
 
 class Crate:
@@ -116,7 +116,8 @@ class Crate:
             body = re.sub(r"\b(?:pub(?:\([a-z ]+\))?\s+)?use\s+[^;]+;", "", MODULE.sub("", code))
             # A name that is re-exported is imported if the file uses it itself.
             used = {path for name, path in local.items() if path not in again or re.search(rf"\b{re.escape(name)}\b", body)}
-            found = {self.owner(path) for path in used}
+            # A module that is brought in by its name counts by what is named of it.
+            found = {self.owner(path) for path in used if path not in self.files}
             for path in PATH.findall(body):
                 parts = path.split("::")
                 if parts[0] in local:

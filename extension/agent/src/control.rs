@@ -6,14 +6,16 @@
 mod hello;
 mod socket;
 
+use std::io;
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use ringfence_policy::{Plane, Rule};
-use ringfence_records::message::{ActionKind, Kind, Report};
-use ringfence_records::wire::MAX_MESSAGE;
+use ringfence_records::message::{ADDRESS_LENGTH, ActionKind, Kind, Report, encode_address, tag};
+use ringfence_records::wire::{MAX_MESSAGE, Writer};
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
@@ -61,7 +63,7 @@ async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
     if !agent.admit_guard(&connection) {
         return agent.impersonation(peer_pid, "a second guard said Hello while the first is alive");
     }
-    let welcomed = connection.welcome(agent);
+    let welcomed = welcome(&connection, agent);
     // One that refuses the start is gone by now.
     let stays = hello.refused.is_none();
     agent.guard_arrived(hello);
@@ -73,6 +75,22 @@ async fn one(agent: &Rc<Agent>, connection: Rc<Connection>) {
     follow(agent, &connection, peer_pid).await;
     tracing::debug!(target: "guard", peer_pid, "the guard has closed its connection");
     agent.guard_left(&connection);
+}
+
+/// Sends the Welcome with the state page.
+///
+/// # Errors
+/// Those of sendmsg(2).
+fn welcome(connection: &Connection, agent: &Agent) -> io::Result<()> {
+    let mut buffer = [0; MAX_MESSAGE];
+    let mut out = Writer::new(&mut buffer, Kind::Welcome as u8).ok_or(io::ErrorKind::InvalidInput)?;
+    out.number(tag::PID, std::process::id());
+    out.bytes(tag::REPORT_ADDRESS, agent.report_name.as_bytes(), 128);
+    out.number(tag::RESOLVER_PORT, u32::from(agent.resolver_port));
+    if let Some(api) = agent.settings.api_address() {
+        out.bytes(tag::RUNTIME_API, &encode_address(api), ADDRESS_LENGTH);
+    }
+    connection.send_with(out.finish(), agent.page.as_fd())
 }
 
 /// What the guard says, for `RINGFENCE_LOG`.

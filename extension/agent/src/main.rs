@@ -39,6 +39,7 @@ mod policy;
 mod poller;
 mod proc;
 mod protection;
+mod random;
 mod reports;
 mod residue;
 mod resolver;

@@ -8,6 +8,7 @@ mod forward;
 mod memory;
 mod names;
 mod packet;
+mod servers;
 
 use std::cell::RefCell;
 use std::io;
@@ -21,6 +22,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
 
+pub(crate) use servers::system_servers;
+
 use crate::agent::Agent;
 use crate::detect;
 use crate::places::{self, Place, Places};
@@ -28,8 +31,6 @@ use memory::Memory;
 use names::Machine;
 use packet::Question;
 
-/// Largest query or answer over UDP in bytes.
-const MAX_DATAGRAM: usize = 4096;
 /// Queries by UDP in flight at once. A further one takes the place of the oldest, whose client asks again: names that
 /// no server answers for take long, others milliseconds.
 const MAX_IN_FLIGHT: usize = 128;
@@ -90,7 +91,7 @@ impl Sockets {
 
     /// Answers datagrams for ever.
     pub(crate) async fn serve_datagrams(self: Rc<Self>, agent: Rc<Agent>) {
-        let mut buffer = [0; MAX_DATAGRAM];
+        let mut buffer = [0; packet::MAX_DATAGRAM];
         loop {
             // An error here is an ICMP message about an earlier answer: nothing to do.
             let Ok((length, client)) = self.datagrams.recv_from(&mut buffer).await else { continue };
@@ -134,7 +135,7 @@ impl Sockets {
     ) -> io::Result<()> {
         loop {
             let length = usize::from(timeout(PATIENCE, stream.read_u16()).await??);
-            if length > MAX_DATAGRAM {
+            if length > packet::MAX_DATAGRAM {
                 return Ok(());
             }
             let mut query = vec![0; length];
@@ -279,14 +280,6 @@ fn is_inside(address: IpAddr) -> bool {
             v6.is_loopback() || v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local()
         }
     }
-}
-
-/// The name servers of resolv.conf(5), for when no guard has told them.
-pub(crate) fn system_servers() -> Vec<SocketAddr> {
-    let text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
-    let addresses =
-        text.lines().filter_map(|line| line.trim().strip_prefix("nameserver")?.trim().parse().ok());
-    addresses.take(3).map(|address: IpAddr| SocketAddr::new(address, 53)).collect()
 }
 
 #[cfg(test)]

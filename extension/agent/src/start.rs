@@ -14,11 +14,11 @@ use crate::early::Early;
 use crate::emit::{Emitter, standard_output};
 use crate::lifecycle;
 use crate::page::{PageError, StatePage};
+use crate::random;
 use crate::reports;
 use crate::resolver;
 use crate::settings::Settings;
 use crate::supervise::supervise;
-use crate::telemetry::random_name;
 
 /// What the log says where the user has switched everything off.
 const OFF: &str = "RINGFENCE=off: nothing is protected";
@@ -65,7 +65,7 @@ struct Parts {
 async fn prepare(control: io::Result<control::Bound>) -> Result<Parts, StartError> {
     Ok(Parts {
         control: control.and_then(control::listen),
-        reports: reports::bind(&random_name()?)?,
+        reports: reports::bind(&random::name()?)?,
         resolver: resolver::bind().await,
         page: StatePage::new()?,
     })

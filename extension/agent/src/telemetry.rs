@@ -23,7 +23,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use ringfence_records::message::REPORT_SOCKET_RANDOM;
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -34,6 +33,7 @@ use crate::agent::Agent;
 use crate::detect::Deliveries;
 use crate::places::{self, Place, Places};
 use crate::platform::{Platform, PlatformError};
+use crate::random;
 
 /// Largest batch in bytes; the subscription asks for a quarter of it.
 const MAX_BATCH: usize = 1024 * 1024;
@@ -66,7 +66,7 @@ impl Listener {
     pub(crate) fn open() -> io::Result<Self> {
         let socket = places::listen(Ipv4Addr::UNSPECIFIED)?;
         let (strangers, known) = (Places::new(MAX_STRANGERS), Places::new(MAX_KNOWN));
-        Ok(Self { socket, path: format!("/{}", random_name()?), strangers, known })
+        Ok(Self { socket, path: format!("/{}", random::name()?), strangers, known })
     }
 
     fn destination(&self) -> io::Result<String> {
@@ -207,16 +207,6 @@ fn is_elsewhere(peer: IpAddr) -> bool {
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-/// 32 hexadecimal digits that cannot be guessed.
-///
-/// # Errors
-/// Those of getrandom(2).
-pub(crate) fn random_name() -> io::Result<String> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(format!("{:0width$x}", u128::from_le_bytes(bytes), width = REPORT_SOCKET_RANDOM))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,12 +229,5 @@ mod tests {
     fn only_an_address_of_this_machine_is_not_elsewhere() {
         assert!(!is_elsewhere([127, 0, 0, 1].into()) && !is_elsewhere([127, 9, 9, 9].into()));
         assert!(is_elsewhere([192, 0, 2, 1].into()) && is_elsewhere([169, 254, 254, 77].into()));
-    }
-
-    #[test]
-    fn names_are_long_and_differ() {
-        let (one, two) = (random_name().unwrap(), random_name().unwrap());
-        assert_eq!(one.len(), 32);
-        assert_ne!(one, two);
     }
 }

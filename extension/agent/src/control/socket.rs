@@ -9,12 +9,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::socket::{ControlMessage, MsgFlags, recv, sendmsg};
-use ringfence_records::message::{ADDRESS_LENGTH, CONTROL_SOCKET, Kind, encode_address, tag};
-use ringfence_records::wire::{MAX_MESSAGE, Writer};
+use ringfence_records::message::CONTROL_SOCKET;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
-
-use crate::agent::Agent;
 
 /// Guards that may wait to be accepted; there is one.
 const BACKLOG: i32 = 8;
@@ -90,22 +87,14 @@ impl Connection {
         recv(self.0.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).ok()
     }
 
-    /// Sends the Welcome with the state page.
+    /// Sends a message with a descriptor.
     ///
     /// # Errors
     /// Those of sendmsg(2).
-    pub(super) fn welcome(&self, agent: &Agent) -> io::Result<()> {
-        let mut buffer = [0; MAX_MESSAGE];
-        let mut out = Writer::new(&mut buffer, Kind::Welcome as u8).ok_or(ErrorKind::InvalidInput)?;
-        out.number(tag::PID, std::process::id());
-        out.bytes(tag::REPORT_ADDRESS, agent.report_name.as_bytes(), 128);
-        out.number(tag::RESOLVER_PORT, u32::from(agent.resolver_port));
-        if let Some(api) = agent.settings.api_address() {
-            out.bytes(tag::RUNTIME_API, &encode_address(api), ADDRESS_LENGTH);
-        }
-        let descriptors = [agent.page.as_fd().as_raw_fd()];
+    pub(super) fn send_with(&self, bytes: &[u8], descriptor: BorrowedFd<'_>) -> io::Result<()> {
+        let descriptors = [descriptor.as_raw_fd()];
         let attached = [ControlMessage::ScmRights(&descriptors)];
-        let message = [IoSlice::new(out.finish())];
+        let message = [IoSlice::new(bytes)];
         sendmsg::<()>(self.as_fd().as_raw_fd(), &message, &attached, MsgFlags::MSG_NOSIGNAL, None)?;
         Ok(())
     }

@@ -49,7 +49,7 @@ async fn by_datagram(query: &[u8], question: &Question, server: SocketAddr) -> i
     socket.send(query).await?;
     // No memory for an answer that does not come.
     answered(&socket).await?;
-    let mut buffer = vec![0; super::MAX_DATAGRAM];
+    let mut buffer = vec![0; packet::MAX_DATAGRAM];
     for _ in 0..MAX_STRAYS {
         answered(&socket).await?;
         let length = match socket.try_recv(&mut buffer) {
@@ -90,7 +90,7 @@ async fn by_stream(query: &[u8], question: &Question, server: SocketAddr) -> io:
 }
 
 fn random_id() -> Option<u16> {
-    let name = crate::telemetry::random_name().ok()?;
+    let name = crate::random::name().ok()?;
     u16::from_str_radix(name.get(..4)?, 16).ok()
 }
 

@@ -14,6 +14,8 @@ pub(super) const SERVER_FAILURE: u8 = 2;
 pub(super) const NAME_ERROR: u8 = 3;
 pub(super) const NOT_IMPLEMENTED: u8 = 4;
 
+/// Largest query or answer over UDP in bytes.
+pub(super) const MAX_DATAGRAM: usize = 4096;
 const HEAD: usize = 12;
 const MAX_NAME: usize = 255;
 const CLASS_INTERNET: u16 = 1;
