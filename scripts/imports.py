@@ -78,7 +78,11 @@ class Crate:
             while parts and parts[0] == "super":
                 parts, base = parts[1:], base[:-1]
         elif (*module, parts[0]) not in self.files:
-            return None
+            # `use x86_64 as here;`, then `use here::…`.
+            alias = re.search(rf"\buse\s+([a-z0-9_]+)\s+as\s+{re.escape(parts[0])}\s*;", self.code[module])
+            if not alias or (*module, alias[1]) not in self.files:
+                return None
+            parts[0] = alias[1]
         return tuple(base + parts)
 
     def owner(self, path, depth=0):
@@ -99,7 +103,7 @@ class Crate:
 
     def defines(self, module, name):
         """Whether a module has an item of this name, or passes one on."""
-        item = rf"\b(?:struct|enum|union|trait|type|fn|const|static)\s+{re.escape(name)}\b"
+        item = rf"\b(?:struct|enum|union|trait|type|fn|const|static|mod)\s+{re.escape(name)}\b"
         return re.search(item, self.code.get(module, "")) or any(name == other for _, other in self.exports(module))
 
     def exports(self, module):
