@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use ringfence_policy::{Phase, Verdict};
 
+use super::sockets::room_in_the_tables;
 use super::*;
 use crate::page::StatePage;
 
@@ -209,6 +210,7 @@ fn where_the_kernel_plane_sees_every_exec_none_is_looked_for() {
 
 #[test]
 fn the_process_at_the_other_end_is_known() {
+    room_in_the_tables();
     let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -224,6 +226,7 @@ fn the_process_at_the_other_end_is_known() {
 /// Plays a scene until it ends as expected, at most 20 times. A read of the kernel's tables misses a line now and then, where
 /// other tests' sockets come and go between two pages of it. A fault of the detector fails all 20.
 fn ends_with<T: PartialEq + std::fmt::Debug>(expected: &T, scene: impl Fn() -> T) {
+    room_in_the_tables();
     let other_ends: Vec<T> = (0..20).map(|_| scene()).take_while(|came| came != expected).collect();
     assert!(other_ends.len() < 20, "not {expected:?} but {other_ends:?}");
 }
