@@ -23,7 +23,7 @@ OPTIONS = None
 
 
 class Names(unittest.TestCase):
-    def invoke(self, runtime, handler, profile, prepare, mode="enforce"):
+    def invoke(self, runtime, handler, profile, prepare, mode="enforce", rules="policy.toml"):
         """The function's answer, and the records of violations."""
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             os.chmod(folder, 0o755)
@@ -31,7 +31,7 @@ class Names(unittest.TestCase):
             prepare(code)
             (code / "event.json").write_text("{}")
             policy = code / "p.toml"
-            policy.write_text((SOURCES / "policy.toml").read_text().replace("enforce", mode))
+            policy.write_text((SOURCES / rules).read_text().replace("enforce", mode))
             command = [OPTIONS.cli, "local", "invoke", "--code", folder, "--handler", handler, "--runtime", runtime, "--profile", profile]
             command += ["--layer", OPTIONS.layer, "--policy", policy, "--network", f"world:{SOURCES / 'world.toml'}"]
             command += ["--output", "json", "--timeout", "60", code / "event.json"]
@@ -74,6 +74,15 @@ class Names(unittest.TestCase):
                     # What asks for the way to a name that was looked up is told with the look-up.
                     expected = [("203.0.113.50:53", "send"), ("203.0.113.50:54", "connect"), ("203.0.113.66:53", "connect"), ("evil.example", "resolve")]
                     self.assertEqual(sorted(found), expected, told)
+
+    def test_a_denied_name_closes_its_addresses_once_it_was_looked_up(self):
+        for profile in ("strict", "nested"):
+            with self.subTest(profile):
+                answer, told = self.invoke("python3", "app.denied", profile, lambda code: shutil.copy(SOURCES / "app.py", code), rules="denied.toml")
+                expected = {"before": None, "look-up": NO_SUCH_NAME, "after": "PermissionError 13", "another name": "203.0.113.67", "then": None}
+                self.assertEqual(answer, expected)
+                found = [(record["rule"], record["action"], record["subject"].get("address", record["subject"].get("name"))) for record in told]
+                self.assertEqual(found, [("egress.deny", "resolve", "denied.example"), ("egress.deny", "connect", "203.0.113.67:443")], told)
 
     @unittest.skipUnless(GO, "no go here")
     def test_gos_resolver_takes_a_refusal_for_final(self):

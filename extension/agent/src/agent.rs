@@ -451,8 +451,18 @@ impl Agent {
         };
         let (verdict, patterns) = rules.resolve(name, phase);
         // Indices of another policy would allow what this one does not.
-        let same = self.guarded.borrow().hello.as_ref().is_none_or(|hello| hello.policy_hash == rules.hash);
-        (verdict, if same { patterns } else { Vec::new() })
+        (verdict, if self.is_guards(rules) { patterns } else { Vec::new() })
+    }
+
+    /// The pattern to which the addresses of a denied name are tied, so that they are closed too.
+    pub(crate) fn closing_pattern(&self, name: &[u8]) -> Option<u16> {
+        let rules = self.rules.get().filter(|rules| self.is_guards(rules))?;
+        rules.closing_pattern(name, self.current.borrow().phase)
+    }
+
+    /// Whether the guard goes by the same policy.
+    fn is_guards(&self, rules: &Rules) -> bool {
+        self.guarded.borrow().hello.as_ref().is_none_or(|hello| hello.policy_hash == rules.hash)
     }
 
     /// The real name servers.

@@ -88,6 +88,11 @@ impl Rules {
         (policy.verdict(&Action::Resolve { name }, &context), policy.name_patterns(name).collect())
     }
 
+    /// The pattern to which the addresses of a denied name are tied.
+    pub(crate) fn closing_pattern(&self, name: &[u8], phase: Phase) -> Option<u16> {
+        CompiledPolicy::new(&self.compiled).ok()?.closing_pattern(name, phase)
+    }
+
     /// What the policy says of an action that another plane saw, or that was found afterwards.
     pub(crate) fn judge(&self, action: &Action<'_>, context: Context) -> Verdict {
         let silent = Verdict { decision: Decision::Allow, rule: Rule::None };

@@ -38,6 +38,8 @@ const MAX_IN_FLIGHT: usize = 128;
 const MAX_CONNECTIONS: usize = 64;
 /// How long a TCP client may stay silent.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the refusal of a denied name waits for the name's addresses.
+const CLOSING_TAKES: Duration = Duration::from_millis(500);
 /// Tries to find a port that is free for both transports.
 const PORT_TRIES: usize = 16;
 
@@ -168,6 +170,9 @@ impl Sockets {
             self.tell(agent, &question, verdict, client);
         }
         if verdict.decision == Decision::Deny {
+            if verdict.rule == Rule::EgressDeny {
+                self.close(agent, &question.name).await;
+            }
             return packet::forbidden(query, &question);
         }
         if names::is_loopback(&question.name) {
@@ -188,6 +193,9 @@ impl Sockets {
             self.memory.borrow_mut().was_not_answered(self.machine.without_search(name), name, question.kind);
             return packet::refusal(query, packet::SERVER_FAILURE);
         };
+        if verdict.decision == Decision::Allow {
+            self.open(agent, &answer);
+        }
         self.keep(agent, &patterns, &answer);
         if verdict.decision == Decision::Report {
             agent.led_to(question.name.as_slice(), packet::addresses(&answer));
@@ -218,6 +226,41 @@ impl Sockets {
         let is_own = names::is_loopback(name) || self.machine.is_called(name);
         let known = || names::address_of_reverse(name).is_some_and(|address| agent.page.has_name(address));
         if is_own || known() { allowed(&[]) } else { (verdict, own) }
+    }
+
+    /// Closes the addresses of a denied name, before its refusal goes out. The resolver asks for them itself, for names that
+    /// the policy has letter by letter: what is asked for carries nothing out.
+    async fn close(&self, agent: &Agent, name: &[u8]) {
+        let Some(pattern) = agent.closing_pattern(name) else { return };
+        if !self.memory.borrow_mut().may_close(name, Instant::now()) {
+            return;
+        }
+        let servers = agent.name_servers();
+        let asked = async {
+            for kind in [packet::TYPE_A, packet::TYPE_AAAA] {
+                let query = packet::asking(name, kind);
+                let Ok(question) = Question::parse(&query) else { return };
+                let Some(answer) = forward::forward(&query, &question, &servers, false).await else {
+                    continue;
+                };
+                for address in packet::addresses(&answer).filter(|address| is_outside(*address, agent)) {
+                    if !agent.page.has_name(address) && self.memory.borrow_mut().close(address, pattern) {
+                        agent.page.editor().add_name(address, pattern);
+                    }
+                }
+            }
+        };
+        // What has been closed until then stays so.
+        let _ = timeout(CLOSING_TAKES, asked).await;
+    }
+
+    /// Opens addresses that a denied name shares with one that is not: hosts of a network of caches have many names.
+    fn open(&self, agent: &Agent, answer: &[u8]) {
+        for address in packet::addresses(answer) {
+            for pattern in self.memory.borrow_mut().open(address) {
+                agent.page.editor().remove_name(address, pattern);
+            }
+        }
     }
 
     /// Ties what an answer leads to to the patterns, before the answer goes out.

@@ -181,9 +181,27 @@ impl<'s, S: Store + ?Sized> Editor<'s, S> {
         }
         let evicted = usize::from(pattern) % PROBES;
         let Some(slot) = place.or_else(|| probe(&wanted).nth(evicted)) else { return };
+        self.fill(slot, wanted, entry);
+    }
+
+    /// Unties a name pattern from an address. Its slots stay taken, by no address that is ever looked for: an empty one
+    /// would hide those behind it.
+    pub fn remove_name(&self, address: IpAddr, pattern: u16) {
+        let wanted = address_words(address);
+        let entry = u32::from(pattern) + 1;
+        for slot in probe(&wanted) {
+            let is_its =
+                (0..4).all(|index| Some(self.store.load(slot + index)) == wanted.get(index).copied());
+            if is_its && self.store.load(slot + 4) == entry {
+                self.fill(slot, [0; 4], entry);
+            }
+        }
+    }
+
+    fn fill(&self, slot: usize, address: [u32; 4], entry: u32) {
         self.store.store(slot + 4, 0);
         fence(Ordering::SeqCst);
-        for (index, word) in wanted.into_iter().enumerate() {
+        for (index, word) in address.into_iter().enumerate() {
             self.store.store(slot + index, word);
         }
         fence(Ordering::SeqCst);
@@ -370,6 +388,28 @@ mod tests {
                 let mut found = [0; 16];
                 let count = view.names(address, &mut found);
                 prop_assert!(found[..count].contains(&pattern));
+            }
+        }
+
+        #[test]
+        fn what_is_untied_is_tied_no_more_and_hides_nothing(names in proptest::collection::vec((any::<[u8; 4]>(), 0_u16..5), 1..40), at: prop::sample::Index) {
+            let words = page();
+            let editor = Editor::new(&words[..]);
+            let view = View::new(&words[..]).unwrap();
+            let tied = |address: [u8; 4]| {
+                let mut found = [0; 16];
+                let count = view.names(address.into(), &mut found);
+                found[..count].to_vec()
+            };
+            for (address, pattern) in &names {
+                editor.add_name((*address).into(), *pattern);
+            }
+            let (address, pattern) = names[at.index(names.len())];
+            let before: Vec<_> = names.iter().map(|(address, _)| (*address, tied(*address))).collect();
+            editor.remove_name(address.into(), pattern);
+            for (other, mut patterns) in before {
+                patterns.retain(|each| other != address || *each != pattern);
+                prop_assert_eq!(tied(other), patterns);
             }
         }
 

@@ -103,6 +103,14 @@ impl<'a> Names<'a> {
         (0..u16::MAX).zip(self.0).filter(|(_, entry)| name_matches(*entry, name)).map(|(index, _)| index)
     }
 
+    /// Whether the pattern with this index is `name`, and no other name.
+    pub(super) fn is(&self, index: u16, name: &[u8]) -> bool {
+        self.0
+            .clone()
+            .nth(usize::from(index))
+            .is_some_and(|entry| entry.tag == 0 && name_matches(entry, name))
+    }
+
     /// Whether the pattern with this index matches `name`.
     pub(super) fn matches(&self, index: u16, name: &[u8]) -> bool {
         let name = name.strip_suffix(b".").unwrap_or(name);

@@ -109,6 +109,15 @@ impl<'a> CompiledPolicy<'a> {
         Names::at(self.bytes, self.offset(header::NAMES)).matching(name)
     }
 
+    /// The pattern of `egress.deny` that is `name` itself and denies all of its ports in `phase`.
+    #[must_use]
+    pub fn closing_pattern(&self, name: &[u8], phase: Phase) -> Option<u16> {
+        let names = Names::at(self.bytes, self.offset(header::NAMES));
+        let denied = self.view(phase, Role::Runtime).targets(view::EGRESS_DENY);
+        let mut whole = denied.filter(|target| target.takes_every_port()).filter_map(lists::Target::name);
+        whole.find(|index| names.is(*index, name))
+    }
+
     /// Whether children do not get the variable `name`: `process.environment.strip`, and the role's credentials where
     /// `credentials.expose` hides them. Always false in sections that only observe.
     #[must_use]

@@ -42,6 +42,18 @@ def ways(event, context):
     }
 
 
+def denied(event, context):
+    """A denied name's address, before anything has looked the name up, after, and when another name leads there too."""
+    connect = lambda: tried(lambda: socket.create_connection(("203.0.113.67", 443), 5).close())
+    return {
+        "before": connect(),
+        "look-up": tried(lambda: socket.gethostbyname("denied.example")),
+        "after": connect(),
+        "another name": tried(lambda: socket.gethostbyname("mirror.example")),
+        "then": connect(),
+    }
+
+
 def handler(event, context):
     allowed = tried(lambda: socket.gethostbyname("db.example"))
     return {

@@ -6,6 +6,7 @@
 //! Both lists are bounded, and the oldest goes. [`super`] asks; nothing here knows the policy or the network.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// Most names that are remembered.
@@ -16,6 +17,12 @@ const MAX_PATTERNS: usize = 32;
 const KEPT_FOR: Duration = Duration::from_hours(1);
 /// Most refused look-ups that are remembered.
 const MAX_TOLD: usize = 64;
+/// Most addresses of names that are not denied, and most that are closed.
+const MAX_ADDRESSES: usize = 512;
+/// Most denied names whose addresses were asked for.
+const MAX_CLOSED_NAMES: usize = 64;
+/// How long the addresses of a denied name are not asked for again. Whoever makes the look-ups decides when they go out.
+const CLOSED_FOR: Duration = Duration::from_mins(1);
 /// Most questions of one look-up.
 const MAX_QUESTIONS: usize = 16;
 /// Within this time the questions of one look-up come. Refused ones are answered at once, so clients do not wait between.
@@ -47,6 +54,12 @@ struct Told {
 pub(super) struct Memory {
     learned: VecDeque<Learned>,
     told: VecDeque<Told>,
+    /// Addresses that names lead to that are not denied.
+    open: VecDeque<IpAddr>,
+    /// Addresses that are tied to a denied name alone, each with its pattern.
+    closed: VecDeque<(IpAddr, u16)>,
+    /// Denied names whose addresses were asked for.
+    asked: VecDeque<(Vec<u8>, Instant)>,
     /// Searches that count still, and since when.
     searches: u32,
     searched: Option<Instant>,
@@ -72,6 +85,36 @@ impl Memory {
     pub(super) fn patterns(&self, name: &[u8], now: Instant) -> Option<&[u16]> {
         let known = self.learned.iter().rev().find(|known| known.name == name)?;
         (now.saturating_duration_since(known.at) < KEPT_FOR).then_some(known.patterns.as_slice())
+    }
+
+    /// Returns `true` if the addresses of a denied name are to be asked for.
+    pub(super) fn may_close(&mut self, name: &[u8], now: Instant) -> bool {
+        self.asked.retain(|(_, at)| now.saturating_duration_since(*at) < CLOSED_FOR);
+        let may = self.asked.len() < MAX_CLOSED_NAMES && self.asked.iter().all(|(known, _)| known != name);
+        if may {
+            self.asked.push_back((name.to_vec(), now));
+        }
+        may
+    }
+
+    /// Returns `true` if an address of a denied name is to be closed: no other name has led to it.
+    pub(super) fn close(&mut self, address: IpAddr, pattern: u16) -> bool {
+        let may = !self.open.contains(&address);
+        if may && !self.closed.contains(&(address, pattern)) {
+            push(&mut self.closed, (address, pattern));
+        }
+        may
+    }
+
+    /// A name that is not denied led to the address; gives the patterns by which it was closed.
+    pub(super) fn open(&mut self, address: IpAddr) -> Vec<u16> {
+        if !self.open.contains(&address) {
+            push(&mut self.open, address);
+        }
+        let closed = self.closed.iter().filter(|(known, _)| *known == address).map(|(_, pattern)| *pattern);
+        let patterns = closed.collect();
+        self.closed.retain(|(known, _)| *known != address);
+        patterns
     }
 
     /// Returns `true` if the process of a client may be looked for now.
@@ -118,10 +161,29 @@ impl Memory {
     }
 }
 
+/// Adds to a list of addresses; the oldest goes.
+fn push<T>(list: &mut VecDeque<T>, value: T) {
+    if list.len() >= MAX_ADDRESSES {
+        list.pop_front();
+    }
+    list.push_back(value);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn an_address_is_closed_until_another_name_leads_to_it() {
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let [shared, own]: [IpAddr; 2] = [[192, 0, 2, 1].into(), [192, 0, 2, 2].into()];
+        assert!(memory.may_close(b"evil.example", now) && !memory.may_close(b"evil.example", now));
+        assert!(memory.may_close(b"evil.example", now + CLOSED_FOR), "it may have moved");
+        assert!(memory.close(shared, 3) && memory.close(shared, 3) && memory.close(own, 3));
+        assert_eq!(memory.open(shared), [3]);
+        assert!(memory.open(shared).is_empty() && !memory.close(shared, 3) && memory.close(own, 3));
+    }
 
     #[test]
     fn what_an_allowed_host_leads_to_has_its_patterns_for_a_while() {

@@ -102,6 +102,19 @@ impl Question {
     }
 }
 
+/// A query for the records of one type of a name.
+pub(super) fn asking(name: &[u8], kind: u16) -> Vec<u8> {
+    let mut query = vec![0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.split(|byte| *byte == b'.') {
+        query.push(u8::try_from(label.len()).unwrap_or(0));
+        query.extend_from_slice(label);
+    }
+    query.push(0);
+    query.extend_from_slice(&kind.to_be_bytes());
+    query.extend_from_slice(&[0, 1]);
+    query
+}
+
 /// An answer without records that carries `code`. `None` where there is not even an id to answer.
 pub(super) fn refusal(query: &[u8], code: u8) -> Option<Vec<u8>> {
     let id = query.get(..2)?;
